@@ -1,0 +1,33 @@
+"""Choosing the device and making the arithmetic repeatable."""
+
+import os
+
+import torch
+
+from advdetect.errors import AdvdetectError
+
+
+def prepare_torch(device: str, threads: int) -> torch.device:
+    """Fix the number of threads, demand deterministic algorithms and return the device.
+
+    Args:
+        device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+        threads: Number of CPU threads; results are the same to the bit for the same number.
+
+    Raises:
+        AdvdetectError: CUDA is asked for and there is none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
+    torch.set_num_threads(threads)
+    # The same as use_deterministic_algorithms(True), which would import the compiler: 0.9 s a job.
+    torch.set_deterministic_debug_mode("error")
+    torch.backends.cudnn.benchmark = False
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise AdvdetectError("device=cuda, but PyTorch finds no CUDA device: use auto or cpu.")
+    if device == "cpu" or not available:
+        return torch.device("cpu")
+    # TF32 rounds to 10 bits, which the Fisher features do not survive.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")

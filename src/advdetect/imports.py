@@ -1,0 +1,29 @@
+"""Finding the function or class that a configuration names by its import path (``_target_``)."""
+
+import importlib
+from typing import Any
+
+from advdetect.errors import AdvdetectError
+
+
+def locate(target: str) -> Any:
+    """Import ``package.module.name``.
+
+    Raises:
+        AdvdetectError: The path has no dot, the module cannot be imported or lacks the name.
+    """
+    module_name, _, name = target.rpartition(".")
+    if not module_name:
+        raise AdvdetectError(
+            f"_target_: {target} is not an import path; write package.module.name."
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise AdvdetectError(
+            f"_target_: {target} cannot be imported ({error}); install the package or put the "
+            f"module where Python finds it."
+        ) from error
+    if not hasattr(module, name):
+        raise AdvdetectError(f"_target_: the module {module_name} has no '{name}'.")
+    return getattr(module, name)

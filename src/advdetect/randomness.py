@@ -1,0 +1,53 @@
+"""Random numbers that belong to an image and a purpose, never to a batch or to global state."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class SampleGenerator:
+    """One independent random stream per image (Philox, keyed by the seed and the image's index).
+
+    The numbers of an image depend neither on the batch that it is in nor on which other images are
+    used, so results do not depend on the batch size. Streams advance with every draw.
+
+    Args:
+        seed: Seed of the purpose, from `advdetect.seeding.derive_seed`.
+        index: (N,) position of each image in its data split.
+    """
+
+    def __init__(self, seed: int, index: Sequence[int] | Tensor) -> None:
+        keys = index.tolist() if isinstance(index, Tensor) else index
+        self._streams = [
+            np.random.Generator(np.random.Philox(key=np.array([seed, key], dtype=np.uint64)))
+            for key in keys
+        ]
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __getitem__(self, rows: slice) -> "SampleGenerator":
+        """Return the streams of some images; they are shared with this generator, not copied."""
+        part = SampleGenerator.__new__(SampleGenerator)
+        part._streams = self._streams[rows]
+        return part
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw from [0, 1): a float32 CPU tensor of shape (N, *shape)."""
+        return self._stack([stream.random(shape, dtype=np.float32) for stream in self._streams])
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normal numbers: a float32 CPU tensor of shape (N, *shape)."""
+        return self._stack(
+            [stream.standard_normal(shape, dtype=np.float32) for stream in self._streams]
+        )
+
+    def integers(self, high: int) -> Tensor:
+        """Draw one integer in [0, high) per image: an int64 CPU tensor of shape (N,)."""
+        return self._stack([stream.integers(high) for stream in self._streams])
+
+    @staticmethod
+    def _stack(rows: list) -> Tensor:
+        return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0)

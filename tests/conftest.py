@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# Real data for the tests that need it; none of it belongs in the repository.
+DATA = Path(os.environ.get("ADVDETECT_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    if not (DATA / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
+        pytest.skip(f"no MNIST in {DATA}: set ADVDETECT_DATA to the folder that holds MNIST/raw")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def fruits_archive() -> Path:
+    path = DATA / "fruits360-60classes.tar.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {DATA}: set ADVDETECT_DATA to the folder that holds it")
+    return path
