@@ -1,0 +1,1 @@
+"""Data sets: one module each, ``load(**params) -> dict[str, ImageSplit]``."""

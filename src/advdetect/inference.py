@@ -1,0 +1,81 @@
+"""Running a model over images in batches."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.data.split import ImageSplit
+from advdetect.errors import AdvdetectError
+
+
+def batch_slices(count: int, batch_size: int) -> Iterator[slice]:
+    """Yield the slices that cut ``count`` rows into batches of at most ``batch_size``."""
+    for start in range(0, count, batch_size):
+        yield slice(start, min(start + batch_size, count))
+
+
+def map_batches(
+    function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int, device: torch.device
+) -> Tensor:
+    """Apply a function to (N, …) images batch by batch on a device; the result is on the CPU."""
+    parts = [
+        function(images[rows].to(device)).cpu() for rows in batch_slices(len(images), batch_size)
+    ]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def predict_logits(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    batch_size: int = 512,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return the (N, C) logits of images (N, C, H, W), on the CPU.
+
+    Args:
+        model: Returns logits; already on the device.
+        images: What it takes; float in [0, 1] for a model by itself.
+        batch_size: Images at a time.
+        device: The device, by default the CPU.
+
+    Raises:
+        AdvdetectError: The model does not return one row of logits per image.
+    """
+    device = device or torch.device("cpu")
+    logits = map_batches(model, images, batch_size, device)
+    if logits.ndim != 2 or len(logits) != len(images):
+        raise AdvdetectError(
+            f"The model returned a tensor of shape {tuple(logits.shape)} for {len(images)} images; "
+            f"it must return logits of shape (N, classes)."
+        )
+    return logits
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Convert uint8 images to float32 in [0, 1]."""
+    return images.to(torch.float32) / 255
+
+
+def round_to_8_bits(images: Tensor) -> Tensor:
+    """Round float images in [0, 1] to the nearest multiple of 1/255, as saving to a file would."""
+    return torch.round(images * 255) / 255
+
+
+def clean_correct(model: nn.Module, data: ImageSplit, device: torch.device) -> Tensor:
+    """Return the (n,) positions of the images that the model classifies correctly.
+
+    Raises:
+        AdvdetectError: There are none, or the model has another number of classes than the data.
+    """
+    logits = predict_logits(model, to_float(data.images), device=device)
+    if logits.shape[1] != len(data.class_names):
+        raise AdvdetectError(
+            f"The model returns {logits.shape[1]} logits, but the data has "
+            f"{len(data.class_names)} classes: choose a model made for this data set."
+        )
+    index = (logits.argmax(1) == data.labels).nonzero().flatten()
+    if len(index) == 0:
+        raise AdvdetectError("The model classifies no test image correctly: train it first.")
+    return index

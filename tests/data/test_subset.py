@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from advdetect.data.split import ImageSplit
+from advdetect.data.subset import subset
+from advdetect.errors import AdvdetectError
+
+
+@pytest.fixture
+def split():
+    labels = torch.arange(100) % 4
+    images = torch.arange(100, dtype=torch.uint8).view(100, 1, 1, 1)
+    return ImageSplit(images, labels, ("a", "b", "c", "d"))
+
+
+def test_subset_is_stratified_in_order_and_keeps_pairs(split):
+    part = subset(split, 20, 0, "test")
+    assert torch.bincount(part.labels).tolist() == [5, 5, 5, 5]
+    rows = part.images.flatten().long()
+    assert torch.equal(rows, rows.sort().values)
+    assert torch.equal(rows % 4, part.labels)
+
+
+def test_subset_depends_on_the_seed_only(split):
+    rows = [subset(split, 20, seed, "test").images.flatten().tolist() for seed in (0, 0, 1)]
+    assert rows[0] == rows[1] != rows[2]
+
+
+@pytest.mark.parametrize("count", [None, 100])
+def test_the_whole_split_is_left_alone(split, count):
+    assert subset(split, count, 0, "test") is split
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(101, "has only 100 images"), (3, "below the number of classes")]
+)
+def test_impossible_counts_say_what_to_ask_for(split, count, said):
+    with pytest.raises(AdvdetectError, match=said):
+        subset(split, count, 0, "test")
