@@ -1,0 +1,1 @@
+"""Classifiers: ``torch.nn.Module`` classes that take images in [0, 1] and return logits."""

@@ -1,0 +1,73 @@
+"""Training a classifier, repeatable to the bit for the same seed, threads and machine."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advdetect.inference import predict_logits, to_float
+
+
+def train(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+    after_epoch: Callable[[int, float, float], None],
+) -> None:
+    """Train with AdamW and a one-cycle learning rate on the cross entropy; changes the model.
+
+    The global random state of torch is seeded here, since dropout knows no other, and restored.
+
+    Args:
+        model: Returns logits; already on its device, where it stays.
+        images: (N, C, H, W) uint8 training images.
+        labels: (N,) int64.
+        epochs: Passes over the images, at least 1.
+        batch_size: Images per step.
+        learning_rate: Highest learning rate of the cycle.
+        weight_decay: AdamW's decoupled weight decay.
+        seed: Seed of the order of the images and of dropout.
+        after_epoch: Called with the epoch (from 1), its mean loss and its running accuracy.
+    """
+    device = next(model.parameters()).device
+    images, labels = images.to(device), labels.to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=device.type == "cuda"
+    )
+    steps_per_epoch = -(-len(images) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=learning_rate, total_steps=epochs * steps_per_epoch
+    )
+    cuda_devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda_devices):
+        torch.manual_seed(seed)
+        for epoch in range(1, epochs + 1):
+            model.train()
+            loss_sum = torch.zeros((), device=device)
+            correct = torch.zeros((), device=device)
+            for rows in torch.randperm(len(images)).to(device).split(batch_size):
+                logits = model(to_float(images[rows]))
+                loss = functional.cross_entropy(logits, labels[rows])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                loss_sum += loss.detach() * len(rows)
+                correct += (logits.detach().argmax(1) == labels[rows]).sum()
+            model.eval()
+            after_epoch(epoch, loss_sum.item() / len(images), correct.item() / len(images))
+
+
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the share of (N, C, H, W) uint8 images that the model classifies correctly."""
+    device = next(model.parameters()).device
+    # Converted batch by batch: a whole split of floats would be four times the memory.
+    logits = predict_logits(lambda batch: model(to_float(batch)), images, device=device)
+    return (logits.argmax(1) == labels).double().mean().item()
