@@ -1,0 +1,1 @@
+"""Evaluation: metrics, bootstrap intervals, tables, figures and the report."""

@@ -1,0 +1,189 @@
+"""The report: one HTML file with nothing outside it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.findings import control_checks, findings
+from advdetect.evaluation.metrics import METRICS
+from advdetect.evaluation.names import NO_VALUE, display_name
+from advdetect.evaluation.table import Table
+from advdetect.evaluation.tables import (
+    attack_table,
+    cross_attack_table,
+    detection_table,
+    detector_table,
+)
+
+FIGURE_SECTIONS = ("models", "attacks", "detection", "cross_attack", "gallery")
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of the report.
+
+    Attributes:
+        section: One of `FIGURE_SECTIONS`.
+        caption: What it shows, in plain text.
+        content: The bytes of an SVG or PNG file.
+    """
+
+    section: str
+    caption: str
+    content: bytes
+
+    @property
+    def source(self) -> str:
+        """The picture as a data URI."""
+        kind = "png" if self.content.startswith(b"\x89PNG") else "svg+xml"
+        return f"data:image/{kind};base64,{base64.b64encode(self.content).decode()}"
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """Everything that the report shows.
+
+    Attributes:
+        experiment: Name of the experiment.
+        description: One or two sentences about it.
+        command: The command that makes it again.
+        settings: Name and value of each general setting: data set, model, seeds, …
+        attacks: The parameters of each attack.
+        model_metrics: One row per seed: seed and numeric columns such as train_accuracy and
+            test_accuracy (in [0, 1]).
+        attack_summary: One row per attack and seed, as `tables.attack_table` takes it.
+        metrics: The metrics of all features, with the column ``feature``, in the order in which
+            features and attacks are to be shown.
+        primary_detector: The detector whose tables are shown in full.
+        controls: The expected AUROC of each control, a detector or a feature (0.5 for random
+            scores, 1.0 for true labels).
+        figures: The figures, in the order in which they are to be shown.
+        timings: One row per stage: stage, jobs, seconds, method_seconds, start_up_seconds.
+        provenance: Groups of names and values: package versions, hardware, code fingerprints, …
+        comparisons: Tables with reported values (`tables.add_reported`), if there are any.
+    """
+
+    experiment: str
+    description: str
+    command: str
+    settings: Mapping[str, str]
+    attacks: Mapping[str, Mapping[str, object]]
+    model_metrics: pd.DataFrame
+    attack_summary: pd.DataFrame
+    metrics: pd.DataFrame
+    primary_detector: str
+    controls: Mapping[str, float]
+    figures: Sequence[ReportFigure]
+    timings: pd.DataFrame
+    provenance: Mapping[str, Mapping[str, str]]
+    comparisons: Sequence[Table] = ()
+
+
+def render_report(context: ReportContext) -> str:
+    """Write the report.
+
+    Args:
+        context: What it shows.
+
+    Returns:
+        A self-contained HTML page: no scripts, and nothing is loaded from elsewhere.
+
+    Raises:
+        AdvdetectError: If a figure names an unknown section or the metrics lack the primary
+            detector.
+    """
+    for figure in context.figures:
+        if figure.section not in FIGURE_SECTIONS:
+            raise AdvdetectError(
+                f"Unknown report section {figure.section!r}; use {', '.join(FIGURE_SECTIONS)}."
+            )
+    checks = control_checks(context.metrics, controls=context.controls)
+    environment = Environment(
+        loader=PackageLoader("advdetect.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = display_name
+    environment.filters["number"] = _number
+    return environment.get_template("report.html.j2").render(
+        context=context,
+        findings=findings(
+            context.metrics, detector=context.primary_detector, controls=context.controls
+        ),
+        checks=checks,
+        models=_models(context.model_metrics),
+        attack_table=attack_table(context.attack_summary),
+        detection_tables=_detection_tables(context),
+        detector_table=detector_table(
+            context.metrics, bits="float32", positives="successful", controls=context.controls
+        ),
+        other_tables=_other_tables(context),
+        cross_attack_tables=_cross_attack_tables(context),
+    )
+
+
+def _detection_tables(context: ReportContext) -> list[Table]:
+    protocols = context.metrics[["positives", "bits"]].drop_duplicates()
+    return [
+        detection_table(
+            context.metrics,
+            detector=context.primary_detector,
+            bits=bits,
+            positives=positives,
+            controls=context.controls,
+        )
+        for positives, bits in protocols.itertuples(index=False)
+    ]
+
+
+def _other_tables(context: ReportContext) -> list[Table]:
+    return [
+        detection_table(
+            context.metrics,
+            detector=context.primary_detector,
+            bits="float32",
+            positives="successful",
+            metric=metric,
+            controls=context.controls,
+        )
+        for metric in METRICS
+        if metric != "auroc"
+    ]
+
+
+def _cross_attack_tables(context: ReportContext) -> list[Table]:
+    return [
+        cross_attack_table(
+            context.metrics,
+            feature=feature,
+            detector=context.primary_detector,
+            bits="float32",
+            positives="successful",
+        )
+        for feature in context.metrics["feature"].unique()
+        if feature not in context.controls
+    ]
+
+
+def _models(model_metrics: pd.DataFrame) -> pd.DataFrame:
+    """Show accuracies in percent, as everywhere else."""
+    accuracies = [name for name in model_metrics.columns if name.endswith("accuracy")]
+    shown = model_metrics.astype(dict.fromkeys(accuracies, object))
+    for name in accuracies:
+        shown[name] = [f"{100 * value:.2f}" for value in model_metrics[name]]
+    return shown.rename(columns={name: f"{name} (%)" for name in accuracies})
+
+
+def _number(value: object) -> str:
+    """Show a value of a plain table: at most four significant digits, "–" where there is none."""
+    if isinstance(value, float):
+        if value != value:
+            return NO_VALUE
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+    return str(value)

@@ -1,0 +1,60 @@
+"""The tables that every experiment gets, by file name."""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from advdetect.evaluation.metrics import METRICS
+from advdetect.evaluation.table import Table
+from advdetect.evaluation.tables import (
+    attack_table,
+    cross_attack_table,
+    detection_table,
+    detector_table,
+)
+
+BITS_SUFFIX = {"float32": "", "8bit": "_8bit"}
+POSITIVES_SUFFIX = {"successful": "", "all": "_all"}
+
+
+def standard_tables(
+    metrics: pd.DataFrame,
+    attack_summary: pd.DataFrame,
+    *,
+    detector: str,
+    controls: Collection[str],
+) -> dict[str, Table]:
+    """Build the tables of an experiment.
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        attack_summary: One row per attack and seed, as `attack_table` takes it.
+        detector: The primary detector.
+        controls: Names of the control detectors.
+
+    Returns:
+        By file name without suffix: ``detection`` (successful adversarials, float32 images), the
+        same with ``_all`` (failed ones included) and ``_8bit`` (rounded images) and with the other
+        metrics, ``detectors``, ``attacks`` and ``cross_attack_<feature>``.
+    """
+    tables = {
+        f"detection{POSITIVES_SUFFIX[positives]}{BITS_SUFFIX[bits]}": detection_table(
+            metrics, detector=detector, bits=bits, positives=positives
+        )
+        for bits in BITS_SUFFIX
+        for positives in POSITIVES_SUFFIX
+    }
+    main = {"bits": "float32", "positives": "successful"}
+    tables |= {
+        f"detection_{metric}": detection_table(metrics, detector=detector, metric=metric, **main)
+        for metric in METRICS[1:]
+    }
+    tables |= {
+        f"cross_attack_{feature}": cross_attack_table(
+            metrics, feature=feature, detector=detector, **main
+        )
+        for feature in metrics["feature"].unique()
+    }
+    tables["detectors"] = detector_table(metrics, controls=controls, **main)
+    tables["attacks"] = attack_table(attack_summary)
+    return tables

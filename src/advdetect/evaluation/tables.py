@@ -1,0 +1,250 @@
+"""The tables of a report.
+
+A builder picks cells from the metrics of all features (the tables of `metrics.evaluate_feature`
+with a column ``feature``) and returns a `Table`; `rendering` turns it into CSV, Markdown, LaTeX or
+text. Rows and columns keep the order in which the metrics name them.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.metrics import MEAN, METRICS
+from advdetect.evaluation.names import display_name
+from advdetect.evaluation.table import CellFormat, Table
+
+_STATISTICS = [
+    "value",
+    "standard_deviation",
+    "low",
+    "high",
+    "interval",
+    "n_positive",
+    "n_negative",
+]
+_SUMMARY_FORMATS = {
+    "success_rate": (100, 1),
+    "success_rate_8bit": (100, 1),
+    "mean_l2": (1, 3),
+    "mean_linf": (1, 4),
+}
+
+
+def detection_table(
+    metrics: pd.DataFrame,
+    *,
+    detector: str,
+    bits: str,
+    positives: str,
+    metric: str = "auroc",
+    controls: Collection[str] = (),
+) -> Table:
+    """Build the table of features by attacks, trained and tested on the same attack.
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        detector: Which detector.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+        metric: One of `metrics.METRICS`.
+        controls: Control features and detectors, never marked as best.
+
+    Returns:
+        Mean over seeds with its 95 % interval, in percent.
+    """
+    chosen = _select(metrics, metric=metric, detector=detector, bits=bits, positives=positives)
+    chosen = chosen[chosen["trained_on"] == chosen["tested_on"]]
+    return Table(
+        name=f"detection_{metric}_{detector}_{bits}_{positives}",
+        caption=f"{display_name(metric)} in percent of {_lower(detector)} detectors trained and "
+        f"tested on the same attack: {display_name(positives)}, {display_name(bits)}. "
+        f"{_spread_note(metrics)}",
+        rows="feature",
+        columns="attack",
+        cells=_tidy(chosen.rename(columns={"tested_on": "attack"}), ["feature", "attack"]),
+        controls=controls,
+    )
+
+
+def cross_attack_table(
+    metrics: pd.DataFrame,
+    *,
+    feature: str,
+    detector: str,
+    bits: str,
+    positives: str,
+    metric: str = "auroc",
+) -> Table:
+    """Build the table of training attacks by test attacks (Zhao et al. 2019, Table 5).
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        feature: Which feature.
+        detector: Which detector.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+        metric: One of `metrics.METRICS`.
+
+    Returns:
+        Mean over seeds with its 95 % interval, in percent; the best training attack of each test
+        attack is marked.
+    """
+    chosen = _select(
+        metrics,
+        metric=metric,
+        feature=feature,
+        detector=detector,
+        bits=bits,
+        positives=positives,
+    )
+    return Table(
+        name=f"cross_attack_{metric}_{feature}_{detector}_{bits}_{positives}",
+        caption=f"{display_name(metric)} in percent of {display_name(feature)} with "
+        f"{_lower(detector)}, trained on the attack of the row and tested on the attack of the "
+        f"column: {display_name(positives)}, {display_name(bits)}. {_spread_note(metrics)}",
+        rows="trained_on",
+        columns="tested_on",
+        cells=_tidy(chosen, ["trained_on", "tested_on"]),
+    )
+
+
+def detector_table(
+    metrics: pd.DataFrame,
+    *,
+    bits: str,
+    positives: str,
+    metric: str = "auroc",
+    controls: Collection[str] = (),
+) -> Table:
+    """Build the table of features by detectors, averaged over the attacks that have a value.
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+        metric: One of `metrics.METRICS`.
+        controls: Control features and detectors, never marked as best.
+
+    Returns:
+        The mean over attacks of the mean over seeds, in percent; standard_deviation is over
+        attacks, low and high are the lowest and highest attack (no bootstrap interval: the cells of
+        an average share their images).
+    """
+    chosen = _select(metrics, metric=metric, bits=bits, positives=positives)
+    chosen = chosen[chosen["trained_on"] == chosen["tested_on"]]
+    keys = ["feature", "detector"]
+    cells = chosen.groupby(keys, sort=False, observed=True).agg(
+        value=("value", "mean"),
+        standard_deviation=("value", "std"),
+        low=("value", "min"),
+        high=("value", "max"),
+        n_positive=("n_positive", "sum"),
+        n_negative=("n_negative", "sum"),
+    )
+    return Table(
+        name=f"detectors_{metric}_{bits}_{positives}",
+        caption=f"{display_name(metric)} in percent, averaged over attacks (trained and tested on "
+        f"the same attack): {display_name(positives)}, {display_name(bits)}. In brackets the "
+        "lowest and the highest attack.",
+        rows="feature",
+        columns="detector",
+        cells=cells.reset_index().assign(interval="range over attacks")[[*keys, *_STATISTICS]],
+        controls=controls,
+    )
+
+
+def attack_table(summary: pd.DataFrame) -> Table:
+    """Build the table of attacks by quantities, averaged over seeds.
+
+    Args:
+        summary: One row per attack and seed: attack, seed, n (images attacked), and numeric columns
+            such as success_rate and success_rate_8bit (in [0, 1]), mean_l2, mean_linf,
+            mean_iterations, mean_gradient_calls.
+
+    Returns:
+        Mean over seeds and, for more than one seed, the standard deviation (ddof 1); n_positive
+        holds the number of images over all seeds.
+    """
+    quantities = [name for name in summary.columns if name not in ("attack", "seed")]
+    long = summary.melt(["attack", "seed"], quantities, "quantity")
+    long["value"] = long["value"].astype(float)
+    keys = ["attack", "quantity"]
+    cells = long.groupby(keys, sort=False, observed=True)["value"].agg(["mean", "std"])
+    cells = cells.rename(columns={"mean": "value", "std": "standard_deviation"}).reset_index()
+    images = summary.groupby("attack", observed=True)["n"].sum()
+    cells = cells.assign(
+        low=np.nan,
+        high=np.nan,
+        interval="none",
+        n_positive=cells["attack"].map(images),
+        n_negative=0,
+    )
+    plain = CellFormat(scale=1, spread="deviation", best=False)
+    formats = {
+        name: replace(plain, scale=scale, decimals=decimals)
+        for name, (scale, decimals) in _SUMMARY_FORMATS.items()
+    }
+    return Table(
+        name="attacks",
+        caption="Success and size of the attacks on the test images: mean over seeds, ± standard "
+        "deviation where there are several. Distances are over successful adversarials.",
+        rows="attack",
+        columns="quantity",
+        cells=cells[[*keys, *_STATISTICS]],
+        formats={**formats, "n": replace(plain, decimals=0, spread="nothing")},
+        format=plain,
+    )
+
+
+def add_reported(table: Table, reported: pd.DataFrame) -> Table:
+    """Put a paper's reported values beside the measured ones.
+
+    Args:
+        table: The measured table.
+        reported: One row per reported cell: the table's two keys and ``value``, in the unit of the
+            metric (an AUROC in [0, 1]).
+
+    Returns:
+        The table with the columns reported and difference (measured − reported) in its cells, NaN
+        where nothing is reported.
+    """
+    keys = [table.rows, table.columns]
+    known = reported[[*keys, "value"]].rename(columns={"value": "reported"})
+    cells = table.cells.merge(known, how="left", on=keys, validate="one_to_one")
+    return replace(table, cells=cells.assign(difference=cells["value"] - cells["reported"]))
+
+
+def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
+    if metric not in METRICS:
+        raise AdvdetectError(f"Unknown metric {metric!r}; use one of {', '.join(METRICS)}.")
+    chosen = metrics[(metrics["metric"] == metric) & (metrics["seed"] == MEAN)]
+    for column, name in keys.items():
+        rows = chosen[chosen[column] == name]
+        if rows.empty:
+            known = ", ".join(map(str, metrics[column].unique()))
+            raise AdvdetectError(f"No metrics for {column} {name!r} here; there are: {known}.")
+        chosen = rows
+    return chosen
+
+
+def _tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    interval = np.where(chosen["low"].isna(), "none", "95 % bootstrap")
+    return chosen.assign(interval=interval)[[*keys, *_STATISTICS]].reset_index(drop=True)
+
+
+def _lower(name: str) -> str:
+    shown = display_name(name)
+    return shown[:1].lower() + shown[1:]
+
+
+def _spread_note(metrics: pd.DataFrame) -> str:
+    n_seeds = metrics.loc[metrics["seed"] != MEAN, "seed"].nunique()
+    if n_seeds == 1:
+        return "One seed; in brackets the 95 % bootstrap interval over source images."
+    return (
+        f"Mean over {n_seeds} seeds; in brackets the 95 % bootstrap interval over seeds and source "
+        "images."
+    )

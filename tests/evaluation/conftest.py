@@ -1,0 +1,92 @@
+"""Score tables with known properties, shaped like those that the detection step writes."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from advdetect.evaluation.metrics import evaluate_feature
+from advdetect.evaluation.names import KINDS
+
+ATTACKS = ("fgsm", "cw_l2,kappa=10", "deepfool")
+DETECTORS = ("logistic_regression", "random_forest", "random_scores", "true_labels")
+NEVER_SUCCEEDS = "deepfool"
+
+
+def score_table(seed: int, separation: float, n: int = 40) -> pd.DataFrame:
+    """Make scores whose adversarials are `separation` standard deviations above the rest."""
+    generator = np.random.default_rng([seed, int(10 * separation)])
+    parts = []
+    cells = itertools.product(
+        DETECTORS, ATTACKS, ATTACKS, ("float32", "8bit"), ("successful", "all"), KINDS
+    )
+    for detector, trained_on, tested_on, bits, positives, kind in cells:
+        index = np.arange(n)
+        if kind == "adversarial" and positives == "successful":
+            index = index[: 0 if tested_on == NEVER_SUCCEEDS else n // 2]
+        score = generator.normal(size=len(index))
+        if detector == "true_labels":
+            score = np.full(len(index), float(kind == "adversarial"))
+        elif detector != "random_scores":
+            score += separation * (kind == "adversarial")
+        names = {
+            "detector": detector,
+            "trained_on": trained_on,
+            "tested_on": tested_on,
+            "bits": bits,
+            "positives": positives,
+            "kind": kind,
+        }
+        parts.append(pd.DataFrame({**names, "index": index, "score": score}))
+    names = ["detector", "trained_on", "tested_on", "bits", "positives", "kind"]
+    return pd.concat(parts, ignore_index=True).astype(dict.fromkeys(names, "category"))
+
+
+@pytest.fixture(scope="session")
+def scores() -> dict[str, dict[int, pd.DataFrame]]:
+    """Two features, the second better than the first, two seeds each."""
+    return {
+        name: {seed: score_table(seed, separation) for seed in (0, 1)}
+        for name, separation in (("bu", 0.5), ("fisher_input", 2.0))
+    }
+
+
+@pytest.fixture(scope="session")
+def metrics(scores: dict[str, dict[int, pd.DataFrame]]) -> pd.DataFrame:
+    tables = [
+        evaluate_feature(
+            seeds, replicates=50, seed=7, primary_detector="logistic_regression"
+        ).assign(feature=feature)
+        for feature, seeds in scores.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def chosen() -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Pick the cells of one detector, trained and tested on the same attack."""
+
+    def pick(table: pd.DataFrame) -> pd.DataFrame:
+        return table[
+            (table["detector"] == "logistic_regression")
+            & (table["bits"] == "float32")
+            & (table["positives"] == "successful")
+            & (table["trained_on"].astype(str) == table["tested_on"].astype(str))
+        ]
+
+    return pick
+
+
+@pytest.fixture(scope="session")
+def attack_summary() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "attack": ["fgsm", "fgsm", "cw_l2,kappa=10", "cw_l2,kappa=10"],
+            "seed": [0, 1, 0, 1],
+            "n": [40, 40, 40, 40],
+            "success_rate": [0.9, 0.7, 1.0, 1.0],
+            "mean_l2": [1.5, 1.7, 0.25, np.nan],
+        }
+    )
