@@ -1,0 +1,1 @@
+"""Detectors: factories that return a scikit-learn estimator."""
