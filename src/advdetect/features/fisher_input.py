@@ -1,0 +1,34 @@
+"""Eigenvalues of the input Fisher information as features (Zhao et al. 2019)."""
+
+from torch import Tensor, nn
+
+from advdetect.errors import AdvdetectError
+from advdetect.fisher.input import input_fisher_spectrum
+from advdetect.randomness import SampleGenerator
+
+
+def fisher_input(
+    model: nn.Module, images: Tensor, *, generator: SampleGenerator, top_k: int = 20
+) -> dict[str, Tensor]:
+    """Return the largest eigenvalues of G(x) = Σ_c p_c ∇_x log p_c ∇_x log p_cᵀ, as log10.
+
+    Args:
+        model: Classifier with C ≥ 2 logits, in eval mode.
+        images: (N, C, H, W) float32 in [0, 1].
+        generator: Unused; the feature is deterministic.
+        top_k: How many eigenvalues, at least 1 (20 in the paper). At most C − 1 are not zero by
+            definition, and no others are returned.
+
+    Returns:
+        Columns ``log10_eigenvalue_01``, ``log10_eigenvalue_02``, … in descending order, each (N,)
+        float64 on the CPU, finite. See `advdetect.fisher.input` for what arithmetic cannot resolve.
+
+    Raises:
+        AdvdetectError: ``top_k`` is below 1, or the model does not suit.
+    """
+    if top_k < 1:
+        raise AdvdetectError(f"The top_k of fisher_input must be at least 1, not {top_k}.")
+    spectrum = input_fisher_spectrum(model, images)[:, :top_k].cpu()
+    return {
+        f"log10_eigenvalue_{rank:02d}": values for rank, values in enumerate(spectrum.unbind(1), 1)
+    }

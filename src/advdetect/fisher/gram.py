@@ -1,0 +1,207 @@
+"""Gram matrices of per-image weight gradients, layer by layer, without forming the gradients.
+
+For R scalar functions of one image, a layer with input a and output gradients g_1 … g_R
+contributes to the Gram matrix of their weight gradients through a and g alone:
+
+- linear and convolution: the gradient of seed r is Σ_t g_rt a_tᵀ over the positions t (of an
+  unfolded input), so the entry (r, s) is Σ_tu (g_rt · g_su)(a_t · a_u), summed in the
+  cheaper order;
+- batch norm in eval mode: Σ g x̂ and Σ g per channel;
+- any other module: its own vector-Jacobian product per image, by torch.func.
+
+Each rule returns one (N, R, R) float64 matrix per parameter. A module that is called several times
+adds up its gradients, so its calls come together.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.nn import functional
+
+
+class LayerCall(NamedTuple):
+    """One call of a module: its (N, …) input and the (N, R, …) gradients at its output."""
+
+    input: Tensor
+    gradients: Tensor
+
+
+Grams = dict[str, Tensor]
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def layer_grams(module: nn.Module, calls: Sequence[LayerCall]) -> Grams:
+    """Return the Gram matrices of the gradients of a module's own parameters.
+
+    Args:
+        module: Any module with parameters of its own whose calls map one tensor to one.
+        calls: At least one call; the first dimension of every tensor counts the N images.
+
+    Returns:
+        (N, R, R) float64 by the parameter's name in the module.
+    """
+    return _rule(module)(module, calls)
+
+
+def gram(rows: Tensor) -> Tensor:
+    """Return the (N, R, R) float64 products of (N, R, …) gradients."""
+    flat = rows.flatten(2)
+    return (flat @ flat.mT).to(torch.float64)
+
+
+def _rule(module: nn.Module) -> Callable[..., Grams]:
+    """Choose by the exact type: a subclass may compute something else."""
+    names = {name for name, _ in module.named_parameters(recurse=False)}
+    if names <= {"weight", "bias"}:
+        if type(module) is nn.Linear:
+            return _linear
+        if type(module) in _CONVOLUTIONS:
+            return _convolution
+        if type(module) in _BATCH_NORMS and module.running_mean is not None:
+            return _batch_norm
+    return _any_module
+
+
+def _linear(module: nn.Linear, calls: Sequence[LayerCall]) -> Grams:
+    inputs = [
+        call.input.flatten(1, -2) if call.input.ndim > 2 else call.input[:, None] for call in calls
+    ]
+    shapes = [(*call.gradients.shape[:2], -1, module.out_features) for call in calls]
+    gradients = [call.gradients.reshape(shape) for call, shape in zip(calls, shapes, strict=True)]
+    a, g = _join(inputs, dim=1).mT, _join(gradients, dim=2).mT
+    return _with_bias(module, g, outer_product_gram(a, g))
+
+
+def _convolution(module: nn.Conv2d, calls: Sequence[LayerCall]) -> Grams:
+    a = _join([_unfold(module, call.input) for call in calls], dim=2)
+    g = _join([call.gradients.flatten(3) for call in calls], dim=3)
+    images, groups = len(a), module.groups
+    if groups == 1:
+        return _with_bias(module, g, outer_product_gram(a, g))
+    grouped_a = a.reshape(images * groups, -1, a.shape[2])
+    grouped_g = g.unflatten(2, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    weight = outer_product_gram(grouped_a, grouped_g).unflatten(0, (images, groups)).sum(dim=1)
+    return _with_bias(module, g, weight)
+
+
+def _join(parts: list[Tensor], dim: int) -> Tensor:
+    """Concatenate, without the copy that torch.cat makes of a single tensor."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _with_bias(module: nn.Linear | nn.Conv2d, g: Tensor, weight: Tensor) -> Grams:
+    """Add the Gram matrix of the bias, whose gradient is the sum over positions of (N, R, o, T)."""
+    return {"weight": weight} if module.bias is None else {"weight": weight, "bias": gram(g.sum(3))}
+
+
+def outer_product_gram(a: Tensor, g: Tensor) -> Tensor:
+    """Return the Gram matrix of the gradients Σ_t g_t a_tᵀ.
+
+    Args:
+        a: (N, d, T) inputs at T positions.
+        g: (N, R, o, T) output gradients of R seeds at the same positions.
+
+    Returns:
+        (N, R, R) float64.
+    """
+    inputs, positions = a.shape[1:]
+    seeds, outputs = g.shape[1:3]
+    if positions == 1:
+        return gram(g) * a.to(torch.float64).square().sum(dim=(1, 2))[:, None, None]
+    rows = g.reshape(len(g), seeds * outputs, positions)
+    if positions * (inputs + seeds * outputs) < seeds * outputs * inputs:
+        weighted = (rows @ (a.mT @ a)).reshape(len(g), seeds, -1)
+        return (weighted @ rows.reshape(len(g), seeds, -1).mT).to(torch.float64)
+    return gram((rows @ a.mT).reshape(len(g), seeds, -1))
+
+
+def _unfold(module: nn.Conv2d, images: Tensor) -> Tensor:
+    """Return the (N, channels·kernel, T) patches that a convolution's kernel meets."""
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    patches = functional.pad(images, _padding(module), mode=mode)
+    for axis, (kernel, stride, dilation) in enumerate(
+        zip(module.kernel_size, module.stride, module.dilation, strict=True), start=2
+    ):
+        patches = patches.unfold(axis, dilation * (kernel - 1) + 1, stride)[..., ::dilation]
+    dimensions = len(module.kernel_size)
+    # (N, channels, positions…, kernel…) to (N, channels, kernel…, positions…)
+    order = [0, 1, *range(2 + dimensions, 2 + 2 * dimensions), *range(2, 2 + dimensions)]
+    patches = patches.permute(order)
+    return patches.reshape(len(images), -1, patches.shape[2 + dimensions :].numel())
+
+
+def _padding(module: nn.Conv2d) -> list[int]:
+    """Return a convolution's padding, explicit, in the order of `functional.pad`."""
+    pairs = []
+    for axis, (kernel, dilation) in enumerate(
+        zip(module.kernel_size, module.dilation, strict=True)
+    ):
+        if module.padding == "same":
+            total = dilation * (kernel - 1)
+            pairs.append([total // 2, total - total // 2])
+        else:
+            width = 0 if isinstance(module.padding, str) else module.padding[axis]
+            pairs.append([width, width])
+    return [width for pair in reversed(pairs) for width in pair]
+
+
+def _batch_norm(module: nn.BatchNorm2d, calls: Sequence[LayerCall]) -> Grams:
+    mean, variance = module.get_buffer("running_mean"), module.get_buffer("running_var")
+    weight, bias = [], []
+    for call in calls:
+        g = call.gradients.flatten(3) if call.gradients.ndim > 3 else call.gradients[..., None]
+        x = call.input.flatten(2) if call.input.ndim > 2 else call.input[..., None]
+        normalized = (x - mean[:, None]) * (variance[:, None] + module.eps).rsqrt()
+        weight.append(torch.einsum("nrft,nft->nrf", g, normalized))
+        bias.append(g.sum(dim=3))
+    rows = {"weight": torch.stack(weight).sum(0), "bias": torch.stack(bias).sum(0)}
+    return {name: gram(rows[name]) for name, _ in module.named_parameters()}
+
+
+def _any_module(module: nn.Module, calls: Sequence[LayerCall]) -> Grams:
+    parts = [per_image_gradients(module, call.input, call.gradients) for call in calls]
+    return {name: gram(torch.stack([part[name] for part in parts]).sum(0)) for name in parts[0]}
+
+
+def per_image_gradients(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of a module's parameters for every image, by torch.func.
+
+    Args:
+        module: A module that maps one tensor to one.
+        inputs: (N, …).
+        gradients: (N, R, …) at the output.
+
+    Returns:
+        (N, R, …) by the parameter's name, the first one of a parameter that has several.
+    """
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+    names = _names_of_slots(module)
+
+    def one_image(image: Tensor, seeds: Tensor) -> dict[str, Tensor]:
+        def run(values: dict[str, Tensor]) -> Tensor:
+            slots = {slot: values[name] for slot, name in names.items()}
+            # A clone, for a module that works in place. Ties are resolved here: functional_call's
+            # own way does not restore the weights of a module that has two names (PyTorch 2.15).
+            inputs = (image[None].clone(),)
+            return functional_call(module, slots, inputs, tie_weights=False)[0]
+
+        product = vjp(run, parameters)[1]
+        # A loop: a vmap inside the vmap gives wrong gradients of PReLU (PyTorch 2.15).
+        rows = [product(seed)[0] for seed in seeds.unbind()]
+        return {name: torch.stack([row[name] for row in rows]) for name in parameters}
+
+    return vmap(one_image)(inputs, gradients)
+
+
+def _names_of_slots(module: nn.Module) -> dict[str, str]:
+    """Map every place that holds a parameter, each once, to the parameter's first name."""
+    first = {parameter: name for name, parameter in module.named_parameters()}
+    return {
+        f"{prefix}.{name}".lstrip("."): first[parameter]
+        for prefix, part in module.named_modules()
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False)
+    }

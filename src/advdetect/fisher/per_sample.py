@@ -1,0 +1,110 @@
+"""Gram matrices of weight gradients from the gradients themselves: slower, for any model.
+
+Both classes have the interface of `advdetect.fisher.capture.LayerRecording`: ``logits``,
+``signature`` and ``parameter_grams``.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.fisher.gram import Grams, gram, per_image_gradients
+from advdetect.inference import batch_slices
+
+#: Gradient entries that may exist at once (float32: 512 MB); one image's are needed in any case.
+_GRADIENT_ENTRIES = 2**27
+
+
+class VectorizedGradients:
+    """Per-image weight gradients of a whole model by torch.func.
+
+    Args:
+        model: Classifier in eval mode; it is left as found.
+        images: (N, C, H, W) float.
+    """
+
+    description = "per-image gradients of all weights by torch.func"
+    signature: tuple[str, ...] = ()
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        self._model, self._images = model, images.detach()
+        with torch.no_grad():
+            self.logits: Tensor = model(self._images.clone())  # a first layer may work in place
+
+    def parameter_grams(self, seeds: Tensor) -> Grams:
+        """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
+        size = sum(p.numel() for p in self._model.parameters()) * len(seeds)
+        with warnings.catch_warnings():
+            # Of every operation that it loops over; the caller has been told that this is slow.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            batches = [
+                per_image_gradients(self._model, self._images[rows], seeds[:, rows].transpose(0, 1))
+                for rows in batch_slices(len(self._images), max(1, _GRADIENT_ENTRIES // size))
+            ]
+        names = [name for name, _ in self._model.named_parameters()]
+        return {name: torch.cat([gram(batch[name]) for batch in batches]) for name in names}
+
+
+class LoopedGradients:
+    """Per-image weight gradients of a whole model by plain autograd, one image and seed at a time.
+
+    Args:
+        model: Classifier in eval mode; it is left as found.
+        images: (N, C, H, W) float.
+    """
+
+    description = "a loop over images and classes"
+    signature: tuple[str, ...] = ()
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        self._model, self._images = model, images.detach()
+        with torch.no_grad():
+            self.logits: Tensor = model(self._images.clone())  # a first layer may work in place
+
+    def parameter_grams(self, seeds: Tensor) -> Grams:
+        """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
+        parameters = dict(self._model.named_parameters())
+        grams: dict[str, list[Tensor]] = {name: [] for name in parameters}
+        for image, image_seeds in zip(self._images, seeds.transpose(0, 1), strict=True):
+            gradients = weight_gradients(self._model, image[None], image_seeds[:, None])
+            for name, *rows in zip(parameters, *gradients, strict=True):
+                grams[name].append(gram(torch.stack(rows)[None]))
+        return {name: torch.cat(matrices) for name, matrices in grams.items()}
+
+
+def weight_gradients(model: nn.Module, image: Tensor, seeds: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return the gradients of linear forms of one image's logits, by plain autograd.
+
+    Args:
+        model: Classifier in eval mode; frozen parameters count too, and stay frozen.
+        image: (1, C, H, W) float.
+        seeds: (R, 1, C) gradients at the logits.
+
+    Returns:
+        For each seed one tensor per parameter; zero where a parameter has no part in the logits.
+    """
+    with _all_differentiable(model) as parameters, torch.enable_grad():
+        logits = model(image.clone())
+        if not logits.requires_grad:
+            return [tuple(torch.zeros_like(p) for p in parameters) for _ in seeds]
+        return [
+            torch.autograd.grad(logits, parameters, seed, retain_graph=True, materialize_grads=True)
+            for seed in seeds
+        ]
+
+
+@contextmanager
+def _all_differentiable(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Let all parameters require gradients for a while."""
+    parameters = list(model.parameters())
+    flags = [parameter.requires_grad for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        yield parameters
+    finally:
+        for parameter, flag in zip(parameters, flags, strict=True):
+            parameter.requires_grad_(flag)

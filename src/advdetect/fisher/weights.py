@@ -1,0 +1,196 @@
+"""Fisher information of the weights (Martin & Elster 2019), exact, from Gram matrices.
+
+F_θ(x) = Σ_c p_c ∇_θ log p_c ∇_θ log p_cᵀ is never formed. With q the probabilities of the classes
+other than the predicted one and K the Gram matrix of the gradients of their log-odds,
+
+    tr F = Σ_c q_c K_cc − qᵀKq,   ‖∇_θ log p_ŷ‖² = qᵀKq,   vᵀFv = λ² Var_{c∼p}[(Kq)_c],
+
+where (Kq)_ŷ = 0. θ is all of the model's parameters, frozen ones and those of batch norm included;
+folding batch norm into the layer before it therefore changes the values.
+
+The values span hundreds of decades, so they are computed with the largest q divided out and
+returned as log10, always finite: where all gradients vanish, or underflow, their squared norm
+counts as 2⁻²⁵², the square of the smallest normal float32 number.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.errors import AdvdetectError
+from advdetect.fisher.categorical import (
+    LogOdds,
+    log10_of_scaled,
+    log_odds,
+    two_class_log_odds,
+)
+from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.finite_difference import finite_difference_form
+from advdetect.fisher.weight_gradients import WeightGradients, record_weight_gradients
+
+Classes = Literal["all", "two"]
+Derivative = Literal["exact", "finite_difference"]
+Block = Literal["none", "tensor"]
+
+#: Seeds whose gradients are held at once; more classes are done in parts.
+_SEEDS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class WeightFisherForms:
+    """Quantities of the weight Fisher information, for N images, as log10.
+
+    Attributes:
+        log10_trace: (N,) float64, tr F, equation (4).
+        log10_quadratic_form: (N,) float64, vᵀFv with v = λ ∇_θ log p_ŷ, equations (5) and (6).
+        log10_normalized_form: (N,) float64, vᵀFv / ‖v‖², equation (8).
+    """
+
+    log10_trace: Tensor
+    log10_quadratic_form: Tensor
+    log10_normalized_form: Tensor
+
+    def linear(self) -> dict[str, Tensor]:
+        """Return trace, quadratic_form and normalized_form themselves, zero if they underflow."""
+        return {name.removeprefix("log10_"): 10**value for name, value in vars(self).items()}
+
+
+def weight_fisher_forms(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    classes: Classes = "all",
+    derivative: Derivative = "exact",
+    block: Block = "none",
+    learning_rate: float = 1.0,
+    step: float = 1e-4,
+) -> WeightFisherForms:
+    """Return trace, quadratic form and normalised form of the weight Fisher information.
+
+    Args:
+        model: Classifier with C ≥ 2 logits, in eval mode; it is left as found.
+        images: (N, C, H, W) float in [0, 1], at least one. Memory grows with N times the size of
+            the model's activations times min(C, 16).
+        classes: "all", or "two" for the reduction of equation (7), at one backward pass.
+        derivative: "exact", or "finite_difference" for equation (9) in both quadratic forms (the
+            trace stays exact), which is slow: one image at a time, in float64.
+        block: "none", or "tensor" for the block-diagonal part of F, one block per weight tensor,
+            as the authors' published code computes it.
+        learning_rate: λ of equation (6), greater than 0.
+        step: ε' of equation (9), greater than 0; only for finite differences.
+
+    Returns:
+        The quantities as log10.
+
+    Raises:
+        AdvdetectError: A parameter is out of its range, the model is in training mode, or its
+            logits or gradients are not finite.
+
+    Warns:
+        UserWarning: The model needs a slower method; once per model, with the reason.
+    """
+    _check_parameters(classes, derivative, block, learning_rate, step)
+    check_eval_mode(model)
+    outcomes = log_odds if classes == "all" else two_class_log_odds
+    recording = record_weight_gradients(model, images)
+    odds = outcomes(recording.logits)
+    moments = _moments(recording, odds, per_tensor=block == "tensor")
+    squared_length = log10_of_scaled(moments.squared_length, 2 * odds.log_scale)
+    if derivative == "exact":
+        form = log10_of_scaled(moments.form, 3 * odds.log_scale, power=2)
+        normalized = form - squared_length
+    else:
+        difference, length = finite_difference_form(
+            model, images, odds.predicted, outcomes, step, per_tensor=block == "tensor"
+        )
+        normalized = log10_of_scaled(difference, odds.log_scale)
+        form = normalized + log10_of_scaled(length, 2 * odds.log_scale)
+    return WeightFisherForms(
+        log10_trace=log10_of_scaled(moments.trace, odds.log_scale),
+        log10_quadratic_form=form + 2 * math.log10(learning_rate),
+        log10_normalized_form=normalized,
+    )
+
+
+class _Moments(NamedTuple):
+    """Sums over blocks of θ, (N,) float64, in units of the powers of m = max(q) that they have.
+
+    Attributes:
+        trace: tr F / m.
+        squared_length: ‖∇_θ log p_ŷ‖² / m².
+        form: vᵀFv / m³ with λ = 1, v = ∇_θ log p_ŷ.
+    """
+
+    trace: Tensor
+    squared_length: Tensor
+    form: Tensor
+
+
+def _moments(gradients: WeightGradients, odds: LogOdds, per_tensor: bool) -> _Moments:
+    q, m = odds.scaled_q, odds.log_scale.exp()
+    total = _Moments(*torch.zeros(3, len(m), dtype=m.dtype, device=m.device))
+    for diagonal, products in _blocks(gradients, odds, per_tensor):
+        squared_length = (q * products).sum(dim=1)
+        mean = m * squared_length  # of (Kq)_c / m over c ~ p, where (Kq)_y = 0
+        variance = (q * (products - mean[:, None]).square()).sum(dim=1)
+        total.trace.add_((q * diagonal).sum(dim=1) - m * squared_length)
+        total.squared_length.add_(squared_length)
+        total.form.add_(variance + odds.log_p.exp() * m * squared_length.square())
+    if not all(torch.isfinite(value).all() for value in total):
+        raise AdvdetectError(
+            "The gradient of the model's logits with respect to its weights is not finite: look in "
+            "the model for an operation without a derivative there."
+        )
+    return total
+
+
+def _blocks(
+    gradients: WeightGradients, odds: LogOdds, per_tensor: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the diagonal of K and Kq/max(q), both (N, R) float64, for every block of θ."""
+    q = odds.scaled_q
+    if len(odds.seeds) <= _SEEDS_AT_ONCE:
+        grams = _block_grams(gradients, odds.seeds, per_tensor)
+        return [(k.diagonal(dim1=1, dim2=2), (k @ q[:, :, None]).squeeze(2)) for k in grams]
+    # Too many seeds to hold: some at a time, each time beside the one whose gradient is that of q.
+    average = torch.einsum("nr,rnc->nc", q, odds.seeds.to(q.dtype)).to(odds.seeds.dtype)
+    parts = [
+        _block_grams(gradients, torch.cat([seeds, average[None]]), per_tensor)
+        for seeds in odds.seeds.split(_SEEDS_AT_ONCE)
+    ]
+    return [
+        (
+            torch.cat([k.diagonal(dim1=1, dim2=2)[:, :-1] for k in ks], dim=1),
+            torch.cat([k[:, :-1, -1] for k in ks], dim=1),
+        )
+        for ks in zip(*parts, strict=True)
+    ]
+
+
+def _block_grams(gradients: WeightGradients, seeds: Tensor, per_tensor: bool) -> list[Tensor]:
+    """Return the (N, R, R) Gram matrices of each weight tensor, or their sum."""
+    grams = list(gradients.parameter_grams(seeds).values())
+    return grams if per_tensor or not grams else [torch.stack(grams).sum(dim=0)]
+
+
+def _check_parameters(
+    classes: str, derivative: str, block: str, learning_rate: float, step: float
+) -> None:
+    for name, value, allowed in [
+        ("classes", classes, get_args(Classes)),
+        ("derivative", derivative, get_args(Derivative)),
+        ("block", block, get_args(Block)),
+    ]:
+        if value not in allowed:
+            raise AdvdetectError(
+                f"The parameter {name} of the weight Fisher information is {value!r}; "
+                f"choose one of: {', '.join(allowed)}."
+            )
+    if not (learning_rate > 0 and step > 0):
+        raise AdvdetectError(
+            "The learning_rate and step of the weight Fisher information must be greater than 0, "
+            f"not {learning_rate} and {step}."
+        )
