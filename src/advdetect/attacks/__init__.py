@@ -1,0 +1,1 @@
+"""Attacks: ``attack(model, images, labels, *, generator, **params) -> AttackResult``."""
