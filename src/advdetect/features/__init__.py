@@ -1,0 +1,1 @@
+"""Features: ``feature(model, images, *, generator, **params) -> dict[str, Tensor]``."""
