@@ -53,9 +53,14 @@ def test_equal_content_gives_equal_files(tmp_path, tensors):
 def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, [1])
-    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail_in_the_middle():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_middle()
     assert read_json(path) == [1]
     assert list(tmp_path.iterdir()) == [path]
 

@@ -11,13 +11,8 @@ from advdetect.errors import AdvdetectError
 from advdetect.evaluation.findings import control_checks, findings
 from advdetect.evaluation.metrics import METRICS
 from advdetect.evaluation.names import NO_VALUE, display_name
+from advdetect.evaluation.standard import DETECTION_TABLES, standard_tables
 from advdetect.evaluation.table import Table
-from advdetect.evaluation.tables import (
-    attack_table,
-    cross_attack_table,
-    detection_table,
-    detector_table,
-)
 
 FIGURE_SECTIONS = ("models", "attacks", "detection", "cross_attack", "gallery")
 
@@ -111,6 +106,12 @@ def render_report(context: ReportContext) -> str:
     )
     environment.filters["shown"] = display_name
     environment.filters["number"] = _number
+    tables = standard_tables(
+        context.metrics,
+        context.attack_summary,
+        detector=context.primary_detector,
+        controls=context.controls,
+    )
     return environment.get_template("report.html.j2").render(
         context=context,
         findings=findings(
@@ -118,57 +119,14 @@ def render_report(context: ReportContext) -> str:
         ),
         checks=checks,
         models=_models(context.model_metrics),
-        attack_table=attack_table(context.attack_summary),
-        detection_tables=_detection_tables(context),
-        detector_table=detector_table(
-            context.metrics, bits="float32", positives="successful", controls=context.controls
-        ),
-        other_tables=_other_tables(context),
-        cross_attack_tables=_cross_attack_tables(context),
+        attack_table=tables["attacks"],
+        detection_tables=[tables[name] for name in DETECTION_TABLES],
+        detector_table=tables["detectors"],
+        other_tables=[tables[f"detection_{metric}"] for metric in METRICS[1:]],
+        cross_attack_tables=[
+            table for name, table in tables.items() if name.startswith("cross_attack_")
+        ],
     )
-
-
-def _detection_tables(context: ReportContext) -> list[Table]:
-    protocols = context.metrics[["positives", "bits"]].drop_duplicates()
-    return [
-        detection_table(
-            context.metrics,
-            detector=context.primary_detector,
-            bits=bits,
-            positives=positives,
-            controls=context.controls,
-        )
-        for positives, bits in protocols.itertuples(index=False)
-    ]
-
-
-def _other_tables(context: ReportContext) -> list[Table]:
-    return [
-        detection_table(
-            context.metrics,
-            detector=context.primary_detector,
-            bits="float32",
-            positives="successful",
-            metric=metric,
-            controls=context.controls,
-        )
-        for metric in METRICS
-        if metric != "auroc"
-    ]
-
-
-def _cross_attack_tables(context: ReportContext) -> list[Table]:
-    return [
-        cross_attack_table(
-            context.metrics,
-            feature=feature,
-            detector=context.primary_detector,
-            bits="float32",
-            positives="successful",
-        )
-        for feature in context.metrics["feature"].unique()
-        if feature not in context.controls
-    ]
 
 
 def _models(model_metrics: pd.DataFrame) -> pd.DataFrame:

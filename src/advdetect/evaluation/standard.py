@@ -13,8 +13,13 @@ from advdetect.evaluation.tables import (
     detector_table,
 )
 
-BITS_SUFFIX = {"float32": "", "8bit": "_8bit"}
-POSITIVES_SUFFIX = {"successful": "", "all": "_all"}
+# File name → protocol: bits and positives.
+DETECTION_TABLES = {
+    "detection": ("float32", "successful"),
+    "detection_all": ("float32", "all"),
+    "detection_8bit": ("8bit", "successful"),
+    "detection_all_8bit": ("8bit", "all"),
+}
 
 
 def standard_tables(
@@ -38,11 +43,8 @@ def standard_tables(
         metrics, ``detectors``, ``attacks`` and ``cross_attack_<feature>``.
     """
     tables = {
-        f"detection{POSITIVES_SUFFIX[positives]}{BITS_SUFFIX[bits]}": detection_table(
-            metrics, detector=detector, bits=bits, positives=positives
-        )
-        for bits in BITS_SUFFIX
-        for positives in POSITIVES_SUFFIX
+        name: detection_table(metrics, detector=detector, bits=bits, positives=positives)
+        for name, (bits, positives) in DETECTION_TABLES.items()
     }
     main = {"bits": "float32", "positives": "successful"}
     tables |= {

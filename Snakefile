@@ -1,0 +1,55 @@
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "lib"))
+
+from pipeline import Pipeline
+
+PIPELINE = Pipeline(Path(workflow.basedir), config)
+PIPELINE.use_this_source()
+
+
+pathvars:
+    results=PIPELINE.results,
+    logs=f"{PIPELINE.results}/logs",
+    benchmarks=f"{PIPELINE.results}/benchmarks",
+    run="<results>/{dataset}/{model}/seed{seed}",
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    model="[^/]+",
+    seed=r"\d+",
+    attack="[^/]+",
+    feature="[^/]+",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/feature.smk"
+include: "workflow/rules/detect.smk"
+include: "workflow/rules/publish.smk"
+
+
+localrules:
+    all,
+    prepare_data,
+    tables,
+    figure,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report.html",
+        collect("<results>/tables/{table}.md", table=PIPELINE.tables),
+
+
+onsuccess:
+    PIPELINE.print_outcome()

@@ -1,0 +1,57 @@
+"""Command line: ``python -m advdetect <stage> --help``."""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+from advdetect.errors import AdvdetectError
+
+STAGES = {
+    "prepare-data": "download or find a data set; write its splits",
+    "train": "train a classifier, or take your own weights",
+    "attack": "craft adversarial images and noisy twins",
+    "fit-feature": "fit a feature's auxiliary model on training images",
+    "feature": "compute a feature of clean, noisy and adversarial images",
+    "detect": "fit detectors on each attack and score every other",
+    "evaluate": "metrics of one feature's detectors with bootstrap intervals",
+    "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",
+    "figures": "plots: ROC, scores, heat maps, gallery, spectra",
+    "report": "the HTML report",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one stage; return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="python -m advdetect",
+        description="Run one stage of the pipeline by hand. The whole chain: snakemake --cores all",
+    )
+    commands = parser.add_subparsers(dest="stage", required=True, metavar="stage")
+    for stage, help_text in STAGES.items():
+        command = commands.add_parser(stage, help=help_text, description=help_text.capitalize())
+        # Only the stage that is asked for is imported: torch alone costs more than a second.
+        if argv and argv[0] == stage:
+            step = importlib.import_module(f"advdetect.steps.{stage.replace('-', '_')}")
+            step.add_arguments(command)
+            command.add_argument("--timing", help="file to write: seconds spent in the method")
+            command.set_defaults(run=step.run)
+    arguments = parser.parse_args(argv)
+    started = time.perf_counter()
+    try:
+        arguments.run(arguments)
+    except AdvdetectError as error:
+        print(f"advdetect {arguments.stage}: error: {error}", file=sys.stderr)
+        return 1
+    if arguments.timing:
+        timing = Path(arguments.timing)
+        timing.parent.mkdir(parents=True, exist_ok=True)
+        timing.write_text(json.dumps({"method_s": round(time.perf_counter() - started, 3)}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Steps: one command per stage, which reads files, calls the package and writes files."""

@@ -1,0 +1,151 @@
+"""Plots: ROC curves, score histograms, cross-attack heat map, gallery, spectra, training."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.figures import (
+    cross_attack_heatmap,
+    eigenvalue_spectra,
+    roc_figure,
+    score_histograms,
+    training_curves,
+)
+from advdetect.evaluation.gallery import GalleryExamples, gallery_figure
+from advdetect.evaluation.plotting import save_figure
+from advdetect.io import read_arrays, read_json, read_provenance, read_table
+from advdetect.progress import report
+from advdetect.steps.tables import read_metrics
+
+MAIN = {"bits": "float32", "positives": "successful"}
+EXAMPLES = 4  # rows of the gallery
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    parser.add_argument("--figure", required=True, choices=FIGURES, help="which figure")
+    parser.add_argument(
+        "--inputs",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="roc and scores: files from detect; cross_attack: from evaluate; gallery: from attack "
+        "and the test split; spectra: from feature; training: metrics from train",
+    )
+    parser.add_argument("--detector", default="random_forest", help="the detector of the figure")
+    parser.add_argument(
+        "--output", required=True, metavar="SVG", help="file to write; a PNG is put beside it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Draw the figure and write it as SVG and PNG."""
+    figure = FIGURES[arguments.figure](arguments.inputs, arguments.detector)
+    paths = save_figure(figure, Path(arguments.output).with_suffix(""))
+    report(f"figures: {', '.join(map(str, paths))}")
+
+
+def draw_roc(inputs: list[str], detector: str) -> Figure:
+    """Draw the ROC curves of every feature, each trained and tested on the same attack."""
+    return roc_figure(_own_scores(inputs, detector))
+
+
+def draw_low_roc(inputs: list[str], detector: str) -> Figure:
+    """Draw the same with a logarithmic false positive rate."""
+    return roc_figure(_own_scores(inputs, detector), log_scale=True)
+
+
+def draw_scores(inputs: list[str], detector: str) -> Figure:
+    """Draw the score histograms of one feature, all seeds together."""
+    (by_seed,) = _own_scores(inputs, detector).values()
+    return score_histograms(pd.concat(by_seed.values(), ignore_index=True))
+
+
+def draw_cross_attack(inputs: list[str], detector: str) -> Figure:
+    """Draw the cross-attack heat map of every feature."""
+    return cross_attack_heatmap(_select(read_metrics(inputs), detector))
+
+
+def draw_gallery(inputs: list[str], detector: str) -> Figure:
+    """Draw a few successes of each attack: clean, adversarial, difference."""
+    steps = {path: read_provenance(path) for path in inputs}
+    (data,) = (path for path, facts in steps.items() if facts["step"] == "prepare-data")
+    images = read_arrays(data, ["images"])["images"]
+    examples = []
+    for path, facts in steps.items():
+        if facts["step"] != "attack":
+            continue
+        names = np.array(facts["class_names"])
+        arrays = read_arrays(path, ["index", "label", "adversarial", "success", "prediction"])
+        rows = np.flatnonzero(arrays["success"])[:EXAMPLES]
+        labels = names[arrays["label"][rows]].tolist()
+        examples.append(
+            GalleryExamples(
+                attack=facts["name"],
+                clean=images[arrays["index"][rows]] / 255,
+                adversarial=arrays["adversarial"][rows],
+                labels=labels,
+                clean_predictions=labels,  # only clean-correct images are attacked
+                adversarial_predictions=names[arrays["prediction"][rows]].tolist(),
+            )
+        )
+    return gallery_figure(examples)
+
+
+def draw_spectra(inputs: list[str], detector: str) -> Figure:
+    """Draw the eigenvalue spectra of clean images and of each attack's, all seeds together."""
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for path in inputs:
+        tables.setdefault(read_provenance(path)["attack"], []).append(read_table(path))
+    clean = tables.pop("clean")
+    return eigenvalue_spectra(
+        {
+            attack: pd.concat([*clean, *parts], ignore_index=True).query(
+                "kind in ('clean', 'noisy', 'adversarial')"
+            )
+            for attack, parts in tables.items()
+        }
+    )
+
+
+def draw_training(inputs: list[str], detector: str) -> Figure:
+    """Draw the training curves of every seed."""
+    metrics = [read_json(path) for path in inputs]
+    return training_curves({run["seed"]: run["history"] for run in metrics})
+
+
+FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
+    "roc": draw_roc,
+    "roc_low": draw_low_roc,
+    "scores": draw_scores,
+    "cross_attack": draw_cross_attack,
+    "gallery": draw_gallery,
+    "spectra": draw_spectra,
+    "training": draw_training,
+}
+
+
+def _own_scores(inputs: list[str], detector: str) -> dict[str, dict[int, pd.DataFrame]]:
+    """Read the scores trained and tested on the same attack, by feature and seed."""
+    scores: dict[str, dict[int, pd.DataFrame]] = {}
+    for path in inputs:
+        facts = read_provenance(path)
+        table = _select(read_table(path), detector)
+        own = table["trained_on"].astype(str) == table["tested_on"].astype(str)
+        scores.setdefault(facts["name"], {})[facts["seed"]] = table[own]
+    return scores
+
+
+def _select(table: pd.DataFrame, detector: str) -> pd.DataFrame:
+    chosen = table[table["detector"] == detector]
+    if chosen.empty:
+        known = ", ".join(map(str, table["detector"].unique()))
+        raise AdvdetectError(f"--detector: there are no values of {detector}; there are: {known}.")
+    for column, value in MAIN.items():
+        chosen = chosen[chosen[column] == value]
+    return chosen

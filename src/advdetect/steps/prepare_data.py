@@ -1,0 +1,37 @@
+"""Prepare a data set once: download or find it, cut the subset, one file per split."""
+
+import argparse
+
+from advdetect import provenance
+from advdetect.data.store import write_split
+from advdetect.data.subset import subset
+from advdetect.progress import report
+from advdetect.steps import options
+
+SUBSET_KEYS = ("train_count", "test_count", "subset_seed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    options.add_spec(parser, "config/dataset/digits.yaml")
+    parser.add_argument(
+        "--root", help="folder of the data, in place of the specification's; not in the provenance"
+    )
+    parser.add_argument("--train", required=True, help="file to write: the training split")
+    parser.add_argument("--test", required=True, help="file to write: the test split")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Load the data set and write both splits."""
+    spec = options.read_spec(arguments)
+    parameters = options.parameters(spec)
+    cut = {key: parameters.pop(key) for key in SUBSET_KEYS}
+    if arguments.root:
+        parameters["root"] = arguments.root
+    spec.pop("root", None)  # where the data lies changes nothing that follows from it
+    splits = options.find_target(spec)(**parameters)
+    for name, path in (("train", arguments.train), ("test", arguments.test)):
+        split = subset(splits[name], cut[f"{name}_count"], cut["subset_seed"], name)
+        facts = provenance.describe("prepare-data", spec, arguments.code, split=name)
+        write_split(path, split, facts)
+        report(f"prepare-data: {len(split)} {name} images in {path}")

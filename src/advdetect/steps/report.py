@@ -1,0 +1,129 @@
+"""The HTML report: tables, figures, settings, timings and provenance in one file."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
+from advdetect.evaluation.timings import stage_timings
+from advdetect.io import read_csv, read_json, read_provenance, write_text
+from advdetect.progress import report
+from advdetect.steps import options
+from advdetect.steps.tables import read_metrics
+
+# Name of the figure up to its first underscore → section of the report and caption.
+CAPTIONS = {
+    "training": ("models", "Loss and accuracy by epoch; one line per seed."),
+    "gallery": (
+        "gallery",
+        "The first successes of each attack (first seed): clean image, adversarial image with the "
+        "new prediction, amplified difference.",
+    ),
+    "roc": (
+        "detection",
+        "ROC curves, detector trained and tested on the same attack, mean over seeds; successful "
+        "adversarials against clean and noisy images.",
+    ),
+    "scores": (
+        "detection",
+        "Scores of the main feature's detector for clean, noisy and successful adversarial images, "
+        "all seeds together.",
+    ),
+    "spectra": (
+        "detection",
+        "Eigenvalues of the input's Fisher information: median and bands from the 25 % to the 75 % "
+        "and from the 5 % to the 95 % quantile; all adversarials, failed ones included.",
+    ),
+    "cross": ("cross_attack", "AUROC (%) of a detector trained on one attack, tested on another."),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    options.add_spec(parser, "report.yaml, the resolved configuration")
+    parser.add_argument("--command", required=True, help="the command that makes the experiment")
+    parser.add_argument("--metrics", nargs="+", required=True, help="files from evaluate")
+    parser.add_argument("--attack-summary", required=True, help="attack_summary.csv from tables")
+    parser.add_argument("--models", nargs="+", required=True, help="metrics from train")
+    parser.add_argument("--attacks", nargs="+", required=True, help="files from attack")
+    parser.add_argument("--figures", nargs="+", required=True, help="SVG files from figures")
+    parser.add_argument("--benchmarks", required=True, help="folder of Snakemake's benchmarks")
+    parser.add_argument("--logs", required=True, help="folder of the logs")
+    parser.add_argument("--output", required=True, help="HTML file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Collect what the report shows and write it."""
+    spec = options.read_spec(arguments)
+    settings = spec["settings"]
+    context = ReportContext(
+        experiment=settings["name"],
+        description=settings["title"],
+        command=arguments.command,
+        settings=_settings(spec),
+        attacks={name: options.parameters(attack) for name, attack in spec["attacks"]},
+        model_metrics=_model_metrics(arguments.models),
+        attack_summary=read_csv(arguments.attack_summary),
+        metrics=read_metrics(arguments.metrics),
+        primary_detector=settings["evaluation"]["primary_detector"],
+        controls={
+            name: detector["_control_"]
+            for name, detector in spec["detectors"]
+            if "_control_" in detector
+        },
+        figures=[_figure(Path(path)) for path in arguments.figures],
+        timings=stage_timings(Path(arguments.benchmarks), Path(arguments.logs)),
+        provenance=_provenance(arguments.attacks),
+    )
+    write_text(arguments.output, render_report(context))
+    report(f"report: {arguments.output}")
+
+
+def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    settings = spec["settings"]
+    rows = {
+        "data set": _described(spec["dataset"]),
+        "model": _described(spec["model"]),
+        "seeds": ", ".join(map(str, settings["seeds"])),
+        "evaluation": _described(settings["evaluation"]),
+    }
+    for group in ("features", "detectors"):
+        for name, method in spec[group]:
+            shown = options.parameters(method) or {"united": method.get("_union_", "no parameters")}
+            rows[f"{group[:-1]} {name}"] = _described(shown)
+    return rows
+
+
+def _described(values: Mapping[str, Any]) -> str:
+    """Name the values in one line, nested ones in brackets."""
+    return ", ".join(
+        f"{name} ({_described(value)})" if isinstance(value, dict) else f"{name}: {value}"
+        for name, value in options.parameters(values).items()
+    )
+
+
+def _model_metrics(paths: list[str]) -> pd.DataFrame:
+    return pd.DataFrame([read_json(path) for path in paths]).drop(columns="history")
+
+
+def _figure(path: Path) -> ReportFigure:
+    section, caption = CAPTIONS[path.stem.partition("_")[0]]
+    if path.stem == "roc_low":
+        caption = "The same with a logarithmic false positive rate."
+    return ReportFigure(section, caption, path.read_bytes())
+
+
+def _provenance(paths: list[str]) -> dict[str, dict[str, str]]:
+    """Group what the attack files say of their making."""
+    facts = [read_provenance(path) for path in paths]
+    first = facts[0]
+    return {
+        "software": {"advdetect": first["advdetect"], "python": first["python"]}
+        | first["packages"],
+        "hardware": {**first["hardware"], "system": first["system"]}
+        | {key: ", ".join(sorted({str(f[key]) for f in facts})) for key in ("device", "threads")},
+        "code fingerprints": {f"attack {f['name']}": f["code"] for f in facts},
+    }

@@ -1,0 +1,71 @@
+"""Detection and cross-attack tables, as CSV, Markdown and LaTeX."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from advdetect.evaluation.rendering import to_csv, to_latex, to_markdown, to_text
+from advdetect.evaluation.standard import standard_tables
+from advdetect.io import read_arrays, read_csv, read_provenance, write_text
+from advdetect.progress import report
+
+FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
+ATTACK_SUMMARY = "attack_summary.csv"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    parser.add_argument(
+        "--metrics", nargs="+", required=True, metavar="FILE", help="files from evaluate"
+    )
+    parser.add_argument(
+        "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
+    )
+    parser.add_argument("--detector", default="random_forest", help="the detector of the tables")
+    parser.add_argument("--controls", nargs="*", default=[], help="names of control detectors")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Build the tables and write each in every format."""
+    metrics = read_metrics(arguments.metrics)
+    summary = summarize_attacks(arguments.attacks)
+    folder = Path(arguments.output)
+    write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
+    tables = standard_tables(
+        metrics, summary, detector=arguments.detector, controls=arguments.controls
+    )
+    for name, table in tables.items():
+        for suffix, render in FORMATS.items():
+            write_text(folder / f"{name}{suffix}", render(table))
+    report(f"tables: {len(tables)} tables in {folder}")
+
+
+def read_metrics(paths: Sequence[str]) -> pd.DataFrame:
+    """Read the metrics of all features."""
+    return pd.concat([read_csv(path) for path in paths], ignore_index=True)
+
+
+def summarize_attacks(paths: Sequence[str]) -> pd.DataFrame:
+    """Return one row per attack and seed: success rates, mean norms (successful only) and cost."""
+    names = ["success", "success_8bit", "l2", "linf", "iterations", "gradient_calls"]
+    rows = []
+    for path in paths:
+        facts, arrays = read_provenance(path), read_arrays(path, names)
+        success = arrays["success"]
+        rows.append(
+            {
+                "attack": facts["name"],
+                "seed": facts["seed"],
+                "n": len(success),
+                "success_rate": success.mean(),
+                "success_rate_8bit": arrays["success_8bit"].mean(),
+                "mean_l2": arrays["l2"][success].mean() if success.any() else float("nan"),
+                "mean_linf": arrays["linf"][success].mean() if success.any() else float("nan"),
+                "mean_iterations": arrays["iterations"].mean(),
+                "mean_gradient_calls": arrays["gradient_calls"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from advdetect.evaluation.metrics import MEAN
+from advdetect.evaluation.standard import DETECTION_TABLES, standard_tables
+from pipeline import Pipeline
+
+
+@pytest.fixture(scope="module")
+def tables(metrics: pd.DataFrame, attack_summary: pd.DataFrame) -> dict:
+    return standard_tables(
+        metrics, attack_summary, detector="logistic_regression", controls=["random_scores"]
+    )
+
+
+@pytest.mark.parametrize("name", DETECTION_TABLES)
+def test_detection_tables_hold_the_cells_of_their_protocol(
+    tables: dict, metrics: pd.DataFrame, name: str
+) -> None:
+    bits, positives = DETECTION_TABLES[name]
+    for _, cell in tables[name].cells.iterrows():
+        rows = metrics[
+            (metrics["feature"] == cell["feature"])
+            & (metrics["trained_on"] == cell["attack"])
+            & (metrics["tested_on"] == cell["attack"])
+            & (metrics["bits"] == bits)
+            & (metrics["positives"] == positives)
+            & (metrics["detector"] == "logistic_regression")
+            & (metrics["metric"] == "auroc")
+            & (metrics["seed"] == MEAN)
+        ]
+        np.testing.assert_equal(cell["value"], rows["value"].item())
+    assert len(tables[name].cells) == 2 * 3
+
+
+def test_the_workflow_expects_just_these_files(
+    tables: dict, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(repository, {})
+    monkeypatch.setattr(Pipeline, "features", ["bu", "fisher_input"])
+    assert sorted(pipeline.tables) == sorted(tables)

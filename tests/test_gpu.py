@@ -1,0 +1,121 @@
+"""The same results on a GPU as on the CPU, to float tolerance."""
+
+import pytest
+import torch
+import yaml
+
+from advdetect.data import digits
+from advdetect.device import prepare_torch
+from advdetect.imports import locate
+from advdetect.inference import to_float
+from advdetect.models.small_cnn import SmallCNN
+from advdetect.models.training import accuracy, train
+from advdetect.randomness import SampleGenerator
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+COUNT = 64
+
+
+def specs(repository, group):
+    for path in sorted((repository / "config" / group).glob("*.yaml")):
+        spec = yaml.safe_load(path.read_text())
+        if "_target_" in spec:
+            parameters = {k: v for k, v in spec.items() if not k.startswith("_")}
+            yield path.stem, spec, parameters
+
+
+@pytest.fixture(scope="module")
+def world():
+    split = digits.load(test_fraction=0.4, split_seed=0)
+    torch.manual_seed(0)
+    model = SmallCNN(dropout=0.25)
+    train(
+        model,
+        split["train"].images,
+        split["train"].labels,
+        epochs=10,
+        batch_size=64,
+        learning_rate=0.004,
+        weight_decay=0.0005,
+        seed=0,
+        after_epoch=lambda *_: None,
+    )
+    model.requires_grad_(False)
+    yield model, split
+    model.cpu()
+
+
+def on_both(world, call):
+    model, split = world
+    images, labels = to_float(split["test"].images[:COUNT]), split["test"].labels[:COUNT]
+    return [
+        call(
+            model.to(device), images.to(device), labels.to(device), SampleGenerator(5, range(COUNT))
+        )
+        for device in (torch.device("cpu"), prepare_torch("cuda", 1))
+    ]
+
+
+def test_attacks_agree(world, repository):
+    names = []
+    for name, spec, parameters in specs(repository, "attack"):
+        attack = locate(spec["_target_"])
+        cpu, gpu = on_both(
+            world, lambda m, x, y, g, a=attack, p=parameters: a(m, x, y, generator=g, **p)
+        )
+        difference = (cpu.adversarial - gpu.adversarial.cpu()).flatten(1).abs().amax(1)
+        # A sign or a projection can turn on a tie; all but a few images agree closely.
+        assert (difference < 1e-4).double().mean() > 0.95, name
+        assert (cpu.success == gpu.success.cpu()).double().mean() > 0.95, name
+        names.append(name)
+    assert "ossa" in names
+
+
+def test_features_agree(world, repository):
+    names = []
+    for name, spec, parameters in specs(repository, "feature"):
+        feature = locate(spec["_target_"])
+
+        def compute(model, images, labels, generator, spec=spec, parameters=parameters):
+            extra = dict(parameters)
+            if "_fit_" in spec:
+                train_split = world[1]["train"]
+                fitted = locate(spec["_fit_"])(
+                    model,
+                    to_float(train_split.images),
+                    train_split.labels,
+                    batch_size=256,
+                    **parameters,
+                )
+                extra["fitted"] = {key: value.to(images.device) for key, value in fitted.items()}
+            return feature(model, images, generator=generator, **extra)  # noqa: B023
+
+        cpu, gpu = on_both(world, compute)
+        for column in cpu:
+            torch.testing.assert_close(
+                cpu[column], gpu[column], atol=2e-3, rtol=1e-3, msg=f"{name} {column}"
+            )
+        names.append(name)
+    assert {"fisher_weights", "fisher_input", "kd", "bu", "max_probability"} <= set(names)
+
+
+def test_training_on_the_gpu_reaches_the_same_accuracy(world):
+    _, split = world
+    device = prepare_torch("cuda", 1)
+    torch.manual_seed(0)
+    model = SmallCNN(dropout=0.25).to(device)
+    train(
+        model,
+        split["train"].images,
+        split["train"].labels,
+        epochs=30,
+        batch_size=64,
+        learning_rate=0.004,
+        weight_decay=0.0005,
+        seed=0,
+        after_epoch=lambda *_: None,
+    )
+    assert accuracy(model, split["test"].images, split["test"].labels) >= 0.96

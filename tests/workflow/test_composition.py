@@ -1,0 +1,133 @@
+import json
+import shutil
+
+import pytest
+
+from composition import ConfigurationError, canonical_json, load_experiment
+
+
+@pytest.fixture
+def config_dir(tmp_path, repository):
+    return shutil.copytree(repository / "config", tmp_path / "config")
+
+
+def test_quickstart_is_the_default(config_dir):
+    experiment = load_experiment(config_dir, {})
+    assert experiment.settings["name"] == "quickstart"
+    assert (experiment.dataset_name, experiment.model_name) == ("digits", "small_cnn")
+    assert "_schema_" not in canonical_json([experiment.attacks, experiment.dataset])
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mnist_small"])
+def test_every_experiment_composes(config_dir, name):
+    assert load_experiment(config_dir, {"experiment": name}).settings["name"] == name
+
+
+def test_every_method_yaml_is_valid_by_its_own_schema(config_dir):
+    for group, key in (("attack", "attacks"), ("feature", "features"), ("detector", "detectors")):
+        names = [path.stem for path in (config_dir / group).glob("*.yaml")]
+        chosen = getattr(load_experiment(config_dir, {key: names}), key)
+        assert sorted(chosen) == sorted(names)
+
+
+def test_one_word_changes_the_experiment(config_dir):
+    experiment = load_experiment(config_dir, {"experiment": "mnist_small"})
+    assert (experiment.dataset_name, experiment.model_name) == ("mnist", "lenet5")
+
+
+def test_overrides_of_every_form(config_dir):
+    experiment = load_experiment(
+        config_dir,
+        {
+            "seeds": ["4", "5"],  # as Snakemake hands over seeds=[4,5]
+            "attack": {"fgsm": {"epsilon": 0.25}},  # as from a --configfile
+            "dataset": {"test_count": None},
+            "overrides": "attack.bim_l2.steps=3 evaluation.replicates=200",
+        },
+    )
+    assert experiment.settings["seeds"] == [4, 5]
+    assert experiment.attacks["fgsm"]["epsilon"] == 0.25
+    assert experiment.attacks["bim_l2"]["steps"] == 3
+    assert experiment.settings["evaluation"]["replicates"] == 200
+
+
+def test_a_path_with_spaces_survives(config_dir):
+    experiment = load_experiment(
+        config_dir, {"dataset": {"root": "my data/it's [here]"}, "overrides": "dataset=mnist"}
+    )
+    assert experiment.dataset["root"] == "my data/it's [here]"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"experiment": "quickstrat"}, "config/experiment/ has: mnist_small, quickstart"),
+        ({"dataset": "minst"}, "config/dataset/ has: digits, image_folder, mnist"),
+        ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: bim_l2"),
+        ({"overrides": "attack.fgsm.epsilo=1"}, "attack.fgsm has: epsilon"),
+        ({"overrides": "sedes=[1]"}, "Unknown setting sedes; the configuration has: attack,"),
+        ({"overrides": "attack.fgsm.epsilon=-1"}, "attack.fgsm.epsilon: -1 is less than"),
+        ({"overrides": "attack.fgsm.epsilon=big"}, "'big' is not of type 'number'"),
+        ({"overrides": "attack.fgsm=3"}, "attack.fgsm must be a mapping"),
+        ({"overrides": "dataset=mnist dataset.test_count=10001"}, "maximum of 10000"),
+        ({"overrides": "model.training.epochs=0"}, "model.training.epochs: 0 is less than"),
+        ({"overrides": "evaluation.train_fraction=1"}, "evaluation.train_fraction: 1 is greater"),
+        ({"overrides": "evaluation.primary_detector=forest"}, "forest is not among those"),
+        ({"overrides": "device=tpu"}, "device: 'tpu' is not one of ['auto', 'cpu', 'cuda']"),
+        ({"seeds": []}, "seeds: [] should be non-empty"),
+        ({"seeds": ["1", "1"]}, "seeds: [1, 1] has non-unique elements"),
+        ({"overrides": "attacks=["}, "cannot be composed"),
+        ({"dataset": "image_folder"}, "dataset.root must be set"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(config_dir, config, said):
+    with pytest.raises(ConfigurationError) as caught:
+        load_experiment(config_dir, config)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_key_in_an_experiment_file_is_refused(config_dir):
+    path = config_dir / "experiment" / "quickstart.yaml"
+    path.write_text(path.read_text() + "attack:\n  fgsm: {epsilo: 0.2}\n")
+    with pytest.raises(
+        ConfigurationError, match=r"attack\.fgsm\.epsilo; attack\.fgsm has: epsilon"
+    ):
+        load_experiment(config_dir, {})
+
+
+def test_a_list_is_a_sweep_with_one_instance_per_value(config_dir):
+    config = {"attacks": ["fgsm", "fgm"], "overrides": "attack.fgsm.epsilon=[0.1,0.2]"}
+    attacks = load_experiment(config_dir, config).attacks
+    assert list(attacks) == ["fgsm,epsilon=0.1", "fgsm,epsilon=0.2", "fgm"]
+    assert [attacks[f"fgsm,epsilon={value}"]["epsilon"] for value in (0.1, 0.2)] == [0.1, 0.2]
+
+
+def test_an_impossible_value_in_a_sweep_is_refused(config_dir):
+    with pytest.raises(ConfigurationError, match=r"attack\.fgsm\.epsilon: -0\.1 is less than"):
+        load_experiment(config_dir, {"overrides": "attack.fgsm.epsilon=[0.1,-0.1]"})
+
+
+def test_a_new_file_is_a_new_method(config_dir):
+    (config_dir / "attack" / "mine.yaml").write_text("_target_: my_module.mine\nstrength: 2\n")
+    experiment = load_experiment(config_dir, {"attacks": ["mine"]})
+    assert experiment.attacks == {"mine": {"_target_": "my_module.mine", "strength": 2}}
+
+
+def test_the_parts_of_a_union_are_computed_even_when_they_are_not_chosen(config_dir):
+    config = {"features": ["kd_bu"], "overrides": "evaluation.main_feature=kd_bu"}
+    experiment = load_experiment(config_dir, config)
+    assert list(experiment.computed_features) == ["kd", "bu"]
+    assert experiment.parts("kd_bu") == ["kd", "bu"]
+
+
+def test_a_union_of_an_unknown_feature_is_refused(config_dir):
+    (config_dir / "feature" / "both.yaml").write_text("_union_: [kd, kb]\n_schema_: {}\n")
+    with pytest.raises(ConfigurationError, match="Unknown feature: kb"):
+        load_experiment(config_dir, {"features": ["both", "fisher_input"]})
+
+
+def test_canonical_json_does_not_depend_on_the_order_of_keys():
+    first, second = {"a": 1, "b": [{"c": 2, "d": 3}]}, {"b": [{"d": 3, "c": 2}], "a": 1}
+    assert canonical_json(first) == canonical_json(second)
+    assert json.loads(canonical_json(first)) == first

@@ -1,0 +1,80 @@
+import subprocess
+import sys
+
+import pytest
+
+from fingerprints import fingerprint, import_closure
+
+
+@pytest.fixture
+def project(tmp_path):
+    files = {
+        "pkg/__init__.py": "",
+        "pkg/a.py": "from pkg import shared\nfrom pkg.deep.leaf import value\nimport os\n",
+        "pkg/b.py": "from .shared import thing\n",
+        "pkg/shared.py": "thing = 1  # a comment\n",
+        "pkg/deep/__init__.py": "",
+        "pkg/deep/leaf.py": "def value():\n    from .. import lazy\n    return lazy\n",
+        "pkg/lazy.py": "x = 1\n",
+        "pkg/other.py": "y = 1\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_closure_follows_every_form_of_import(project):
+    closure = import_closure(["pkg.a"], [project])
+    assert sorted(closure) == [
+        "pkg", "pkg.a", "pkg.deep", "pkg.deep.leaf", "pkg.lazy", "pkg.shared",
+    ]  # fmt: skip
+
+
+def test_closure_covers_what_python_really_imports(repository):
+    """The static closure holds every module of the project that an import loads."""
+    module = "advdetect.steps.feature"
+    code = f"import sys, {module}; print(*[m for m in sys.modules if m.startswith('advdetect')])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(repository / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    closure = import_closure([module], [repository / "src"])
+    assert len(loaded) > 5
+    assert set(loaded) <= set(closure)
+
+
+def test_a_method_does_not_see_another_method(repository):
+    closure = import_closure(
+        ["advdetect.steps.attack", "advdetect.attacks.fgsm"], [repository / "src"]
+    )
+    assert "advdetect.attacks.fgsm" in closure
+    assert "advdetect.attacks.bim" not in closure
+    assert not any(name.startswith("advdetect.features") for name in closure)
+
+
+@pytest.mark.parametrize(
+    ("edited", "text", "changes"),
+    [
+        ("pkg/lazy.py", "x = 2\n", True),
+        ("pkg/lazy.py", "# a note\nx = 1\n", False),
+        ("pkg/lazy.py", '"""Documentation."""\nx   =   1\n', False),
+        ("pkg/other.py", "y = 2\n", False),
+        ("pkg/__init__.py", "z = 1\n", True),
+    ],
+)
+def test_fingerprint_changes_with_the_code_that_is_involved(project, edited, text, changes):
+    before = fingerprint(["pkg.a"], [project])
+    (project / edited).write_text(text)
+    assert (fingerprint(["pkg.a"], [project]) != before) == changes
+
+
+def test_fingerprint_does_not_depend_on_the_place(project, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved") / "project"
+    before = fingerprint(["pkg.a"], [project])
+    project.rename(moved)
+    assert fingerprint(["pkg.a"], [moved]) == before

@@ -1,0 +1,292 @@
+"""What the rules need of an experiment: specifications, code fingerprints and lists of files."""
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from snakemake.io import expand
+from snakemake_interface_common.exceptions import WorkflowError
+
+from composition import ConfigurationError, Experiment, Spec, canonical_json, load_experiment
+from fingerprints import fingerprint
+
+SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
+
+
+class Pipeline:
+    """One experiment, as the rules see it: each asks for its own slice only.
+
+    Args:
+        base: Folder of the Snakefile.
+        workflow_config: Snakemake's own configuration.
+
+    Raises:
+        WorkflowError: The configuration cannot be run, or a source file cannot be parsed.
+    """
+
+    def __init__(self, base: Path, workflow_config: Mapping[str, Any]) -> None:
+        self._roots = (base / "src", Path.cwd())
+        self._workflow_config = dict(workflow_config)
+        try:
+            self.experiment: Experiment = load_experiment(base / "config", workflow_config)
+        except ConfigurationError as error:
+            raise WorkflowError(str(error)) from None
+        self.results = f"{self.experiment.settings['results']}/{self.experiment.settings['name']}"
+
+    def use_this_source(self) -> None:
+        """Make the jobs run the code that is fingerprinted here, with this Python.
+
+        Another clone may be the installed one, and ``.venv/bin/snakemake`` works without
+        activation; an environment of ``--sdm conda`` still comes first on the path.
+        """
+        for variable, first in (
+            ("PYTHONPATH", str(self._roots[0])),
+            ("PATH", str(Path(sys.executable).parent)),
+        ):
+            rest = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
+            os.environ[variable] = os.pathsep.join(
+                [first, *(part for part in rest if part != first)]
+            )
+
+    # Specifications, as canonical JSON: what Snakemake compares to decide whether a job is stale.
+
+    @cached_property
+    def dataset_spec(self) -> str:
+        """The data set, without the folder that it lies in: moved data is the same data."""
+        return canonical_json(
+            {key: value for key, value in self.experiment.dataset.items() if key != "root"}
+        )
+
+    @cached_property
+    def model_spec(self) -> str:
+        """The model."""
+        return canonical_json(self.experiment.model)
+
+    def attack_spec(self, name: str) -> str:
+        """One attack."""
+        return canonical_json(self.experiment.attacks[name])
+
+    def feature_spec(self, name: str) -> str:
+        """One computed feature."""
+        return canonical_json(self.experiment.computed_features[name])
+
+    def detection_spec(self, feature: str) -> str:
+        """All detectors, for one feature."""
+        return canonical_json(
+            {
+                # A list, since their order is the order of the tables.
+                "detectors": list(self.experiment.detectors.items()),
+                "score": self.experiment.features[feature].get("_score_"),
+                "train_fraction": self.experiment.settings["evaluation"]["train_fraction"],
+            }
+        )
+
+    @cached_property
+    def report_spec(self) -> str:
+        """The whole resolved configuration, which the report shows."""
+        settings = self.experiment.settings
+        return canonical_json(
+            {
+                "settings": {
+                    key: settings[key] for key in ("name", "title", "seeds", "evaluation")
+                },
+                "dataset": self.experiment.dataset | {"name": self.experiment.dataset_name},
+                "model": self.experiment.model | {"name": self.experiment.model_name},
+                "attacks": list(self.experiment.attacks.items()),
+                "features": list(self.experiment.features.items()),
+                "detectors": list(self.experiment.detectors.items()),
+            }
+        )
+
+    # Fingerprints
+
+    def code(self, step: str, *specs: str) -> str:
+        """Return the fingerprint of a step and of the methods that its specifications name."""
+        targets = [target for spec in specs for target in _targets(json.loads(spec))]
+        modules = [f"advdetect.steps.{step}", *(t.rpartition(".")[0] for t in targets)]
+        try:
+            return fingerprint(modules, self._roots)
+        except SyntaxError as error:
+            raise WorkflowError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
+
+    @cached_property
+    def source_files(self) -> str:
+        """Fingerprint of the names and sizes below the data set's folder, where that is tracked."""
+        if not self.experiment.dataset.get("_track_root_"):
+            return ""
+        folder = Path(self.data_root)
+        if not folder.is_dir():
+            raise WorkflowError(f"dataset.root: the folder {folder} does not exist.")
+        digest = hashlib.sha256()
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+        return digest.hexdigest()[:16]
+
+    # Names and files
+
+    @property
+    def attacks(self) -> list[str]:
+        """Names of the attacks, in the order of the configuration."""
+        return list(self.experiment.attacks)
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that are evaluated, unions among them."""
+        return list(self.experiment.features)
+
+    def parts(self, feature: str) -> list[str]:
+        """Names of the features that a union consists of, or the feature itself."""
+        return self.experiment.parts(feature)
+
+    def has_fit(self, wildcards: Any) -> bool:
+        """Whether the feature has an auxiliary model that is fitted on training images."""
+        return "_fit_" in self.experiment.computed_features[wildcards.feature]
+
+    @property
+    def own_weights(self) -> list[str]:
+        """The file of the user's own weights, if any."""
+        weights = self.experiment.model.get("weights")
+        if weights and not Path(weights).is_file():
+            raise WorkflowError(f"model.weights: the file {weights} does not exist.")
+        return [weights] if weights else []
+
+    @property
+    def evaluation(self) -> Spec:
+        """Settings of the evaluation."""
+        return self.experiment.settings["evaluation"]
+
+    @property
+    def run_names(self) -> dict[str, Any]:
+        """What the wildcards of a run stand for: the data set, the model and the seeds."""
+        return {
+            "dataset": self.experiment.dataset_name,
+            "model": self.experiment.model_name,
+            "seed": self.experiment.settings["seeds"],
+        }
+
+    # Tables, figures, report
+
+    @property
+    def controls(self) -> list[str]:
+        """Names of the control detectors."""
+        return [name for name, spec in self.experiment.detectors.items() if "_control_" in spec]
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the table files, without suffix."""
+        variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
+        variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
+        return [
+            *(f"detection{variant}" for variant in variants),
+            *(f"cross_attack_{feature}" for feature in self.features),
+            "detectors",
+            "attacks",
+        ]
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures of the report."""
+        names = ["roc", "roc_low", f"scores_{self.evaluation['main_feature']}"]
+        if SPECTRUM in self.experiment.computed_features:
+            names.append("spectra")
+        names += ["cross_attack", "gallery"]
+        # Weights that were not trained here have no training curve.
+        return names if self.experiment.model.get("weights") else ["training", *names]
+
+    def figure_kind(self, wildcards: Any) -> str:
+        """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
+        return "scores" if wildcards.figure.startswith("scores_") else wildcards.figure
+
+    def figure_inputs(self, wildcards: Any) -> list[str]:
+        """Return the files that a figure is drawn from."""
+        kind = self.figure_kind(wildcards)
+        features = self.features
+        if kind == "scores":
+            features = [wildcards.figure.removeprefix("scores_")]
+        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
+        first = f"{self.results}/{{dataset}}/{{model}}/seed{self.experiment.settings['seeds'][0]}"
+        patterns = {
+            "roc": f"{run}/scores/{{feature}}.parquet",
+            "roc_low": f"{run}/scores/{{feature}}.parquet",
+            "scores": f"{run}/scores/{{feature}}.parquet",
+            "cross_attack": f"{self.results}/metrics/{{feature}}.csv",
+            "gallery": f"{first}/attacks/{{attack}}.safetensors",
+            "spectra": f"{run}/features/{{kind}}/{SPECTRUM}.parquet",
+            "training": f"{run}/metrics.json",
+        }
+        if kind not in patterns:
+            raise WorkflowError(
+                f"Unknown figure: {wildcards.figure}. There are: {', '.join(self.figures)}."
+            )
+        names = {
+            "attack": self.attacks,
+            "feature": features,
+            "kind": ["clean", *self.attacks],
+            **self.run_names,
+        }
+        files = expand(patterns[kind], **names)
+        if kind == "gallery":
+            files.append(f"{self.results}/data/{self.experiment.dataset_name}/test.safetensors")
+        return files
+
+    @property
+    def command(self) -> str:
+        """The command that makes this experiment."""
+        config = " ".join(
+            f"{key}={shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+            for key, value in self._workflow_config.items()
+        )
+        return f"snakemake --cores all --config {config}" if config else "snakemake --cores all"
+
+    # What a job may use; none of it changes results, so none of it makes a job stale.
+
+    @property
+    def data_root(self) -> str:
+        """The folder that the data set lies in, empty where it has none."""
+        return self.experiment.dataset.get("root", "")
+
+    @property
+    def device(self) -> str:
+        """Device of the steps that run a model."""
+        return self.experiment.settings["device"]
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a job."""
+        return self.experiment.settings["threads"]
+
+    @property
+    def batch_size(self) -> int:
+        """Images at a time."""
+        return self.experiment.settings["batch_size"]
+
+    @property
+    def gpu(self) -> int | None:
+        """GPUs of a job: one where the configuration asks for CUDA, else the resource is unset."""
+        return 1 if self.device == "cuda" else None
+
+    def print_outcome(self) -> None:
+        """Print the main table and the path of the report, where they exist."""
+        table = Path(self.results, "tables", "detection.txt")
+        report = Path(self.results, "report.html")
+        if table.is_file() and report.is_file():
+            print(f"\n{table.read_text(encoding='utf-8')}\nReport: {report.resolve()}")
+
+
+def _targets(spec: Spec) -> Iterable[str]:
+    """Yield every import path in a specification, nested ones too."""
+    for key, value in spec.items():
+        if isinstance(value, dict):
+            yield from _targets(value)
+        elif key == "detectors":
+            for _, detector in value:
+                yield from _targets(detector)
+        elif key in ("_target_", "_fit_"):
+            yield value

@@ -1,0 +1,93 @@
+rule fit_feature:
+    input:
+        data="<results>/data/{dataset}/train.safetensors",
+        model="<run>/model.safetensors",
+    output:
+        "<run>/fitted/{feature}.safetensors",
+    log:
+        messages="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.log",
+        timing="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.json",
+    benchmark:
+        "<benchmarks>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.tsv"
+    conda:
+        "../../envs/advdetect.yaml"
+    threads: PIPELINE.threads
+    resources:
+        device=PIPELINE.device,
+        batch_size=PIPELINE.batch_size,
+        gpu=PIPELINE.gpu,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=240,
+    params:
+        spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
+        code=lambda wildcards: PIPELINE.code(
+            "fit_feature", PIPELINE.feature_spec(wildcards.feature)
+        ),
+    shell:
+        "python -m advdetect fit-feature --spec {params.spec:q} --code {params.code}"
+        " --seed {wildcards.seed}"
+        " --device {resources.device} --threads {threads} --batch-size {resources.batch_size}"
+        " --data {input.data:q} --model {input.model:q}"
+        " --output {output:q} --timing {log.timing:q}"
+        " 2>&1 | tee {log.messages:q}"
+
+
+# One rule for the clean images, which every attack shares, and one for an attack's own; the fitted
+# model is an input only of features that have one.
+rule feature_clean:
+    input:
+        data="<results>/data/{dataset}/test.safetensors",
+        model="<run>/model.safetensors",
+        fitted=branch(PIPELINE.has_fit, then="<run>/fitted/{feature}.safetensors"),
+    output:
+        "<run>/features/clean/{feature}.parquet",
+    log:
+        messages="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.log",
+        timing="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.json",
+    benchmark:
+        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.tsv"
+    conda:
+        "../../envs/advdetect.yaml"
+    threads: PIPELINE.threads
+    resources:
+        device=PIPELINE.device,
+        batch_size=PIPELINE.batch_size,
+        gpu=PIPELINE.gpu,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=240,
+    params:
+        source="--data",
+        spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
+        code=lambda wildcards: PIPELINE.code(
+            "feature", PIPELINE.feature_spec(wildcards.feature)
+        ),
+    shell:
+        "python -m advdetect feature --spec {params.spec:q} --code {params.code}"
+        " --name {wildcards.feature:q} --seed {wildcards.seed}"
+        " --device {resources.device} --threads {threads} --batch-size {resources.batch_size}"
+        " {params.source} {input.data:q} --model {input.model:q} --fitted {input.fitted:q}"
+        " --output {output:q} --timing {log.timing:q}"
+        " 2>&1 | tee {log.messages:q}"
+
+
+use rule feature_clean as feature with:
+    input:
+        data="<run>/attacks/{attack}.safetensors",
+        model="<run>/model.safetensors",
+        fitted=branch(PIPELINE.has_fit, then="<run>/fitted/{feature}.safetensors"),
+    output:
+        "<run>/features/{attack}/{feature}.parquet",
+    log:
+        messages="<logs>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.log",
+        timing="<logs>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.json",
+    benchmark:
+        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.tsv"
+    params:
+        source="--attack",
+        spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
+        code=lambda wildcards: PIPELINE.code(
+            "feature", PIPELINE.feature_spec(wildcards.feature)
+        ),
+
+
+ruleorder: feature_clean > feature

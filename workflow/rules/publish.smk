@@ -1,0 +1,105 @@
+rule tables:
+    input:
+        metrics=collect("<results>/metrics/{feature}.csv", feature=PIPELINE.features),
+        attacks=collect(
+            "<results>/{dataset}/{model}/seed{seed}/attacks/{attack}.safetensors",
+            attack=PIPELINE.attacks,
+            **PIPELINE.run_names,
+        ),
+    output:
+        tables=report(
+            collect("<results>/tables/{table}.md", table=PIPELINE.tables),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+        data=collect(
+            "<results>/tables/{table}.{suffix}",
+            table=PIPELINE.tables,
+            suffix=["csv", "tex", "txt"],
+        ),
+        attack_summary="<results>/tables/attack_summary.csv",
+    params:
+        code=PIPELINE.code("tables"),
+        folder=f"{PIPELINE.results}/tables",
+        detector=PIPELINE.evaluation["primary_detector"],
+        controls=PIPELINE.controls,
+    log:
+        messages="<logs>/tables/tables.log",
+        timing="<logs>/tables/tables.json",
+    benchmark:
+        "<benchmarks>/tables/tables.tsv"
+    conda:
+        "../../envs/advdetect.yaml"
+    shell:
+        "python -m advdetect tables --metrics {input.metrics:q} --attacks {input.attacks:q}"
+        " --detector {params.detector:q} --controls {params.controls:q}"
+        " --output {params.folder:q} --timing {log.timing:q}"
+        " 2>&1 | tee {log.messages:q}"
+
+
+rule figure:
+    input:
+        PIPELINE.figure_inputs,
+    output:
+        svg=report(
+            "<results>/figures/{figure}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        png="<results>/figures/{figure}.png",
+    params:
+        code=PIPELINE.code("figures"),
+        kind=PIPELINE.figure_kind,
+        detector=PIPELINE.evaluation["primary_detector"],
+    log:
+        messages="<logs>/figure/{figure}.log",
+        timing="<logs>/figure/{figure}.json",
+    benchmark:
+        "<benchmarks>/figure/{figure}.tsv"
+    conda:
+        "../../envs/advdetect.yaml"
+    shell:
+        "python -m advdetect figures --figure {params.kind:q} --inputs {input:q}"
+        " --detector {params.detector:q} --output {output.svg:q} --timing {log.timing:q}"
+        " 2>&1 | tee {log.messages:q}"
+
+
+rule report:
+    input:
+        metrics=collect("<results>/metrics/{feature}.csv", feature=PIPELINE.features),
+        attack_summary="<results>/tables/attack_summary.csv",
+        models=collect(
+            "<results>/{dataset}/{model}/seed{seed}/metrics.json", **PIPELINE.run_names
+        ),
+        attacks=collect(
+            "<results>/{dataset}/{model}/seed{seed}/attacks/{attack}.safetensors",
+            attack=PIPELINE.attacks,
+            **PIPELINE.run_names,
+        ),
+        figures=collect("<results>/figures/{figure}.svg", figure=PIPELINE.figures),
+        template=workflow.source_path(
+            "../../src/advdetect/evaluation/templates/report.html.j2"
+        ),
+    output:
+        "<results>/report.html",
+    params:
+        spec=PIPELINE.report_spec,
+        code=PIPELINE.code("report"),
+        command=PIPELINE.command,
+        logs=f"{PIPELINE.results}/logs",
+        benchmarks=f"{PIPELINE.results}/benchmarks",
+    log:
+        messages="<logs>/report/report.log",
+        timing="<logs>/report/report.json",
+    benchmark:
+        "<benchmarks>/report/report.tsv"
+    conda:
+        "../../envs/advdetect.yaml"
+    shell:
+        "python -m advdetect report --spec {params.spec:q} --command {params.command:q}"
+        " --metrics {input.metrics:q} --attack-summary {input.attack_summary:q}"
+        " --models {input.models:q} --attacks {input.attacks:q} --figures {input.figures:q}"
+        " --benchmarks {params.benchmarks:q} --logs {params.logs:q}"
+        " --output {output:q} --timing {log.timing:q}"
+        " 2>&1 | tee {log.messages:q}"
