@@ -27,23 +27,27 @@ def specs(repository, group):
             yield path.stem, spec, parameters
 
 
-@pytest.fixture(scope="module")
-def world():
-    split = digits.load(test_fraction=0.4, split_seed=0)
+def trained(split, device, epochs):
     torch.manual_seed(0)
-    model = SmallCNN(dropout=0.25)
+    model = SmallCNN(dropout=0.25).to(device)
     train(
         model,
-        split["train"].images,
-        split["train"].labels,
-        epochs=10,
+        split.images,
+        split.labels,
+        epochs=epochs,
         batch_size=64,
         learning_rate=0.004,
         weight_decay=0.0005,
         seed=0,
         after_epoch=lambda *_: None,
     )
-    model.requires_grad_(False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def world():
+    split = digits.load(test_fraction=0.4, split_seed=0)
+    model = trained(split["train"], "cpu", 10).requires_grad_(False)
     yield model, split
     model.cpu()
 
@@ -104,18 +108,5 @@ def test_features_agree(world, repository):
 
 def test_training_on_the_gpu_reaches_the_same_accuracy(world):
     _, split = world
-    device = prepare_torch("cuda", 1)
-    torch.manual_seed(0)
-    model = SmallCNN(dropout=0.25).to(device)
-    train(
-        model,
-        split["train"].images,
-        split["train"].labels,
-        epochs=30,
-        batch_size=64,
-        learning_rate=0.004,
-        weight_decay=0.0005,
-        seed=0,
-        after_epoch=lambda *_: None,
-    )
+    model = trained(split["train"], prepare_torch("cuda", 1), 30)
     assert accuracy(model, split["test"].images, split["test"].labels) >= 0.96
