@@ -19,6 +19,6 @@ rule prepare_data:
         code=PIPELINE.code("prepare_data", PIPELINE.dataset_spec),
     shell:
         "python -m advdetect prepare-data --spec {params.spec:q} --code {params.code}"
-        " --root {resources.root:q}"
+        " --root={resources.root:q}"
         " --train {output.train:q} --test {output.test:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"
