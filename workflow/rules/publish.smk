@@ -18,11 +18,6 @@ rule tables:
             suffix=["csv", "tex", "txt"],
         ),
         attack_summary="<results>/tables/attack_summary.csv",
-    params:
-        code=PIPELINE.code("tables"),
-        folder=f"{PIPELINE.results}/tables",
-        detector=PIPELINE.evaluation["primary_detector"],
-        controls=PIPELINE.controls,
     log:
         messages="<logs>/tables/tables.log",
         timing="<logs>/tables/tables.json",
@@ -30,6 +25,11 @@ rule tables:
         "<benchmarks>/tables/tables.tsv"
     conda:
         "../../envs/advdetect.yaml"
+    params:
+        code=PIPELINE.code("tables"),
+        folder=lambda wildcards, output: Path(output.attack_summary).parent.as_posix(),
+        detector=PIPELINE.evaluation["primary_detector"],
+        controls=PIPELINE.controls,
     shell:
         "python -m advdetect tables --metrics {input.metrics:q} --attacks {input.attacks:q}"
         " --detector {params.detector:q} --controls {params.controls:q}"
@@ -48,10 +48,6 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
         png="<results>/figures/{figure}.png",
-    params:
-        code=PIPELINE.code("figures"),
-        kind=PIPELINE.figure_kind,
-        detector=PIPELINE.evaluation["primary_detector"],
     log:
         messages="<logs>/figure/{figure}.log",
         timing="<logs>/figure/{figure}.json",
@@ -59,6 +55,10 @@ rule figure:
         "<benchmarks>/figure/{figure}.tsv"
     conda:
         "../../envs/advdetect.yaml"
+    params:
+        code=PIPELINE.code("figures"),
+        kind=PIPELINE.figure_kind,
+        detector=PIPELINE.evaluation["primary_detector"],
     shell:
         "python -m advdetect figures --figure {params.kind:q} --inputs {input:q}"
         " --detector {params.detector:q} --output {output.svg:q} --timing {log.timing:q}"
@@ -83,12 +83,6 @@ rule report:
         ),
     output:
         "<results>/report.html",
-    params:
-        spec=PIPELINE.report_spec,
-        code=PIPELINE.code("report"),
-        command=PIPELINE.command,
-        logs=f"{PIPELINE.results}/logs",
-        benchmarks=f"{PIPELINE.results}/benchmarks",
     log:
         messages="<logs>/report/report.log",
         timing="<logs>/report/report.json",
@@ -96,6 +90,12 @@ rule report:
         "<benchmarks>/report/report.tsv"
     conda:
         "../../envs/advdetect.yaml"
+    params:
+        spec=PIPELINE.report_spec,
+        code=PIPELINE.code("report"),
+        command=PIPELINE.command,
+        logs=f"{PIPELINE.results}/logs",
+        benchmarks=f"{PIPELINE.results}/benchmarks",
     shell:
         "python -m advdetect report --spec {params.spec:q} --command {params.command:q}"
         " --metrics {input.metrics:q} --attack-summary {input.attack_summary:q}"
