@@ -131,3 +131,9 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys():
     first, second = {"a": 1, "b": [{"c": 2, "d": 3}]}, {"b": [{"d": 3, "c": 2}], "a": 1}
     assert canonical_json(first) == canonical_json(second)
     assert json.loads(canonical_json(first)) == first
+
+
+def test_an_attack_cannot_take_the_name_of_the_clean_images(config_dir):
+    (config_dir / "attack" / "clean.yaml").write_text("_target_: my_module.mine\n")
+    with pytest.raises(ConfigurationError, match="cannot be named clean"):
+        load_experiment(config_dir, {"attacks": ["clean", "fgsm"]})

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 GROUPS = {"attack": "attacks", "feature": "features", "detector": "detectors"}
 SCHEMA = "_schema_"
+CLEAN = "clean"  # where an attack's name would stand, for the images that no attack has touched
 Spec = dict[str, Any]
 
 
@@ -249,6 +250,8 @@ def _dotted(*parts: str) -> str:
 
 def _check_references(experiment: Experiment) -> None:
     """Check the names that one part of the configuration uses of another."""
+    if CLEAN in experiment.attacks:
+        raise ConfigurationError(f"An attack cannot be named {CLEAN}: clean images are; rename it.")
     for name, spec in experiment.computed_features.items():
         if "_union_" in spec:
             raise ConfigurationError(f"feature.{name} is a union and cannot be a part of another.")

@@ -92,8 +92,8 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
     }
     for group in ("features", "detectors"):
         for name, method in spec[group]:
-            shown = options.parameters(method) or {"united": method.get("_union_", "no parameters")}
-            rows[f"{group[:-1]} {name}"] = _described(shown)
+            parts = " and ".join(method.get("_union_", []))
+            rows[f"{group[:-1]} {name}"] = _described(method) or parts or "no parameters"
     return rows
 
 
