@@ -88,12 +88,15 @@ def test_what_cannot_be_run_is_refused_in_one_line(config_dir, config, said):
 
 
 def test_a_misspelt_key_in_an_experiment_file_is_refused(config_dir):
-    path = config_dir / "experiment" / "quickstart.yaml"
-    path.write_text(path.read_text() + "attack:\n  fgsm: {epsilo: 0.2}\n")
+    path = config_dir / "experiment" / "mine.yaml"
+    path.write_text(
+        "# @package _global_\nname: mine\nattacks: [fgsm]\nfeatures: [fisher_input]\n"
+        "detectors: [random_forest]\nattack:\n  fgsm: {epsilo: 0.2}\n"
+    )
     with pytest.raises(
         ConfigurationError, match=r"attack\.fgsm\.epsilo; attack\.fgsm has: epsilon"
     ):
-        load_experiment(config_dir, {})
+        load_experiment(config_dir, {"experiment": "mine"})
 
 
 def test_a_list_is_a_sweep_with_one_instance_per_value(config_dir):

@@ -17,6 +17,7 @@ from composition import ConfigurationError, Experiment, Spec, canonical_json, lo
 from fingerprints import fingerprint
 
 SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
+RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
 
 
 class Pipeline:
@@ -242,6 +243,7 @@ class Pipeline:
         config = " ".join(
             f"{key}={shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
             for key, value in self._workflow_config.items()
+            if key not in RUNTIME_SETTINGS
         )
         return f"snakemake --cores all --config {config}" if config else "snakemake --cores all"
 
