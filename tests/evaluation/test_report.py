@@ -10,7 +10,6 @@ import pytest
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
-from advdetect.evaluation.tables import add_reported, detection_table
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"></svg>'
 SECTIONS = [
@@ -174,16 +173,6 @@ def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame)
     assert page.open == []
     assert not any(tag == "script" for tag, _ in page.tags)
     assert page.text.count(MALICIOUS) > 10
-
-
-def test_comparisons_with_reported_values(context: ReportContext) -> None:
-    table = detection_table(
-        context.metrics, detector="random_forest", bits="float32", positives="successful"
-    )
-    reported = pd.DataFrame({"feature": ["bu"], "attack": ["fgsm"], "value": [0.3237]})
-    source = render_report(replace(context, comparisons=[add_reported(table, reported)]))
-    assert "(reported 32.4)" in Page(source).text
-    assert "Beside reported values" in source
 
 
 def test_wrong_contexts_are_refused(context: ReportContext) -> None:

@@ -5,7 +5,6 @@ import pytest
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.table import CellFormat, CellText, Table
 from advdetect.evaluation.tables import (
-    add_reported,
     attack_table,
     cross_attack_table,
     detection_table,
@@ -136,20 +135,6 @@ def test_missing_cells_show_a_dash() -> None:
     body = dict(small_table({("a", "x"): 0.5, ("b", "y"): 0.25}).body())
     assert [text.value for text in body["a"]] == ["50.0", "–"]
     assert [text.value for text in body["b"]] == ["–", "25.0"]
-
-
-def test_reported_values_stand_beside_the_measured() -> None:
-    table = small_table({("a", "x"): 0.5, ("b", "x"): 0.75})
-    reported = pd.DataFrame({"feature": ["b", "z"], "attack": ["x", "x"], "value": [0.7, 0.1]})
-    beside = add_reported(table, reported)
-    cells = beside.cells.set_index("feature")
-    assert len(cells) == 2
-    assert cells.loc["b", "difference"] == pytest.approx(0.05)
-    assert np.isnan(cells.loc["a", "reported"])
-    body = dict(beside.body())
-    assert body["b"][0].spread == "[75.0, 75.0] (reported 70.0)"
-    assert body["a"][0].spread == "[50.0, 50.0]"
-    assert "reported" not in table.cells.columns
 
 
 def test_unknown_names_are_refused_with_what_there_is(metrics: pd.DataFrame) -> None:

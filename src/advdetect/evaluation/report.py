@@ -12,7 +12,6 @@ from advdetect.evaluation.findings import control_checks, findings
 from advdetect.evaluation.metrics import METRICS
 from advdetect.evaluation.names import NO_VALUE, display_name
 from advdetect.evaluation.standard import DETECTION_TABLES, standard_tables
-from advdetect.evaluation.table import Table
 
 FIGURE_SECTIONS = ("models", "attacks", "detection", "cross_attack", "gallery")
 
@@ -59,7 +58,6 @@ class ReportContext:
         figures: The figures, in the order in which they are to be shown.
         timings: One row per stage: stage, jobs, seconds, method_seconds, start_up_seconds.
         provenance: Groups of names and values: package versions, hardware, code fingerprints, …
-        comparisons: Tables with reported values (`tables.add_reported`), if there are any.
     """
 
     experiment: str
@@ -75,7 +73,6 @@ class ReportContext:
     figures: Sequence[ReportFigure]
     timings: pd.DataFrame
     provenance: Mapping[str, Mapping[str, str]]
-    comparisons: Sequence[Table] = ()
 
 
 def render_report(context: ReportContext) -> str:

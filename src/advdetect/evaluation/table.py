@@ -46,8 +46,7 @@ class Table:
         rows: Column of `cells` that names the rows, for example ``feature``.
         columns: Column of `cells` that names the columns, for example ``attack``.
         cells: One row per cell: the two keys, value, standard_deviation, low, high, interval (what
-            low and high are), n_positive, n_negative and perhaps reported and difference, in the
-            unit of the metric.
+            low and high are), n_positive and n_negative, in the unit of the metric.
         controls: Names of rows and columns that bound the metric; nothing there is marked as best.
         formats: The format of each column that differs from `format`.
         format: The format of all other columns.
@@ -99,11 +98,7 @@ def _number(value: float, style: CellFormat) -> str:
 def _spread(cell: Mapping, style: CellFormat) -> str:
     low, high, deviation = cell["low"], cell["high"], cell["standard_deviation"]
     if style.spread == "interval" and not np.isnan(low):
-        text = f"[{_number(low, style)}, {_number(high, style)}]"
-    elif style.spread == "deviation" and not np.isnan(deviation):
-        text = f"± {_number(deviation, style)}"
-    else:
-        text = ""
-    if "reported" in cell and not np.isnan(cell["reported"]):
-        text = f"{text} (reported {_number(cell['reported'], style)})".strip()
-    return text
+        return f"[{_number(low, style)}, {_number(high, style)}]"
+    if style.spread == "deviation" and not np.isnan(deviation):
+        return f"± {_number(deviation, style)}"
+    return ""

@@ -199,24 +199,6 @@ def attack_table(summary: pd.DataFrame) -> Table:
     )
 
 
-def add_reported(table: Table, reported: pd.DataFrame) -> Table:
-    """Put a paper's reported values beside the measured ones.
-
-    Args:
-        table: The measured table.
-        reported: One row per reported cell: the table's two keys and ``value``, in the unit of the
-            metric (an AUROC in [0, 1]).
-
-    Returns:
-        The table with the columns reported and difference (measured − reported) in its cells, NaN
-        where nothing is reported.
-    """
-    keys = [table.rows, table.columns]
-    known = reported[[*keys, "value"]].rename(columns={"value": "reported"})
-    cells = table.cells.merge(known, how="left", on=keys, validate="one_to_one")
-    return replace(table, cells=cells.assign(difference=cells["value"] - cells["reported"]))
-
-
 def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
     if metric not in METRICS:
         raise AdvdetectError(f"Unknown metric {metric!r}; use one of {', '.join(METRICS)}.")
