@@ -70,12 +70,21 @@ def clean_correct(model: nn.Module, data: ImageSplit, device: torch.device) -> T
         AdvdetectError: There are none, or the model has another number of classes than the data.
     """
     logits = predict_logits(model, to_float(data.images), device=device)
+    check_classes(logits, data)
+    index = (logits.argmax(1) == data.labels).nonzero().flatten()
+    if len(index) == 0:
+        raise AdvdetectError("The model classifies no test image correctly: train it first.")
+    return index
+
+
+def check_classes(logits: Tensor, data: ImageSplit) -> None:
+    """Check that a model's (N, C) logits have one column per class of the data.
+
+    Raises:
+        AdvdetectError: They do not.
+    """
     if logits.shape[1] != len(data.class_names):
         raise AdvdetectError(
             f"The model returns {logits.shape[1]} logits, but the data has "
             f"{len(data.class_names)} classes: choose a model made for this data set."
         )
-    index = (logits.argmax(1) == data.labels).nonzero().flatten()
-    if len(index) == 0:
-        raise AdvdetectError("The model classifies no test image correctly: train it first.")
-    return index

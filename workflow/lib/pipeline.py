@@ -39,6 +39,12 @@ class Pipeline:
         except ConfigurationError as error:
             raise WorkflowError(str(error)) from None
         self.results = f"{self.experiment.settings['results']}/{self.experiment.settings['name']}"
+        # All fingerprints once, so that a module that cannot be parsed is named in one line here;
+        # within a rule Snakemake would wrap it in its own traceback.
+        for attack in self.attacks:
+            self.code("attack", self.attack_spec(attack))
+        for feature in self.experiment.computed_features:
+            self.code("feature", self.feature_spec(feature))
 
     def use_this_source(self) -> None:
         """Make the jobs run the code that is fingerprinted here, with this Python.
@@ -97,7 +103,7 @@ class Pipeline:
                 "settings": {
                     key: settings[key] for key in ("name", "title", "seeds", "evaluation")
                 },
-                "dataset": self.experiment.dataset | {"name": self.experiment.dataset_name},
+                "dataset": json.loads(self.dataset_spec) | {"name": self.experiment.dataset_name},
                 "model": self.experiment.model | {"name": self.experiment.model_name},
                 "attacks": list(self.experiment.attacks.items()),
                 "features": list(self.experiment.features.items()),
@@ -236,6 +242,12 @@ class Pipeline:
         if kind == "gallery":
             files.append(f"{self.results}/data/{self.experiment.dataset_name}/test.safetensors")
         return files
+
+    @property
+    def report_template(self) -> str:
+        """Fingerprint of the report's template, which is no Python module."""
+        template = self._roots[0] / "advdetect" / "evaluation" / "templates" / "report.html.j2"
+        return hashlib.sha256(template.read_bytes()).hexdigest()[:16]
 
     @property
     def command(self) -> str:

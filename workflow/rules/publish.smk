@@ -78,9 +78,6 @@ rule report:
             **PIPELINE.run_names,
         ),
         figures=collect("<results>/figures/{figure}.svg", figure=PIPELINE.figures),
-        template=workflow.source_path(
-            "../../src/advdetect/evaluation/templates/report.html.j2"
-        ),
     output:
         "<results>/report.html",
     log:
@@ -93,6 +90,7 @@ rule report:
     params:
         spec=PIPELINE.report_spec,
         code=PIPELINE.code("report"),
+        template=PIPELINE.report_template,
         command=PIPELINE.command,
         logs=f"{PIPELINE.results}/logs",
         benchmarks=f"{PIPELINE.results}/benchmarks",

@@ -53,8 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     images, labels = to_float(data.images[index]), data.labels[index]
 
     generator = SampleGenerator(derive_seed(arguments.seed, "attack", arguments.name), index)
-    attack = options.find_target(spec)
-    parameters = options.parameters(spec)
+    attack = options.bind_target(spec, "_target_", positional=3, given=["generator"])
     rows_of_batches = list(batch_slices(len(images), arguments.batch_size))
     results = []
     for rows in track(rows_of_batches, len(rows_of_batches), f"attack {arguments.name}", "batch"):
@@ -63,7 +62,6 @@ def run(arguments: argparse.Namespace) -> None:
             images[rows].to(device),
             labels[rows].to(device),
             generator=generator[rows],
-            **parameters,
         )
         results.append(_on_cpu(result))
     tensors = _join(results)

@@ -17,7 +17,6 @@ from advdetect.detectors.detection import (
     split_sources,
 )
 from advdetect.errors import AdvdetectError
-from advdetect.imports import locate
 from advdetect.io import read_arrays, read_provenance, read_table, write_table
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
@@ -33,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "{detectors: [[name, config/detector/*.yaml], …], score: …, train_fraction: 0.5}",
     )
     options.add_seed(parser)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument(
+        "--threads", type=options.positive_integer, default=1, help="CPU threads (default 1)"
+    )
     parser.add_argument(
         "--features",
         nargs="+",
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
                 continue
             extra["score"] = spec["score"]
         detectors[name] = Detector(
-            partial(locate(detector["_target_"]), **extra, **options.parameters(detector)),
+            partial(options.bind_target(detector, "_target_", given=extra), **extra),
             detector.get("_sees_labels_", False),
         )
     with joblib.parallel_config(backend="threading", n_jobs=arguments.threads):

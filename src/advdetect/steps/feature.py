@@ -52,13 +52,16 @@ def run(arguments: argparse.Namespace) -> None:
         kinds = {kind: tensors[kind] for kind in ("noisy", "adversarial")}
         kinds |= {f"{kind}_8bit": round_to_8_bits(images) for kind, images in kinds.items()}
 
-    extra: dict[str, Any] = options.parameters(spec)
+    extra: dict[str, Any] = {}
     if "_fit_" in spec:
         if not arguments.fitted:
             raise AdvdetectError(f"The feature {arguments.name} needs --fitted (see fit-feature).")
         fitted, _ = read_tensors(arguments.fitted)
         extra["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
-    feature = partial(options.find_target(spec), model, **extra)
+    given = ["generator", *extra]
+    feature = partial(
+        options.bind_target(spec, "_target_", positional=2, given=given), model, **extra
+    )
 
     tables = []
     for kind, images in kinds.items():

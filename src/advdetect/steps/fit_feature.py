@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Fit and write the auxiliary model."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
-    fit = options.find_target(spec, "_fit_")
+    fit = options.bind_target(spec, "_fit_", positional=3, given=["batch_size"])
     model = read_model(arguments.model, device)
     data = read_split(arguments.data)
     fitted = fit(
@@ -34,7 +34,6 @@ def run(arguments: argparse.Namespace) -> None:
         to_float(data.images),
         data.labels,
         batch_size=arguments.batch_size,
-        **options.parameters(spec),
     )
     facts = provenance.describe(
         "fit-feature",

@@ -1,8 +1,10 @@
 """Command-line options that several steps share."""
 
 import argparse
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,27 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument(
+        "--threads", type=positive_integer, default=1, help="CPU threads (default 1)"
+    )
+
+
 def add_runtime(parser: argparse.ArgumentParser, batch_size: bool = True) -> None:
     """Add ``--device``, ``--threads`` and, where images are processed, ``--batch-size``."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default auto)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument(
+        "--threads", type=positive_integer, default=1, help="CPU threads (default 1)"
+    )
     if batch_size:
         parser.add_argument(
-            "--batch-size", type=int, default=256, help="images at a time (default 256)"
+            "--batch-size",
+            type=positive_integer,
+            default=256,
+            help="images at a time (default 256)",
         )
 
 
@@ -55,7 +69,7 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the specification that ``--spec`` and ``--set`` give, without its ``_schema_``.
 
     Raises:
-        AdvdetectError: The file is missing, or the text is not a mapping.
+        AdvdetectError: The file is missing, the text is not a mapping, or a value is impossible.
     """
     text = arguments.spec
     try:
@@ -72,13 +86,26 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
         raise AdvdetectError(f"--spec or --set is not valid ({reason}).") from error
     if not isinstance(spec, dict):
         raise AdvdetectError("--spec must hold a mapping of names to values.")
-    spec.pop("_schema_", None)
-    unknown = sorted(set(changed) - set(spec))
+    known = parameters(spec)
+    unknown = sorted(set(changed) - set(known))
     if unknown:
         raise AdvdetectError(
-            f"--set: unknown {', '.join(unknown)}; the specification has {', '.join(spec)}."
+            f"--set: unknown {', '.join(unknown)}; the specification has {', '.join(known)}."
         )
-    return spec | changed
+    spec |= changed
+    _check_values(spec, spec.pop("_schema_", {}))
+    return spec
+
+
+def _check_values(spec: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    for name, constraint in schema.items():
+        if name in spec:
+            # Imported here: the workflow checks its values before any job and passes no schema.
+            import jsonschema
+
+            error = next(jsonschema.Draft202012Validator(constraint).iter_errors(spec[name]), None)
+            if error:
+                raise AdvdetectError(f"{name}: {error.message}.")
 
 
 def parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,12 +113,33 @@ def parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if not name.startswith(PRIVATE)}
 
 
-def find_target(spec: Mapping[str, Any], key: str = "_target_") -> Any:
-    """Return the function that the specification names.
+def bind_target(
+    spec: Mapping[str, Any], key: str, positional: int = 0, given: Iterable[str] = ()
+) -> Callable[..., Any]:
+    """Return the function that the specification names, with the specification's parameters.
+
+    Args:
+        spec: The specification.
+        key: ``_target_`` or ``_fit_``.
+        positional: How many positional arguments the step will pass.
+        given: Names of the keyword arguments that the step will pass.
 
     Raises:
-        AdvdetectError: The specification has no such key, or the function cannot be imported.
+        AdvdetectError: There is no such key or function, or it does not take these parameters.
     """
     if key not in spec:
         raise AdvdetectError(f"The specification has no {key}.")
-    return locate(spec[key])
+    function, values = locate(spec[key]), parameters(spec)
+    try:
+        inspect.signature(function).bind(*[None] * positional, **values, **dict.fromkeys(given))
+    except TypeError as error:
+        raise AdvdetectError(f"{spec[key]}: {error}; correct the YAML file or --set.") from error
+    return partial(function, **values)
+
+
+def positive_integer(text: str) -> int:
+    """Read an integer of at least 1 from the command line."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value

@@ -24,14 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Load the data set and write both splits."""
     spec = options.read_spec(arguments)
-    parameters = options.parameters(spec)
-    cut = {key: parameters.pop(key) for key in SUBSET_KEYS}
-    if arguments.root:
-        parameters["root"] = arguments.root
-    spec.pop("root", None)  # where the data lies changes nothing that follows from it
-    splits = options.find_target(spec)(**parameters)
-    for name, path in (("train", arguments.train), ("test", arguments.test)):
-        split = subset(splits[name], cut[f"{name}_count"], cut["subset_seed"], name)
+    root = spec.pop("root", None)  # where the data lies changes nothing that follows from it
+    source = {key: value for key, value in spec.items() if key not in SUBSET_KEYS}
+    if arguments.root or root:
+        source["root"] = arguments.root or root
+    splits = options.bind_target(source, "_target_")()
+    paths = {"train": arguments.train, "test": arguments.test}
+    chosen = {
+        name: subset(splits[name], spec[f"{name}_count"], spec["subset_seed"], name)
+        for name in paths
+    }
+    for name, split in chosen.items():
         facts = provenance.describe("prepare-data", spec, arguments.code, split=name)
-        write_split(path, split, facts)
-        report(f"prepare-data: {len(split)} {name} images in {path}")
+        write_split(paths[name], split, facts)
+        report(f"prepare-data: {len(split)} {name} images in {paths[name]}")

@@ -8,6 +8,7 @@ import torch
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.inference import check_classes, predict_logits, to_float
 from advdetect.io import write_json
 from advdetect.models.store import build_model, load_weights, resolve_arguments, write_model
 from advdetect.models.training import accuracy, train
@@ -38,12 +39,14 @@ def run(arguments: argparse.Namespace) -> None:
         torch.manual_seed(seed)
         model = build_model(spec["_target_"], model_arguments)
 
+    model.to(device)
+    first = predict_logits(model, to_float(training.images[:1]), device=device)
+    check_classes(first, training)
+
     history: list[dict[str, Any]] = []
     if spec["weights"] is not None:
         load_weights(model, spec["weights"])
-        model.to(device)
     else:
-        model.to(device)
         epochs = spec["training"]["epochs"]
 
         def after_epoch(epoch: int, loss: float, train_accuracy: float) -> None:

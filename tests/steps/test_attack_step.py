@@ -1,0 +1,147 @@
+"""The attack step: what its file holds, and that a claimed success is checked."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from advdetect.models.small_cnn import SmallCNN
+
+
+@pytest.fixture(scope="module")
+def data(chain):
+    return load_file(chain / "test.safetensors")
+
+
+@pytest.fixture(scope="module")
+def images(data):
+    return data["images"].float() / 255
+
+
+@pytest.fixture(scope="module")
+def model(chain) -> nn.Module:
+    """The chain's model, made again from its weights and their record."""
+    with safe_open(chain / "model.safetensors", framework="pt") as file:
+        recipe = json.loads(file.metadata()["advdetect"])["model"]
+    model = SmallCNN(**recipe["arguments"])
+    model.load_state_dict(load_file(chain / "model.safetensors"))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def otcm(chain):
+    return load_file(chain / "otcm.safetensors")
+
+
+def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(images).argmax(1)
+
+
+def test_only_images_that_the_model_gets_right_are_attacked(model, data, images, otcm):
+    correct = (predict(model, images) == data["labels"]).nonzero().flatten()
+    assert 0 < len(correct) < len(images)  # so that the test can tell
+    assert torch.equal(otcm["index"], correct)
+    assert torch.equal(otcm["label"], data["labels"][correct])
+
+
+def test_every_success_holds_for_the_stored_image(model, otcm):
+    prediction = predict(model, otcm["adversarial"])
+    assert torch.equal(otcm["prediction"], prediction)
+    assert torch.equal(otcm["success"], prediction != otcm["label"])
+    assert 0 < otcm["success"].sum() < len(prediction)
+    rounded = torch.round(otcm["adversarial"] * 255) / 255
+    assert torch.equal(otcm["prediction_8bit"], predict(model, rounded))
+    assert torch.equal(otcm["success_8bit"], otcm["prediction_8bit"] != otcm["label"])
+
+
+def test_the_distances_are_those_of_the_stored_images(images, otcm):
+    difference = (otcm["adversarial"] - images[otcm["index"]]).double().flatten(1)
+    torch.testing.assert_close(otcm["l2"], difference.square().sum(1).sqrt())
+    torch.testing.assert_close(otcm["linf"].double(), difference.abs().max(1).values)
+    assert otcm["l2"].max() <= 2.5 + 1e-6
+    assert otcm["adversarial"].dtype == torch.float32
+    assert otcm["adversarial"].min() >= 0
+    assert otcm["adversarial"].max() <= 1
+
+
+def test_the_noisy_twins_are_as_far_away(images, otcm):
+    difference = (otcm["noisy"] - images[otcm["index"]]).double().flatten(1)
+    torch.testing.assert_close(difference.norm(dim=1), otcm["l2"], rtol=1e-5, atol=0)
+    assert not torch.allclose(otcm["noisy"], otcm["adversarial"])
+    assert otcm["noisy"].min() >= 0
+    assert otcm["noisy"].max() <= 1
+
+
+def test_the_targets_are_wrong_classes(otcm):
+    assert (otcm["target"] != otcm["label"]).all()
+    assert otcm["target"].unique().numel() > 5
+
+
+def test_the_file_says_where_it_comes_from(chain):
+    with safe_open(chain / "otcm.safetensors", framework="pt") as file:
+        facts = json.loads(file.metadata()["advdetect"])
+    assert facts["step"] == "attack"
+    assert facts["name"] == "otcm"
+    assert facts["seed"] == 4
+    assert facts["code"] == "c0de"
+    assert facts["device"] == "cpu"
+    assert facts["class_names"] == [str(digit) for digit in range(10)]
+    assert facts["spec"] == {
+        "_target_": "advdetect.attacks.otcm.otcm",
+        "epsilon": 2.5,
+        "target": "random",
+    }
+    assert facts["packages"]["torch"] == torch.__version__.partition("+")[0] or (
+        facts["packages"]["torch"] == torch.__version__
+    )
+    assert str(chain) not in json.dumps(facts)
+
+
+def test_the_batch_size_changes_nothing(attack, config):
+    target = "advdetect.attacks.otcm.otcm"
+    results = [
+        load_file(attack(target, "--batch-size", size, epsilon=2.5, target="random"))
+        for size in ("7", "256")
+    ]
+    small, large = results
+    for name in ("adversarial", "noisy", "l2", "linf"):
+        torch.testing.assert_close(small[name], large[name], rtol=0, atol=1e-5)
+    for name in small.keys() - {"adversarial", "noisy", "l2", "linf"}:
+        assert torch.equal(small[name], large[name]), name
+
+
+def test_equal_runs_give_equal_files(attack):
+    target = "advdetect.attacks.otcm.otcm"
+    first = attack(target, epsilon=2.5, target="random").read_bytes()
+    assert attack(target, epsilon=2.5, target="random").read_bytes() == first
+    assert attack(target, "--seed", "5", epsilon=2.5, target="random").read_bytes() != first
+
+
+def test_an_attack_has_random_numbers_of_its_own(attack, otcm):
+    """The file of the same attack under another name has other targets and other noise."""
+    other = load_file(attack("advdetect.attacks.otcm.otcm", epsilon=2.5, target="random"))
+    assert torch.equal(other["index"], otcm["index"])
+    assert not torch.equal(other["target"], otcm["target"])
+    assert not torch.equal(other["noisy"], otcm["noisy"])
+
+
+def test_a_claimed_success_that_does_not_hold_is_withdrawn(attack, capsys):
+    file = load_file(attack("step_methods.stay"))
+    assert not file["success"].any()
+    count = len(file["index"])
+    assert f"{count} claimed successes do not fool the model" in capsys.readouterr().err
+    assert (file["l2"] == 0).all()
+    assert torch.equal(file["noisy"], file["adversarial"])  # noise of norm 0
+
+
+def test_a_success_that_is_not_claimed_does_not_count(attack):
+    claimed = load_file(attack("step_methods.invert", claim=True))
+    assert claimed["success"].any()
+    unclaimed = load_file(attack("step_methods.invert", claim=False))
+    assert torch.equal(unclaimed["prediction"], claimed["prediction"])
+    assert not unclaimed["success"].any()
+    assert (unclaimed["target"] == -1).all()

@@ -1,0 +1,222 @@
+"""The command line: help, exit status and errors of one line."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from advdetect.__main__ import STAGES, main
+from advdetect.models.store import build_model, write_model
+
+
+def fails(capsys, *arguments: object) -> str:
+    """Run a stage that must fail; return its error, which must be one line."""
+    capsys.readouterr()
+    assert main(list(map(str, arguments))) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    *before, line = printed.err.splitlines()
+    prefix = f"advdetect {arguments[0]}: error: "
+    assert line.startswith(prefix)
+    assert all(text.startswith(f"{arguments[0]}: ") for text in before)  # what was done by then
+    return line.removeprefix(prefix)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_help(stage, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([stage, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: python -m advdetect {stage} ")
+    assert "--timing" in text
+
+
+def test_the_module_runs_as_a_program(repository):
+    command = [sys.executable, "-m", "advdetect"]
+    environment = {"PYTHONPATH": str(repository / "src")}
+    listed = subprocess.run(
+        [*command, "--help"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert all(re.search(rf"^ +{stage}\b", listed.stdout, re.MULTILINE) for stage in STAGES)
+    failed = subprocess.run(
+        [*command, "tables", "--metrics", "none.csv", "--attacks", "none", "--output", "none"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert failed.stderr == "advdetect tables: error: The file none.csv does not exist.\n"
+
+
+def test_an_unknown_stage_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["atack"])
+    assert ended.value.code == 2
+    assert "'atack'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def arguments(chain, config, tmp_path):
+    """The arguments of an attack and of a feature that would succeed."""
+    common = ["--device", "cpu", "--data", chain / "test.safetensors"]
+    common += ["--model", chain / "model.safetensors", "--output", tmp_path / "output"]
+    return {
+        "attack": ["attack", "--spec", config / "attack/fgsm.yaml", "--name", "fgsm", *common],
+        "feature": ["feature", "--spec", config / "feature/bu.yaml", "--name", "bu", *common],
+    }
+
+
+def test_an_unknown_parameter_is_refused(arguments, capsys, tmp_path):
+    error = fails(capsys, *arguments["attack"], "--set", "epsilo=0.3")
+    assert error == "--set: unknown epsilo; the specification has epsilon."
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("epsilon=abc", "epsilon: 'abc' is not of type 'number'."),
+        ("epsilon=-1", "epsilon: -1 is less than or equal to the minimum of 0."),
+    ],
+)
+def test_an_impossible_value_is_refused(arguments, capsys, change, said):
+    assert fails(capsys, *arguments["attack"], "--set", change) == said
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ("", "missing a required argument: 'epsilon'"),
+        (', "epsilon": 0.1, "width": 3', "got an unexpected keyword argument 'width'"),
+    ],
+)
+def test_parameters_that_the_method_does_not_take_are_refused(arguments, capsys, parameters, said):
+    spec = f'{{"_target_": "advdetect.attacks.fgsm.fgsm"{parameters}}}'
+    error = fails(capsys, *arguments["attack"], "--spec", spec)
+    assert error == f"advdetect.attacks.fgsm.fgsm: {said}; correct the YAML file or --set."
+
+
+@pytest.mark.parametrize("option", ["--batch-size", "--threads"])
+def test_a_count_below_one_is_refused(arguments, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, arguments["attack"]), option, "0"])
+    assert stopped.value.code == 2
+    assert "0 is not at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("{not json", "--spec or --set is not valid"),
+        ("{}", "The specification has no _target_."),
+        ('{"_target_": "advdetect.attacks.nothing.here"}', "_target_: advdetect.attacks.nothing"),
+        ('{"_target_": "advdetect.attacks.fgsm.fgsn"}', "advdetect.attacks.fgsm has no 'fgsn'"),
+        ('{"_target_": "fgsm"}', "fgsm is not an import path"),
+        (json.dumps({"_target_": "advdetect.attacks.fgsm.fgsm", "epsilon": -1}), "greater than 0"),
+    ],
+)
+def test_a_specification_that_cannot_be_used_is_refused(arguments, capsys, spec, said):
+    assert said in fails(capsys, *arguments["attack"], "--spec", spec)
+
+
+@pytest.mark.parametrize("option", ["--data", "--model"])
+def test_a_missing_file_is_named(arguments, capsys, option):
+    error = fails(capsys, *arguments["attack"], option, "no/such.safetensors")
+    assert error == "The file no/such.safetensors does not exist."
+
+
+@pytest.mark.parametrize("option", ["--data", "--model"])
+def test_a_truncated_file_is_named(arguments, capsys, chain, tmp_path, option):
+    whole = chain / ("test.safetensors" if option == "--data" else "model.safetensors")
+    half = tmp_path / "half.safetensors"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    error = fails(capsys, *arguments["attack"], option, half)
+    assert error.startswith(f"The file {half} cannot be read (")
+    assert "Delete it and run again" in error
+
+
+@pytest.mark.parametrize("stage", ["attack", "feature"])
+def test_a_model_for_other_classes_is_refused(arguments, capsys, tmp_path, stage):
+    target, path = "step_methods.ThreeLogits", tmp_path / "three.safetensors"
+    write_model(path, build_model(target, {}), target, {}, {})
+    error = fails(capsys, *arguments[stage], "--model", path)
+    assert error.startswith("The model returns 3 logits, but the data has 10 classes")
+
+
+def test_a_model_for_other_classes_is_not_trained(capsys, chain, config, tmp_path):
+    error = fails(
+        capsys,
+        *(
+            "train",
+            "--spec",
+            config / "model/small_cnn.yaml",
+            "--set",
+            "arguments={num_classes: 3}",
+        ),
+        *("--train", chain / "train.safetensors", "--test", chain / "test.safetensors"),
+        *("--device", "cpu", "--model", tmp_path / "model", "--metrics", tmp_path / "metrics"),
+    )
+    assert "3 logits" in error
+    assert "10 classes" in error
+
+
+def test_data_with_other_classes_is_refused(arguments, capsys, three_classes):
+    error = fails(capsys, *arguments["attack"], "--data", three_classes)
+    assert error.startswith("The model returns 10 logits, but the data has 3 classes")
+
+
+def test_bu_needs_a_model_with_dropout(arguments, capsys, tmp_path):
+    target, path = "advdetect.models.small_cnn.SmallCNN", tmp_path / "model.safetensors"
+    write_model(path, build_model(target, {"dropout": 0.0}), target, {"dropout": 0.0}, {})
+    error = fails(capsys, *arguments["feature"], "--model", path)
+    assert error.startswith("SmallCNN has no dropout layer")
+
+
+def test_more_images_than_there_are_cannot_be_had(capsys, config, tmp_path):
+    error = fails(
+        capsys,
+        *("prepare-data", "--spec", config / "dataset/digits.yaml", "--set", "test_count=1000"),
+        *("--train", tmp_path / "train", "--test", tmp_path / "test"),
+    )
+    assert error.startswith("dataset.test_count=1000, but the test split has only 719 images")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("leave_the_box", "returned pixels outside [0, 1] or not a number"),
+        ("break_one_pixel", "returned pixels outside [0, 1] or not a number"),
+    ],
+)
+def test_an_attack_that_leaves_the_box_is_refused(arguments, capsys, tmp_path, target, said):
+    shift = {"shift": 1e-3} if target == "leave_the_box" else {}
+    spec = json.dumps({"_target_": f"step_methods.{target}", **shift})
+    error = fails(capsys, *arguments["attack"], "--spec", spec, "--name", "mine")
+    assert error.startswith(f"The attack mine {said}")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("not_a_number", "values of 'broken' that are infinite or not a number"),
+        ("infinite", "values of 'endless' that are infinite or not a number"),
+        ("two_per_image", "'pair' of shape"),
+        ("one_for_all", "'single' of shape"),
+    ],
+)
+def test_a_feature_that_returns_no_numbers_is_refused(arguments, capsys, tmp_path, target, said):
+    spec = json.dumps({"_target_": f"step_methods.{target}"})
+    error = fails(capsys, *arguments["feature"], "--spec", spec, "--name", "mine")
+    assert error.startswith("The feature mine returned ")
+    assert said in error
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_feature_with_a_fit_asks_for_it(arguments, capsys, config):
+    error = fails(capsys, *arguments["feature"], "--spec", config / "feature/kd.yaml")
+    assert error == "The feature bu needs --fitted (see fit-feature)."
