@@ -1,0 +1,73 @@
+"""The finished run: what it prints, its report and its control detectors."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from snakemake_project import ATTACKS, FEATURES
+
+from advdetect.evaluation.names import display_name
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def metrics(first_run) -> pd.DataFrame:
+    project, _ = first_run
+    tables = [pd.read_csv(project.results / "metrics" / f"{name}.csv") for name in FEATURES]
+    table = pd.concat(tables, ignore_index=True)
+    return table[(table["metric"] == "auroc") & (table["seed"] == "mean")]
+
+
+def test_it_ends_with_the_main_table_and_the_path_of_the_report(first_run):
+    project, printed = first_run
+    table = (project.results / "tables" / "detection.txt").read_text()
+    end = printed[-len(table) - 2000 :]
+    assert table in end
+    assert f"Report: {project.results / 'report.html'}" in end[end.index(table) :]
+
+
+def test_a_second_run_does_nothing(finished):
+    before = finished.state()
+    assert "Nothing to be done" in finished.run()
+    assert finished.state() == before
+
+
+def test_the_report_names_every_method_and_loads_nothing(first_run):
+    page = (first_run[0].results / "report.html").read_text()
+    for name in (*ATTACKS, *FEATURES):
+        assert display_name(name) in page
+    assert "https://" not in page
+    assert "http://" not in page
+    sources = re.findall(r"""\b(?:src|href)\s*=\s*["']([^"']*)""", page)
+    assert sources
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+
+
+def test_random_scores_detect_nothing(metrics):
+    control = metrics[metrics["detector"] == "random_scores"]
+    own = control[control["trained_on"] == control["tested_on"]]
+    assert len(own) == len(FEATURES) * len(ATTACKS) * 4  # two bit depths, two sets of positives
+    # The variance of the AUROC under the null hypothesis (Mann and Whitney 1947).
+    positive, negative = control["n_positive"], control["n_negative"]
+    deviation = np.sqrt((positive + negative + 1) / (12 * positive * negative))
+    assert (abs(control["value"] - 0.5) < 4 * deviation).all()
+    assert ((own["low"] <= 0.5) & (own["high"] >= 0.5)).mean() > 0.7
+
+
+def test_true_labels_detect_everything(metrics):
+    control = metrics[metrics["detector"] == "true_labels"]
+    assert len(control) == len(FEATURES) * len(ATTACKS) ** 2 * 4
+    assert (control["value"] == 1).all()
+    assert (control[control["trained_on"] == control["tested_on"]]["low"] == 1).all()
+
+
+def test_a_threshold_is_skipped_for_a_union_which_has_no_score(metrics):
+    threshold = metrics[metrics["detector"] == "threshold"]
+    assert set(threshold["feature"]) == set(FEATURES) - {"kd_bu"}
+
+
+def test_nothing_temporary_is_left(first_run):
+    assert not list(first_run[0].results.rglob("*.tmp"))
+    assert not list(first_run[0].results.rglob(".*"))

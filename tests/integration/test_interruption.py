@@ -1,0 +1,124 @@
+"""Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from snakemake_project import SNAKEMAKE, Project, environment, execute, new_project
+
+pytestmark = pytest.mark.integration
+
+HALTING = Path(__file__).parent / "halting"
+DEADLINE = 300.0  # seconds
+
+
+def kill_while_writing(project: Project, name: str, arguments: Sequence[str] = ()) -> None:
+    """Run until a file is half written, then kill Snakemake and all its jobs."""
+    halted = project.folder / "halted"
+    process = subprocess.Popen(
+        project.command(arguments),
+        cwd=project.folder,
+        env={
+            **environment(),
+            "PYTHONPATH": str(HALTING),
+            "HALT_AT": name,
+            "HALTED": str(halted),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + DEADLINE
+        while not halted.exists():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < end, "the file was not reached"
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def unlock(project: Project) -> None:
+    """Do what Snakemake asks for after a run that could not clean up."""
+    outcome = execute([str(SNAKEMAKE), "--unlock"], project.folder)
+    assert outcome.status == 0, outcome.output
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory, repository) -> tuple[Project, dict[str, tuple[bytes, int]]]:
+    """A run from scratch, killed in the middle, and the files that it had finished by then."""
+    project = new_project(repository, tmp_path_factory.mktemp("interrupted") / "project")
+    kill_while_writing(project, "features/otcm/kd.parquet")
+    return project, {
+        name: state for name, state in project.state().items() if not name.endswith(".tmp")
+    }
+
+
+def test_a_killed_run_leaves_no_file_that_is_half_written(interrupted, first_run):
+    project, state = interrupted
+    whole = first_run[0].contents()
+    assert state.keys() <= whole.keys()
+    assert not (project.seed0 / "features" / "otcm" / "kd.parquet").exists()
+    assert {"digits/small_cnn/seed0/attacks/otcm.safetensors"} <= state.keys() < whole.keys()
+    assert {name: content for name, (content, _) in state.items()} == {
+        name: whole[name] for name in state
+    }
+
+
+def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run):
+    project, state = interrupted
+    locked = project.try_run()
+    assert locked.status != 0
+    assert "--unlock" in locked.output
+    unlock(project)
+    project.run()
+    # Both ran from scratch, in different folders and in a different order of jobs.
+    assert project.contents() == first_run[0].contents()
+    after = project.state()
+    made_anew = {name.rpartition(".")[0] for name in state if after[name] != state[name]}
+    # On two cores one other job ran; it may have written its files without having ended.
+    assert len(made_anew) <= 1
+    assert project.plan() == set()
+
+
+def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(source, tmp_path):
+    project = source.copy(tmp_path / "project")
+    data = project.results / "data" / "digits"
+    target = "results/tiny/data/digits/test.safetensors"
+    kill_while_writing(project, "digits/test.safetensors", [target])
+    assert (data / "train.safetensors").exists()
+    assert not (data / "test.safetensors").exists()
+    unlock(project)
+    project.run(target)
+    assert (data / "test.safetensors").exists()
+    assert project.plan(target) == set()
+
+
+def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished):
+    before = finished.state()
+    name = "digits/small_cnn/seed0/features/otcm/kd.parquet"
+    damaged = finished.results / name
+    damaged.write_bytes(before[name][0][: len(before[name][0]) // 2])
+    for made_from_it in ("digits/small_cnn/seed0/scores/kd.parquet", "metrics/kd.csv"):
+        (finished.results / made_from_it).unlink()
+
+    failed = finished.try_run("results/tiny/metrics/kd.csv")
+    assert failed.status != 0
+    (message,) = {line for line in failed.output.splitlines() if "error: " in line}
+    assert message.startswith(f"advdetect detect: error: The file results/tiny/{name} ")
+    assert "Delete it and run again" in message
+    assert "Traceback" not in failed.output
+
+    damaged.unlink()
+    finished.run("results/tiny/metrics/kd.csv")
+    after = finished.state()
+    assert {key: content for key, (content, _) in after.items()} == {
+        key: content for key, (content, _) in before.items()
+    }
+    made_anew = {name, "digits/small_cnn/seed0/scores/kd.parquet", "metrics/kd.csv"}
+    assert {key for key in before if after[key] != before[key]} == made_anew

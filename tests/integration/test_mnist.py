@@ -1,0 +1,43 @@
+"""A few images of MNIST through the chain, up to a table."""
+
+import json
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+from snakemake_project import Project, new_project
+
+pytestmark = pytest.mark.integration
+
+EXPERIMENT = """
+# @package _global_
+defaults:
+  - override /dataset: mnist
+  - override /model: lenet5
+name: few
+dataset: {train_count: 2000, test_count: 100}
+model: {training: {epochs: 1}}
+attacks: [fgsm]
+features: [max_probability]
+detectors: [threshold, true_labels]
+evaluation: {replicates: 100, primary_detector: threshold, main_feature: max_probability}
+attack:
+  fgsm: {epsilon: 0.3}
+"""
+
+
+def test_mnist_is_found_where_it_lies(repository, mnist_root, tmp_path):
+    new_project(repository, tmp_path / "project")
+    project = Project(tmp_path / "project", "few")
+    project.write("config/experiment/few.yaml", EXPERIMENT)
+    project.run("results/few/tables/detection.md", config=[f"overrides=dataset.root={mnist_root}"])
+
+    run = project.results / "mnist" / "lenet5" / "seed0"
+    assert json.loads((run / "metrics.json").read_text())["test_accuracy"] > 0.7
+    with safe_open(run / "attacks" / "fgsm.safetensors", framework="np") as file:
+        assert file.get_tensor("success").mean() > 0.5
+        assert file.get_tensor("linf").max() == pytest.approx(0.3, abs=1e-6)
+        facts = file.metadata()["advdetect"]
+    assert str(mnist_root) not in facts
+    metrics = pd.read_csv(project.results / "metrics" / "max_probability.csv")
+    assert (metrics.query("detector == 'true_labels' and metric == 'auroc'")["value"] == 1).all()

@@ -1,0 +1,171 @@
+"""What a change makes stale: that and what follows from it, and nothing else (dry runs)."""
+
+from collections.abc import Callable
+
+import pytest
+from snakemake_project import (
+    AFTER_ATTACKS,
+    ATTACKS,
+    COMPUTED,
+    FEATURES,
+    Project,
+    attack_files,
+    detection_files,
+    feature_files,
+)
+
+pytestmark = pytest.mark.integration
+
+TINY = "config/experiment/tiny.yaml"
+PACKAGE = "src/advdetect"
+CODE = "\nEDITED = 1\n"
+
+
+def edit_comments_and_docstring(project: Project) -> None:
+    project.append(f"{PACKAGE}/attacks/otcm.py", "\n# a remark\n")
+    project.replace(f"{PACKAGE}/attacks/otcm.py", '"""One-step', '"""A one-step')
+
+
+def edit_what_is_not_used(project: Project) -> None:
+    project.write("README.md", "# Another text\n")
+    project.replace("config/attack/fgm.yaml", "epsilon: 2.0", "epsilon: 2.5")
+    project.replace("config/experiment/mnist_small.yaml", "seeds: [0, 1, 2]", "seeds: [3]")
+    project.append(f"{PACKAGE}/attacks/ossa.py", CODE)
+    project.append(f"{PACKAGE}/data/mnist.py", CODE)
+
+
+def reorder_keys(project: Project) -> None:
+    project.write(
+        "config/attack/bim_l2.yaml",
+        """\
+_schema_:
+  step_size: {exclusiveMinimum: 0, type: [number, "null"]}
+  steps: {type: integer, minimum: 1}
+  norm: {enum: [l2]}
+  epsilon: {type: number, exclusiveMinimum: 0}
+step_size: null
+steps: 10
+norm: l2
+epsilon: 2.0
+_target_: advdetect.attacks.bim.bim
+""",
+    )
+    project.replace(
+        TINY, "{train_count: 300, test_count: 120}", "{test_count: 120, train_count: 300}"
+    )
+
+
+NOTHING: set[str] = set()
+EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
+    "nothing": (lambda project: None, NOTHING),
+    "an attack's parameter": (
+        lambda project: project.replace(
+            "config/attack/bim_l2.yaml", "epsilon: 2.0", "epsilon: 2.5"
+        ),
+        attack_files("bim_l2") | AFTER_ATTACKS,
+    ),
+    "an attack's parameter in the experiment": (
+        lambda project: project.replace(TINY, "fgsm: {epsilon: 0.4}", "fgsm: {epsilon: 0.5}"),
+        attack_files("fgsm") | AFTER_ATTACKS,
+    ),
+    "an attack's code": (
+        lambda project: project.append(f"{PACKAGE}/attacks/otcm.py", CODE),
+        attack_files("otcm") | AFTER_ATTACKS,
+    ),
+    "an attack's comments and docstring": (edit_comments_and_docstring, NOTHING),
+    "code that all attacks share": (
+        lambda project: project.append(f"{PACKAGE}/attacks/gradient.py", CODE),
+        attack_files(*ATTACKS) | AFTER_ATTACKS,
+    ),
+    "methods and experiments that are not used": (edit_what_is_not_used, NOTHING),
+    "the order of keys": (reorder_keys, NOTHING),
+    "a feature's code": (
+        lambda project: project.append(f"{PACKAGE}/features/max_probability.py", CODE),
+        feature_files("max_probability") | detection_files("max_probability"),
+    ),
+    "the code of a feature with a fit, a part of a union": (
+        lambda project: project.append(f"{PACKAGE}/features/kd.py", CODE),
+        {"fitted/kd.safetensors"} | feature_files("kd") | detection_files("kd", "kd_bu"),
+    ),
+    "a comment in a feature": (
+        lambda project: project.append(f"{PACKAGE}/features/fisher_input.py", "# a remark\n"),
+        NOTHING,
+    ),
+    "a detector's parameter": (
+        lambda project: project.replace(TINY, "trees: 5", "trees: 6"),
+        detection_files(*FEATURES),
+    ),
+    "a detector's code": (
+        lambda project: project.append(f"{PACKAGE}/detectors/random_forest.py", CODE),
+        detection_files(*FEATURES),
+    ),
+    "the model's code": (
+        lambda project: project.append(f"{PACKAGE}/models/small_cnn.py", CODE),
+        {"model.safetensors", "fitted/kd.safetensors", "figures/training.svg"}
+        | feature_files(*COMPUTED)
+        | attack_files(*ATTACKS)
+        | AFTER_ATTACKS,
+    ),
+    "the report's template": (
+        lambda project: project.append(
+            f"{PACKAGE}/evaluation/templates/report.html.j2", "<!-- more -->\n"
+        ),
+        {"report.html"},
+    ),
+    "an added attack": (
+        lambda project: project.replace(TINY, "[fgsm, otcm,", "[fgm, fgsm, otcm,"),
+        attack_files("fgm") | AFTER_ATTACKS,
+    ),
+    "an attack that is left out": (
+        lambda project: project.replace(TINY, "[fgsm, otcm,", "[otcm,"),
+        AFTER_ATTACKS,
+    ),
+    "an added feature": (
+        lambda project: project.replace(
+            TINY, "[max_probability,", "[fisher_weights, max_probability,"
+        ),
+        feature_files("fisher_weights") | detection_files("fisher_weights"),
+    ),
+    "an added feature that was a part of a union": (
+        lambda project: project.replace(TINY, "[max_probability,", "[bu, max_probability,"),
+        detection_files("bu"),
+    ),
+    "an added seed": (
+        lambda project: project.replace(TINY, "seeds: [0]", "seeds: [0, 1]"),
+        {
+            f"digits/small_cnn/seed1/{name}"
+            for name in (
+                {"model.safetensors", "fitted/kd.safetensors"}
+                | feature_files(*COMPUTED)
+                | attack_files(*ATTACKS)
+                | {f"scores/{feature}.parquet" for feature in FEATURES}
+            )
+        }
+        # The gallery shows the first seed only.
+        | {name for name in AFTER_ATTACKS if not name.startswith("scores/")}
+        - {"figures/gallery.svg"}
+        | {"figures/training.svg"},
+    ),
+    # Snakemake makes it again as soon as something needs it.
+    "a file between the stages that is deleted": (
+        lambda project: (project.seed0 / "attacks" / "otcm.safetensors").unlink(),
+        NOTHING,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", EDITS)
+def test_a_change_makes_stale_what_follows_from_it(finished, change):
+    edit, expected = EDITS[change]
+    edit(finished)
+    assert finished.plan() == expected
+
+
+@pytest.mark.parametrize("setting", ["device=auto", "threads=2", "batch_size=32"])
+def test_how_it_is_computed_makes_nothing_stale(finished, setting):
+    assert finished.plan(config=[setting]) == set()
+
+
+def test_the_folder_can_be_renamed(finished, tmp_path):
+    moved = finished.copy(tmp_path / "another name")
+    assert moved.plan() == set()
