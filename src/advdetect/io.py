@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, one_line
 
 if TYPE_CHECKING:  # each is imported where it is needed: start-up time is paid by every job
     import numpy as np
@@ -159,6 +159,6 @@ def _explain_unreadable(path: str | Path) -> Iterator[None]:
         raise AdvdetectError(f"The file {path} does not exist.") from error
     except Exception as error:  # every library has its own class for a damaged file
         raise AdvdetectError(
-            f"The file {path} cannot be read ({error}): it is damaged or of another kind. "
-            f"Delete it and run again; only it and what follows from it are made anew."
+            f"The file {path} cannot be read ({one_line(error)}): it is damaged or of another "
+            f"kind. Delete it and run again; only it and what follows from it are made anew."
         ) from error

@@ -38,3 +38,4 @@ def test_a_failed_download_says_from_where_and_where_to_put_the_files(tmp_path, 
         mnist.load(root=str(tmp_path))
     for part in ("http://127.0.0.1:9/mnist/", str(tmp_path / "MNIST" / "raw"), *mnist.SHA256):
         assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

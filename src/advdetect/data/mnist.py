@@ -6,7 +6,7 @@ from pathlib import Path
 from torchvision.datasets import MNIST
 
 from advdetect.data.split import ImageSplit
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, one_line
 
 # Of the uncompressed files.
 SHA256 = {
@@ -40,7 +40,7 @@ def load(*, root: str) -> dict[str, ImageSplit]:
         except (OSError, RuntimeError) as error:  # RuntimeError: torchvision, every mirror failed
             mirrors = ", ".join(MNIST.mirrors)
             raise AdvdetectError(
-                f"MNIST could not be downloaded from {mirrors} ({error}). {by_hand}"
+                f"MNIST could not be downloaded from {mirrors} ({one_line(error)}). {by_hand}"
             ) from error
     for name, expected in SHA256.items():
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()

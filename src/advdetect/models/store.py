@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from advdetect.data.split import ImageSplit
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, one_line
 from advdetect.imports import locate
 from advdetect.inference import to_float
 from advdetect.io import read_tensors, write_tensors
@@ -92,9 +92,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state)
     except Exception as error:  # each format and each mismatch raises its own class
-        reason = " ".join(str(error).split())
         raise AdvdetectError(
-            f"model.weights: {path} does not hold the weights of {type(model).__name__} ({reason})."
+            f"model.weights: {path} does not hold the weights of {type(model).__name__} "
+            f"({one_line(error)})."
         ) from error
 
 
@@ -124,8 +124,7 @@ def read_model(path: str | Path, device: torch.device) -> nn.Module:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
         raise AdvdetectError(
-            f"{path} does not fit {recipe['target']} any more ({reason})."
+            f"{path} does not fit {recipe['target']} any more ({one_line(error)})."
         ) from error
     return model.to(device).requires_grad_(False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, one_line
 from advdetect.imports import locate
 
 PRIVATE = "_"
@@ -82,8 +82,7 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
     except OSError as error:
         raise AdvdetectError(f"--spec: {text} cannot be read ({error.strerror}).") from error
     except (json.JSONDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise AdvdetectError(f"--spec or --set is not valid ({reason}).") from error
+        raise AdvdetectError(f"--spec or --set is not valid ({one_line(error)}).") from error
     if not isinstance(spec, dict):
         raise AdvdetectError("--spec must hold a mapping of names to values.")
     known = parameters(spec)
