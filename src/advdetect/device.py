@@ -8,7 +8,9 @@ from advdetect.errors import AdvdetectError
 
 
 def prepare_torch(device: str, threads: int) -> torch.device:
-    """Fix the number of threads, demand deterministic algorithms and return the device.
+    """Fix the number of threads, choose deterministic algorithms and return the device.
+
+    An operation without a deterministic form (some have none on CUDA) warns when it runs.
 
     Args:
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
@@ -19,8 +21,9 @@ def prepare_torch(device: str, threads: int) -> torch.device:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
     torch.set_num_threads(threads)
-    # The same as use_deterministic_algorithms(True), which would import the compiler: 0.9 s a job.
-    torch.set_deterministic_debug_mode("error")
+    # Not use_deterministic_algorithms, which would import the compiler: 0.9 s a job. A warning, as
+    # a user's model may need an operation that has no deterministic form on CUDA.
+    torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
