@@ -117,16 +117,19 @@ def read_table(path: str | Path) -> "pd.DataFrame":
         return pd.read_parquet(path)
 
 
-def read_csv(path: str | Path) -> "pd.DataFrame":
-    """Read a CSV file of the pipeline.
+def read_csv(*paths: str | Path) -> "pd.DataFrame":
+    """Read CSV files of the pipeline, one below the other.
 
     Raises:
-        AdvdetectError: The file is missing or is no table.
+        AdvdetectError: A file is missing or is no table.
     """
     import pandas as pd
 
-    with _explain_unreadable(path):
-        return pd.read_csv(path, dtype={"seed": str})
+    tables = []
+    for path in paths:
+        with _explain_unreadable(path):
+            tables.append(pd.read_csv(path, dtype={"seed": str}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

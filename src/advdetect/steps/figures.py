@@ -18,9 +18,8 @@ from advdetect.evaluation.figures import (
 )
 from advdetect.evaluation.gallery import GalleryExamples, gallery_figure
 from advdetect.evaluation.plotting import save_figure
-from advdetect.io import read_arrays, read_json, read_provenance, read_table
+from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
-from advdetect.steps.tables import read_metrics
 
 MAIN = {"bits": "float32", "positives": "successful"}
 EXAMPLES = 4  # rows of the gallery
@@ -68,7 +67,7 @@ def draw_scores(inputs: list[str], detector: str) -> Figure:
 
 def draw_cross_attack(inputs: list[str], detector: str) -> Figure:
     """Draw the cross-attack heat map of every feature."""
-    return cross_attack_heatmap(_select(read_metrics(inputs), detector))
+    return cross_attack_heatmap(_select(read_csv(*inputs), detector))
 
 
 def draw_gallery(inputs: list[str], detector: str) -> Figure:

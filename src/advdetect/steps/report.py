@@ -12,7 +12,6 @@ from advdetect.evaluation.timings import stage_timings
 from advdetect.io import read_csv, read_json, read_provenance, write_text
 from advdetect.progress import report
 from advdetect.steps import options
-from advdetect.steps.tables import read_metrics
 
 # Name of the figure up to its first underscore → section of the report and caption.
 CAPTIONS = {
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         attacks={name: options.parameters(attack) for name, attack in spec["attacks"]},
         model_metrics=_model_metrics(arguments.models),
         attack_summary=read_csv(arguments.attack_summary),
-        metrics=read_metrics(arguments.metrics),
+        metrics=read_csv(*arguments.metrics),
         primary_detector=settings["evaluation"]["primary_detector"],
         controls={
             name: detector["_control_"]

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build the tables and write each in every format."""
-    metrics = read_metrics(arguments.metrics)
+    metrics = read_csv(*arguments.metrics)
     summary = summarize_attacks(arguments.attacks)
     folder = Path(arguments.output)
     write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
@@ -41,11 +41,6 @@ def run(arguments: argparse.Namespace) -> None:
         for suffix, render in FORMATS.items():
             write_text(folder / f"{name}{suffix}", render(table))
     report(f"tables: {len(tables)} tables in {folder}")
-
-
-def read_metrics(paths: Sequence[str]) -> pd.DataFrame:
-    """Read the metrics of all features."""
-    return pd.concat([read_csv(path) for path in paths], ignore_index=True)
 
 
 def summarize_attacks(paths: Sequence[str]) -> pd.DataFrame:
