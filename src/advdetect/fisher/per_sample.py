@@ -18,21 +18,26 @@ from advdetect.inference import batch_slices
 _GRADIENT_ENTRIES = 2**27
 
 
-class VectorizedGradients:
-    """Per-image weight gradients of a whole model by torch.func.
+class _WholeModel:
+    """A model and the images that its weight gradients are for, seen from outside.
 
     Args:
         model: Classifier in eval mode; it is left as found.
         images: (N, C, H, W) float.
     """
 
-    description = "per-image gradients of all weights by torch.func"
     signature: tuple[str, ...] = ()
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self._model, self._images = model, images.detach()
         with torch.no_grad():
             self.logits: Tensor = model(self._images.clone())  # a first layer may work in place
+
+
+class VectorizedGradients(_WholeModel):
+    """Per-image weight gradients of a whole model by torch.func."""
+
+    description = "per-image gradients of all weights by torch.func"
 
     def parameter_grams(self, seeds: Tensor) -> Grams:
         """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
@@ -48,21 +53,10 @@ class VectorizedGradients:
         return {name: torch.cat([gram(batch[name]) for batch in batches]) for name in names}
 
 
-class LoopedGradients:
-    """Per-image weight gradients of a whole model by plain autograd, one image and seed at a time.
-
-    Args:
-        model: Classifier in eval mode; it is left as found.
-        images: (N, C, H, W) float.
-    """
+class LoopedGradients(_WholeModel):
+    """The same by plain autograd, one image and seed at a time."""
 
     description = "a loop over images and classes"
-    signature: tuple[str, ...] = ()
-
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
-        self._model, self._images = model, images.detach()
-        with torch.no_grad():
-            self.logits: Tensor = model(self._images.clone())  # a first layer may work in place
 
     def parameter_grams(self, seeds: Tensor) -> Grams:
         """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
