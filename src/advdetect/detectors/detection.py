@@ -70,8 +70,8 @@ def cross_attack_scores(
     """Fit each detector on each attack's fitting part; score the testing part of all attacks.
 
     Negatives are the clean and the noisy images, positives the adversarial ones: the successful
-    only, or all (METHODS: both are reported). Rounded images are detected by a detector that was
-    fitted on rounded images.
+    only (Zhao et al. 2019), or all (Martin & Elster 2019). Rounded images are detected by a
+    detector that was fitted on rounded images.
 
     Args:
         clean: Features of the clean images, indexed by source image.
