@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from advdetect.models.small_cnn import SmallCNN
+from advdetect.models.training import train
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Real data for the tests that need it; none of it belongs in the repository.
 DATA = Path(os.environ.get("ADVDETECT_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -32,3 +35,28 @@ def fruits_archive() -> Path:
     if not path.is_file():
         pytest.skip(f"no {path.name} in {DATA}: set ADVDETECT_DATA to the folder that holds it")
     return path
+
+
+@pytest.fixture(scope="session")
+def train_on_digits():
+    """Train the small net on a split: a function that returns it and what each epoch reported."""
+
+    def trained(split, *, epochs, seed=0, dropout=0.25, device="cpu"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = SmallCNN(dropout=dropout).to(device)
+        history = []
+        train(
+            model,
+            split.images,
+            split.labels,
+            epochs=epochs,
+            batch_size=64,
+            learning_rate=0.004,
+            weight_decay=0.0005,
+            seed=seed,
+            after_epoch=lambda *values: history.append(values),
+        )
+        return model, history
+
+    return trained

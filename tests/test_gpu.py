@@ -8,8 +8,7 @@ from advdetect.data import digits
 from advdetect.device import prepare_torch
 from advdetect.imports import locate
 from advdetect.inference import to_float
-from advdetect.models.small_cnn import SmallCNN
-from advdetect.models.training import accuracy, train
+from advdetect.models.training import accuracy
 from advdetect.randomness import SampleGenerator
 
 pytestmark = [
@@ -27,27 +26,10 @@ def specs(repository, group):
             yield path.stem, spec, parameters
 
 
-def trained(split, device, epochs):
-    torch.manual_seed(0)
-    model = SmallCNN(dropout=0.25).to(device)
-    train(
-        model,
-        split.images,
-        split.labels,
-        epochs=epochs,
-        batch_size=64,
-        learning_rate=0.004,
-        weight_decay=0.0005,
-        seed=0,
-        after_epoch=lambda *_: None,
-    )
-    return model
-
-
 @pytest.fixture(scope="module")
-def world():
+def world(train_on_digits):
     split = digits.load(test_fraction=0.4, split_seed=0)
-    model = trained(split["train"], "cpu", 10).requires_grad_(False)
+    model = train_on_digits(split["train"], epochs=10)[0].requires_grad_(False)
     yield model, split
     model.cpu()
 
@@ -106,7 +88,7 @@ def test_features_agree(world, repository):
     assert {"fisher_weights", "fisher_input", "kd", "bu", "max_probability"} <= set(names)
 
 
-def test_training_on_the_gpu_reaches_the_same_accuracy(world):
+def test_training_on_the_gpu_reaches_the_same_accuracy(world, train_on_digits):
     _, split = world
-    model = trained(split["train"], prepare_torch("cuda", 1), 30)
+    model, _ = train_on_digits(split["train"], epochs=30, device=prepare_torch("cuda", 1))
     assert accuracy(model, split["test"].images, split["test"].labels) >= 0.96

@@ -7,7 +7,6 @@ could give away that an image was touched at all.
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.metrics import roc_auc_score
 
 from advdetect.data import digits
@@ -15,28 +14,13 @@ from advdetect.detectors.random_forest import random_forest
 from advdetect.features.fisher_input import fisher_input
 from advdetect.features.fisher_weights import fisher_weights
 from advdetect.inference import to_float
-from advdetect.models.small_cnn import SmallCNN
-from advdetect.models.training import train
 from advdetect.randomness import SampleGenerator
 
 
 @pytest.fixture(scope="module")
-def world():
+def world(train_on_digits):
     splits = digits.load(test_fraction=0.4, split_seed=0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = SmallCNN()
-    train(
-        model,
-        splits["train"].images,
-        splits["train"].labels,
-        epochs=15,
-        batch_size=64,
-        learning_rate=0.004,
-        weight_decay=0.0005,
-        seed=0,
-        after_epoch=lambda *_: None,
-    )
+    model, _ = train_on_digits(splits["train"], epochs=15, dropout=0.0)
     clean = to_float(splits["test"].images)
     noise = SampleGenerator(0, range(len(clean))).normal(1, 8, 8)
     return model.requires_grad_(False), clean, (clean + 1e-6 * noise).clamp(0, 1)
