@@ -1,0 +1,215 @@
+"""What every minimal-norm attack owes, checked on all of them."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from attack_models import CLASSES, COUNT, make_model
+from torch import Tensor, nn
+
+from advdetect.attacks.deepfool import deepfool
+from advdetect.attacks.jsma import jsma
+from advdetect.attacks.result import AttackResult
+from advdetect.randomness import SampleGenerator
+
+Attack = Callable[..., AttackResult]
+
+# Parameters with which some images succeed and some fail.
+ATTACKS: dict[str, Attack] = {
+    "deepfool": partial(deepfool, iterations=3),
+    "jsma": partial(jsma, gamma=0.1),
+    "jsma_darkening": partial(jsma, theta=-1.0, gamma=0.1),
+    "jsma_small_steps": partial(jsma, theta=0.3, gamma=0.2),
+    "jsma_probabilities": partial(jsma, gamma=0.08, output="probabilities"),
+}
+every_attack = pytest.mark.parametrize("name", ATTACKS)
+
+
+class Flat(nn.Module):
+    """Logits that do not depend on the image, though they are connected to it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, :5] * 0 + torch.tensor([0.0, 0.0, 3.0, 0.0, 0.0])
+
+
+class NotDifferentiable(nn.Module):
+    """Logits whose gradient is not a number."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.flatten(1)[:, :5] * 0).sqrt() + torch.tensor([0.0, 0.0, 3.0, 0.0, 0.0])
+
+
+def run(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> AttackResult:
+    return attack(model, images, labels, generator=SampleGenerator(7, range(len(images))))
+
+
+def reaches_its_goal(
+    model: nn.Module, result: AttackResult, images: Tensor, labels: Tensor
+) -> Tensor:
+    """Say what the model, fed one image at a time, thinks of the images."""
+    with torch.no_grad():
+        predicted = torch.cat([model(image[None]).argmax(dim=1) for image in images])
+    return predicted != labels if result.target is None else predicted == result.target
+
+
+@every_attack
+def test_success_is_what_the_model_says_of_the_returned_image(
+    name: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    result = run(ATTACKS[name], model, images, labels)
+    assert 0 < int(result.success.sum()) < COUNT, "the test needs successes and failures"
+    reached = reaches_its_goal(model, result, result.adversarial, labels)
+    assert reached[result.success].all()
+    # A failure is the clean image, which may be wrong already, but not the way that was asked for.
+    assert not (reached & ~result.success).any()
+
+
+@every_attack
+def test_a_failed_image_comes_back_bit_for_bit(
+    name: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    result = run(ATTACKS[name], model, images, labels)
+    failed = ~result.success
+    assert torch.equal(result.adversarial[failed], images[failed])
+    assert result.iterations[failed].max() > 0
+
+
+@every_attack
+def test_an_image_that_is_there_already_is_a_success_without_a_change(
+    name: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    result = run(ATTACKS[name], model, images, labels)
+    there = reaches_its_goal(model, result, images, labels)
+    assert there.any()
+    assert result.success[there].all()
+    assert torch.equal(result.adversarial[there], images[there])
+    assert (result.iterations[there] == 0).all()
+    changed = (result.adversarial != images).flatten(1).any(dim=1)
+    assert torch.equal(changed, result.success & ~there)
+
+
+@every_attack
+def test_images_stay_in_the_box_and_keep_their_type(
+    name: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    adversarial = run(ATTACKS[name], model, images, labels).adversarial
+    assert adversarial.shape == images.shape
+    assert adversarial.dtype == torch.float32
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+
+
+@every_attack
+def test_result_does_not_depend_on_the_batch_size(
+    name: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    model, images = model.double(), images.double()
+    whole = run(ATTACKS[name], model, images, labels)
+    for size in (1, 7):
+        parts = [
+            ATTACKS[name](
+                model,
+                images[start : start + size],
+                labels[start : start + size],
+                generator=SampleGenerator(7, range(COUNT))[start : start + size],
+            )
+            for start in range(0, COUNT, size)
+        ]
+        adversarial = torch.cat([part.adversarial for part in parts])
+        torch.testing.assert_close(adversarial, whole.adversarial, rtol=0, atol=1e-9)
+        for field in ("success", "iterations", "gradient_calls"):
+            joined = torch.cat([getattr(part, field) for part in parts])
+            assert torch.equal(joined, getattr(whole, field))
+
+
+@every_attack
+def test_arguments_and_model_are_left_as_they_were(
+    name: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    images_before, labels_before = images.clone(), labels.clone()
+    state_before = copy.deepcopy(model.state_dict())
+    random_state = torch.get_rng_state()
+    result = run(ATTACKS[name], model, images, labels)
+    result.adversarial.zero_()
+    assert torch.equal(images, images_before)
+    assert not images.requires_grad
+    assert not result.adversarial.requires_grad
+    assert torch.equal(labels, labels_before)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state_before[key])
+    for parameter in model.parameters():
+        assert parameter.grad is None
+        assert parameter.requires_grad
+    assert not model.training
+
+
+@every_attack
+def test_gradient_calls_are_the_backward_passes_of_the_batch(
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes = 0
+    grad = torch.autograd.grad
+
+    def counting(*args, **kwargs):
+        nonlocal passes
+        passes += 1
+        return grad(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counting)
+    result = run(ATTACKS[name], model, images, labels)
+    assert passes == result.gradient_calls.max()
+    assert result.iterations.max() > 1
+    assert result.gradient_calls.unique().numel() > 1
+
+
+@pytest.mark.parametrize("flat", [Flat, NotDifferentiable])
+@every_attack
+def test_no_usable_gradient_leaves_the_image(
+    name: str, flat: Callable[[], nn.Module], images: Tensor
+) -> None:
+    labels = torch.full((COUNT,), 2)
+    result = run(ATTACKS[name], flat().eval(), images, labels)
+    assert torch.equal(result.adversarial, images)
+    assert not result.success.any()
+    assert (result.iterations == 0).all()
+
+
+@every_attack
+def test_black_and_white_pixels_can_change(name: str, model: nn.Module, images: Tensor) -> None:
+    images = images.round()
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    attack = partial(ATTACKS[name], iterations=50) if name == "deepfool" else ATTACKS[name]
+    result = run(attack, model, images, labels)
+    change = (result.adversarial - images)[result.success]
+    assert (change > 0.01).any() == (name != "jsma_darkening")
+    assert (change < -0.01).any() == (name in ("deepfool", "jsma_darkening"))
+
+
+@every_attack
+def test_two_classes(name: str, images: Tensor) -> None:
+    model = make_model(classes=2)
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    result = run(ATTACKS[name], model, images, labels)
+    assert result.success.any()
+    with torch.no_grad():
+        wrong = model(result.adversarial).argmax(dim=1) != labels
+    assert torch.equal(wrong, result.success)
+
+
+def test_only_targeted_attacks_have_a_target(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    for name, attack in ATTACKS.items():
+        target = run(attack, model, images, labels).target
+        assert (target is None) == (name == "deepfool")
+        if target is not None:
+            assert ((target >= 0) & (target < CLASSES) & (target != labels)).all()
