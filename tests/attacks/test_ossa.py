@@ -4,8 +4,11 @@ from attack_models import make_linear_model
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advdetect.attacks.fgm import fgm
 from advdetect.attacks.ossa import ossa
+from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError
+from advdetect.fisher.top_eigenpair import Method
 from advdetect.randomness import SampleGenerator
 
 
@@ -36,10 +39,17 @@ def reference_ossa(
     return current
 
 
+#: Those that find the top eigenvector of the matrix itself, not of an estimate.
+METHODS: list[Method] = ["exact", "lanczos", "power", "class_lanczos"]
+SAMPLED: list[Method] = ["alias_lanczos", "alias_power"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("steps", "step_size", "alpha"), [(1, None, 0.9), (3, None, 0.3), (3, 0.6, 0.6)]
 )
 def test_matches_the_explicit_matrix(
+    method: Method,
     steps: int,
     step_size: float | None,
     alpha: float,
@@ -57,6 +67,9 @@ def test_matches_the_explicit_matrix(
         epsilon=0.9,
         steps=steps,
         step_size=step_size,
+        method=method,
+        iterations=1000,
+        tolerance=1e-9,
     ).adversarial
     for row in range(0, len(images), 5):
         expected = reference_ossa(model, images[row], int(labels[row]), 0.9, steps, alpha)
@@ -90,6 +103,81 @@ def test_binary_linear_model_moves_along_the_difference_of_the_weights() -> None
     step = 0.4 * difference / difference.norm()
     torch.testing.assert_close(result.adversarial[0].flatten(), 0.5 + step)
     torch.testing.assert_close(result.adversarial[1].flatten(), 0.5 - step)
+
+
+@pytest.mark.parametrize("method", SAMPLED)
+def test_confident_model_is_attacked_along_its_gradient_when_classes_are_drawn(
+    method: Method, model: nn.Module, images: Tensor, generator: SampleGenerator
+) -> None:
+    with torch.no_grad():
+        model[-1].weight *= 100
+        model[-1].bias *= 100
+        p = model(images).softmax(dim=1)
+    confident = p.amax(dim=1) > 1 - 1e-5  # no other class is drawn
+    assert confident.sum() > 20
+    predicted = p.argmax(dim=1)
+    along = ossa(
+        model, images, predicted, generator=generator, epsilon=0.01, method=method, draws=2
+    )
+    expected = fgm(model, images, predicted, generator=generator, epsilon=0.01)
+    torch.testing.assert_close(
+        along.adversarial[confident], expected.adversarial[confident], rtol=0, atol=1e-5
+    )
+    assert (along.gradient_calls[confident] == 1).all()
+
+
+@pytest.mark.parametrize("method", [*METHODS, *SAMPLED])
+def test_images_have_the_same_result_in_any_batch(
+    method: Method, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    def attack(batch_size: int) -> AttackResult:
+        parts = [
+            ossa(
+                model,
+                images[start : start + batch_size],
+                labels[start : start + batch_size],
+                generator=SampleGenerator(7, range(start, min(start + batch_size, len(images)))),
+                epsilon=0.5,
+                steps=3,
+                method=method,
+                tolerance=1e-5,
+                draws=4,
+            )
+            for start in range(0, len(images), batch_size)
+        ]
+        return AttackResult(
+            adversarial=torch.cat([part.adversarial for part in parts]),
+            success=torch.cat([part.success for part in parts]),
+            target=None,
+            iterations=torch.cat([part.iterations for part in parts]),
+            gradient_calls=torch.cat([part.gradient_calls for part in parts]),
+        )
+
+    whole = attack(len(images))
+    for batch_size in (1, 7):
+        parts = attack(batch_size)
+        torch.testing.assert_close(parts.adversarial, whole.adversarial, rtol=0, atol=1e-4)
+        assert torch.equal(parts.success, whole.success)
+        assert ((parts.gradient_calls - whole.gradient_calls).abs() <= 16).all()
+
+
+@pytest.mark.parametrize("method", [*METHODS, *SAMPLED])
+def test_the_same_streams_give_the_same_images(
+    method: Method, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    first, again, other = (
+        ossa(
+            model,
+            images,
+            labels,
+            generator=SampleGenerator(seed, range(len(images))),
+            epsilon=0.5,
+            method=method,
+        ).adversarial
+        for seed in (7, 7, 8)
+    )
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == (method == "exact")
 
 
 def test_impossible_steps_are_refused(

@@ -20,6 +20,26 @@ def head(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(body, nn.Tanh(), nn.Linear(features, CLASSES))
 
 
+def linear_model(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
+    return nn.Sequential(nn.Flatten(), layer).eval()
+
+
+def mlp(*sizes: int, classes: int, seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in zip((72, *sizes), (*sizes, classes), strict=True):
+            layers += [nn.Linear(inputs, outputs), nn.Tanh()]
+        model = nn.Sequential(*layers[:-1])
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=3 / parameter.shape[-1] ** 0.5)
+    return model.eval()
+
+
 class Reshape(nn.Module):
     def __init__(self, *shape: int) -> None:
         super().__init__()

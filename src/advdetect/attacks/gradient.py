@@ -1,4 +1,4 @@
-"""What the fixed-budget gradient attacks share: loss gradient, step, projection, loop, success.
+"""What the gradient attacks share: loss gradient, step, projection, loop, success.
 
 An attack is a direction; `ascend` does the rest. All functions are pure and treat every image of a
 batch on its own.
@@ -138,11 +138,16 @@ def ascend(
     step_size: float | None = None,
     target: Tensor | None = None,
     gradient_calls_per_step: int = 1,
+    stop_at_success: bool = False,
 ) -> AttackResult:
-    """Walk a fixed number of steps along a direction inside the epsilon ball and the box [0, 1].
+    """Walk along a direction inside the epsilon ball and the box [0, 1].
 
-    x ← clip(project(x + α · steepest_step(direction))), always all the steps; clipping cannot
-    leave the ball, since its centre is in the box.
+    x ← clip(project(x + α · steepest_step(direction))); clipping cannot leave the ball, since its
+    centre is in the box. Usually all the steps are taken, and every image has the same budget.
+
+    With `stop_at_success` each image stays where it first fools the model, at the least
+    perturbation of its path to the length of a step. That is an attack of the minimal-norm kind, in
+    which an image that is never fooled has no perturbation: it is returned unchanged.
 
     Args:
         model: Classifier that returns logits, in eval mode.
@@ -155,9 +160,11 @@ def ascend(
         step_size: α, greater than 0; None means epsilon / steps.
         target: (N,) int64 classes aimed at, recorded in the result.
         gradient_calls_per_step: Backward passes that one call of the direction takes.
+        stop_at_success: Whether an image stays where it first fools the model.
 
     Returns:
-        The perturbed images, where the attack failed too.
+        The perturbed images, where the attack failed too; with `stop_at_success`, unchanged images
+        where it failed.
 
     Raises:
         AdvdetectError: A parameter is outside its range.
@@ -165,14 +172,26 @@ def ascend(
     step_size = checked_step_size(epsilon, norm, steps, step_size)
     origin = images.detach()
     adversarial, heading = origin.clone(), torch.zeros_like(origin)
+    iterations = torch.zeros_like(labels)
+    walking = torch.ones_like(labels, dtype=torch.bool)
+    if stop_at_success:
+        walking &= ~misclassified(model, origin, labels)
     for _ in range(steps):
         heading = direction(adversarial, heading)
         moved = adversarial + step_size * steepest_step(heading, norm)
-        adversarial = project(moved, origin, epsilon, norm).clamp(0, 1)
-    iterations = torch.full_like(labels, steps)
+        moved = project(moved, origin, epsilon, norm).clamp(0, 1)
+        adversarial = torch.where(walking.view(-1, 1, 1, 1), moved, adversarial)
+        iterations += walking
+        if stop_at_success:
+            walking &= ~misclassified(model, adversarial, labels)
+            if not walking.any():
+                break
+    success = misclassified(model, adversarial, labels)
+    if stop_at_success:
+        adversarial = torch.where(success.view(-1, 1, 1, 1), adversarial, origin)
     return AttackResult(
         adversarial=adversarial,
-        success=misclassified(model, adversarial, labels),
+        success=success,
         target=target,
         iterations=iterations,
         gradient_calls=iterations * gradient_calls_per_step,

@@ -1,11 +1,14 @@
 """One-step spectral attack and its iterated form (Zhao et al. 2019)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from advdetect.attacks.gradient import ascend, checked_step_size, error_log_odds
+from advdetect.attacks.one_step import OneStep
 from advdetect.attacks.result import AttackResult
-from advdetect.fisher.input import top_eigenvector
+from advdetect.fisher.top_eigenpair import Method, top_eigenpair
 from advdetect.randomness import SampleGenerator
 
 
@@ -18,6 +21,11 @@ def ossa(
     epsilon: float,
     steps: int = 1,
     step_size: float | None = None,
+    method: Method = "exact",
+    iterations: int = 100,
+    tolerance: float = 1e-3,
+    draws: int | None = None,
+    stop_at_success: bool = False,
 ) -> AttackResult:
     """Step along the top eigenvector of the input's Fisher information matrix.
 
@@ -31,27 +39,47 @@ def ossa(
         model: Classifier that returns logits, in eval mode.
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N,) int64 true classes.
-        generator: Not used; the attack is deterministic.
+        generator: One stream per image, for the random vectors and draws of the method; the exact
+            one uses none.
         epsilon: L2 radius in pixel units of [0, 1], greater than 0. Clipping makes the
             perturbation shorter.
         steps: Number of steps, at least 1.
         step_size: Length of a step, greater than 0; None means epsilon / steps.
+        method: How u is found, see `advdetect.fisher.top_eigenpair`: exact, lanczos, power,
+            class_lanczos, alias_lanczos or alias_power.
+        iterations: Largest number of products with the matrix for one u, at least 1.
+        tolerance: u is good enough when ‖Gu − λu‖ ≤ tolerance · λ; greater than 0.
+        draws: Classes drawn for one u by the alias methods, at least 1; None means a fifth of the
+            classes, rounded up, as in the paper.
+        stop_at_success: Whether an image stays where it first fools the model; one that never does
+            is then returned unchanged.
 
     Returns:
-        The perturbed images, where the attack failed too.
+        The perturbed images, where the attack failed too unless it stops at success.
+
+    Raises:
+        AdvdetectError: A parameter is outside its range, or the method cannot treat the model.
     """
     length = checked_step_size(epsilon, "l2", steps, step_size)
-    with torch.no_grad():
-        classes = model(images[:1]).shape[1]
+    calls = []  # of each step
 
     def direction(current: Tensor, _previous: Tensor) -> Tensor:
-        vectors, _ = top_eigenvector(model, current)
-        forward = error_log_odds(model((current + length * vectors).clamp(0, 1)), labels)
-        backward = error_log_odds(model((current - length * vectors).clamp(0, 1)), labels)
+        pair = top_eigenpair(
+            model,
+            current,
+            method=method,
+            generator=generator,
+            iterations=iterations,
+            tolerance=tolerance,
+            draws=draws,
+        )
+        calls.append(pair.gradient_calls)
+        forward = error_log_odds(model((current + length * pair.vector).clamp(0, 1)), labels)
+        backward = error_log_odds(model((current - length * pair.vector).clamp(0, 1)), labels)
         sign = torch.where(forward >= backward, 1.0, -1.0)
-        return sign.view(-1, 1, 1, 1) * vectors
+        return sign.view(-1, 1, 1, 1) * pair.vector
 
-    return ascend(
+    result = ascend(
         model,
         images,
         labels,
@@ -60,5 +88,48 @@ def ossa(
         norm="l2",
         steps=steps,
         step_size=length,
-        gradient_calls_per_step=classes - 1,
+        stop_at_success=stop_at_success,
     )
+    # The steps of an image that has stopped before others of its batch are not its own.
+    own = [torch.where(result.iterations > step, count, 0) for step, count in enumerate(calls)]
+    return replace(result, gradient_calls=sum(own, torch.zeros_like(labels)))
+
+
+def ossa_direction(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    generator: SampleGenerator,
+    method: Method = "exact",
+    iterations: int = 100,
+    tolerance: float = 1e-3,
+    draws: int | None = None,
+) -> OneStep:
+    """Return the direction of `ossa`: the top eigenvector of the input Fisher information.
+
+    Zhao et al. 2019, equation (5). It has no sign, which is chosen at each ε as `ossa` does.
+
+    Args:
+        model: Classifier that returns logits, in eval mode.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: Not used; the eigenvector belongs to the prediction.
+        generator: One stream per image, as in `ossa`.
+        method: How the eigenvector is found, as in `ossa`.
+        iterations: As in `ossa`.
+        tolerance: As in `ossa`.
+        draws: As in `ossa`.
+
+    Raises:
+        AdvdetectError: A parameter is outside its range, or the method cannot treat the model.
+    """
+    pair = top_eigenpair(
+        model,
+        images,
+        method=method,
+        generator=generator,
+        iterations=iterations,
+        tolerance=tolerance,
+        draws=draws,
+    )
+    return OneStep(pair.vector, signed=False, gradient_calls=pair.gradient_calls)

@@ -58,10 +58,26 @@ class LogOdds:
         Returns:
             (N, R, R) float64.
         """
+        s, factor = self._root_parts()
+        identity = torch.eye(s.shape[1], dtype=s.dtype, device=s.device)
+        return s[:, :, None] * (identity - factor[:, :, None] * s[:, :, None] * s[:, None, :])
+
+    def scaled_root_product(self, vectors: Tensor) -> Tensor:
+        """Return `scaled_root` times (N, R) vectors, without forming it."""
+        s, factor = self._root_parts()
+        return s * (vectors - factor * s * (s * vectors).sum(dim=1, keepdim=True))
+
+    def scaled_root_transposed_product(self, vectors: Tensor) -> Tensor:
+        """Return the transpose of `scaled_root` times (N, R) vectors, without forming it."""
+        s, factor = self._root_parts()
+        scaled = s * vectors
+        return scaled - factor * s * (s * scaled).sum(dim=1, keepdim=True)
+
+    def _root_parts(self) -> tuple[Tensor, Tensor]:
+        """Return (N, R) s and (N, 1) f of L = diag(s)(I − f ssᵀ), all divided by √max(q)."""
         s = (0.5 * (self.log_q - self.log_scale[:, None])).exp()
         factor = self.log_scale.exp() / (1 + (0.5 * self.log_p).exp())
-        identity = torch.eye(s.shape[1], dtype=s.dtype, device=s.device)
-        return s[:, :, None] * (identity - factor[:, None, None] * s[:, :, None] * s[:, None, :])
+        return s, factor[:, None]
 
 
 def log_odds(logits: Tensor, predicted: Tensor | None = None) -> LogOdds:
@@ -81,13 +97,18 @@ def log_odds(logits: Tensor, predicted: Tensor | None = None) -> LogOdds:
     count = logits.shape[1]
     z = logits.detach().to(torch.float64)
     predicted = z.argmax(dim=1) if predicted is None else predicted
-    y = predicted[:, None]
-    others = torch.arange(count - 1, device=z.device).expand(len(z), -1)
-    others = others + (others >= y)
-    eta = z.gather(1, others) - z.gather(1, y)  # not positive, so exp cannot overflow
+    others = other_classes(predicted, count)
+    # Not positive with the largest logit as the predicted one, so that exp cannot overflow.
+    eta = z.gather(1, others) - z.gather(1, predicted[:, None])
     log_p = -eta.exp().sum(dim=1).log1p()
     seeds = functional.one_hot(others.T, count) - functional.one_hot(predicted, count)
     return LogOdds(predicted, seeds.to(logits.dtype), log_q=eta + log_p[:, None], log_p=log_p)
+
+
+def other_classes(predicted: Tensor, count: int) -> Tensor:
+    """Return the classes but the predicted one, in order: (N, count − 1) int64 for (N,) classes."""
+    others = torch.arange(count - 1, device=predicted.device).expand(len(predicted), -1)
+    return others + (others >= predicted[:, None])
 
 
 def two_class_log_odds(logits: Tensor, predicted: Tensor | None = None) -> LogOdds:

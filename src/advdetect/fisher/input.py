@@ -15,9 +15,8 @@ What arithmetic cannot resolve is reported as the limit of resolution, never as 
 import torch
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError
 from advdetect.fisher.categorical import SMALLEST_SQUARE, LogOdds, log10_of_scaled, log_odds
-from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.convolution import FastInputGradient
 
 _ROUNDING = torch.finfo(torch.float64).eps
@@ -84,20 +83,51 @@ def log_odds_jacobian(model: nn.Module, images: Tensor) -> tuple[LogOdds, Tensor
     Raises:
         AdvdetectError: The model is in training mode, or its logits are not finite.
     """
+    variable, logits = differentiable_logits(model, images)
+    odds = log_odds(logits)
+    return odds, input_gradients(variable, logits, odds.seeds, torch.float64)
+
+
+def differentiable_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Pass images through a model, so that the logits can be differentiated by the images.
+
+    Args:
+        model: Classifier, in eval mode.
+        images: (N, C, H, W) float in [0, 1].
+
+    Returns:
+        The images as a leaf of the graph, and the logits; weights get no gradient.
+
+    Raises:
+        AdvdetectError: The model is in training mode.
+    """
     check_eval_mode(model)
     with torch.enable_grad(), FastInputGradient():
         variable = images.detach().requires_grad_()
-        logits = model(variable.clone())  # a clone, for a model whose first layer works in place
-    odds = log_odds(logits)
-    shape = (len(images), len(odds.seeds), images[0].numel())
-    jacobian = torch.zeros(shape, dtype=torch.float64, device=images.device)
+        return variable, model(variable.clone())  # a clone: a first layer may work in place
+
+
+def input_gradients(variable: Tensor, logits: Tensor, seeds: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the gradients of linear forms of each image's logits with respect to the image.
+
+    Args:
+        variable: (N, C, H, W) images, and
+        logits: (N, C) from `differentiable_logits`.
+        seeds: (R, N, C) linear forms of the logits.
+        dtype: Of the result.
+
+    Returns:
+        (N, R, D), D = C·H·W; zero where the logits do not depend on the images.
+    """
+    shape = (len(variable), len(seeds), variable[0].numel())
+    gradients = torch.zeros(shape, dtype=dtype, device=variable.device)
     if logits.requires_grad:
-        for row, seed in enumerate(odds.seeds):
+        for row, seed in enumerate(seeds):
             (gradient,) = torch.autograd.grad(
                 logits, variable, seed, retain_graph=True, materialize_grads=True
             )
-            jacobian[:, row] = gradient.flatten(1)
-    return odds, jacobian
+            gradients[:, row] = gradient.flatten(1)
+    return gradients
 
 
 def _gram_root(jacobian: Tensor, dtype: torch.dtype) -> Tensor:
@@ -107,11 +137,7 @@ def _gram_root(jacobian: Tensor, dtype: torch.dtype) -> Tensor:
     LᵀKL would have ε (σ₁/σ)²: this is what keeps the small ones when q spans many decades.
     """
     gram = jacobian @ jacobian.mT
-    if not torch.isfinite(gram).all():
-        raise AdvdetectError(
-            "The gradient of the model's logits with respect to an image is not finite: look in "
-            "the model for an operation without a derivative there."
-        )
+    check_finite_gradient(gram)
     values, vectors = torch.linalg.eigh(gram)
     resolution = max((8 * torch.finfo(dtype).eps) ** 2, len(values[0]) * _ROUNDING)
     floor = (values[:, -1:] * resolution).clamp_min(SMALLEST_SQUARE)
