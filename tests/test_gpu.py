@@ -10,6 +10,7 @@ from advdetect.imports import locate
 from advdetect.inference import to_float
 from advdetect.models.training import accuracy
 from advdetect.randomness import SampleGenerator
+from advdetect.steps.options import bind_target
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,7 +22,8 @@ COUNT = 64
 def specs(repository, group):
     for path in sorted((repository / "config" / group).glob("*.yaml")):
         spec = yaml.safe_load(path.read_text())
-        if "_target_" in spec:
+        # Attacks of other libraries draw other random numbers on a GPU.
+        if "_target_" in spec and "_packages_" not in spec:
             parameters = {k: v for k, v in spec.items() if not k.startswith("_")}
             yield path.stem, spec, parameters
 
@@ -48,13 +50,13 @@ def on_both(world, call):
 def test_attacks_agree(world, repository):
     names = []
     for name, spec, parameters in specs(repository, "attack"):
-        attack = locate(spec["_target_"])
-        cpu, gpu = on_both(
-            world, lambda m, x, y, g, a=attack, p=parameters: a(m, x, y, generator=g, **p)
-        )
-        difference = (cpu.adversarial - gpu.adversarial.cpu()).flatten(1).abs().amax(1)
-        # A sign or a projection can turn on a tie; all but a few images agree closely.
-        assert (difference < 1e-4).double().mean() > 0.95, name
+        attack = bind_target(spec, "_target_", positional=3, given=["generator"])
+        cpu, gpu = on_both(world, lambda m, x, y, g, a=attack: a(m, x, y, generator=g))
+        difference = (cpu.adversarial - gpu.adversarial.cpu()).flatten(1).norm(dim=1)
+        # A sign or a projection can turn on a tie, and a thousand steps amplify rounding: all but a
+        # few images agree closely, those of a search to a hundredth of a typical norm.
+        tolerance = 1e-2 if spec.get("_minimal_norm_") else 1e-3
+        assert (difference < tolerance).double().mean() > 0.9, name
         assert (cpu.success == gpu.success.cpu()).double().mean() > 0.95, name
         names.append(name)
     assert "ossa" in names

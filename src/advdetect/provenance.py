@@ -1,7 +1,7 @@
 """Where a file comes from: specification, code, package versions and hardware."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ def describe(step: str, spec: Mapping[str, Any], code: str, **facts: object) -> 
 
     Args:
         step: Name of the step that writes the file.
-        spec: The resolved specification of the method.
+        spec: The resolved specification of the method; its ``_packages_`` names the libraries that
+            it needs besides those that every method does.
         code: Fingerprint of the source code, empty when the step is run by hand.
         facts: What else the step wants to record, for example the seed and the device.
     """
@@ -28,17 +29,17 @@ def describe(step: str, spec: Mapping[str, Any], code: str, **facts: object) -> 
         "code": code,
         **facts,
         "advdetect": __version__,
-        "packages": package_versions(),
+        "packages": package_versions([*PACKAGES, *spec.get("_packages_", [])]),
         "hardware": {"machine": platform.machine(), "processor": processor_name()},
         "python": platform.python_version(),
         "system": platform.system(),
     }
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that numbers can depend on."""
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the packages that are installed."""
     versions = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

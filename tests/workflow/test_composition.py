@@ -63,7 +63,7 @@ def test_a_path_with_spaces_survives(config_dir):
     [
         ({"experiment": "quickstrat"}, "config/experiment/ has: mnist_small, quickstart"),
         ({"dataset": "minst"}, "config/dataset/ has: digits, image_folder, mnist"),
-        ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: bim_l2"),
+        ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: advlib_alma"),
         ({"overrides": "attack.fgsm.epsilo=1"}, "attack.fgsm has: epsilon"),
         ({"overrides": "sedes=[1]"}, "Unknown setting sedes; the configuration has: attack,"),
         ({"overrides": "attack.fgsm.epsilon=-1"}, "attack.fgsm.epsilon: -1 is less than"),
