@@ -4,7 +4,8 @@ from attack_reference import cross_entropy_gradient
 from scipy import stats
 from torch import Tensor, nn
 
-from advdetect.attacks.otcm import otcm, random_wrong_class
+from advdetect.attacks.otcm import otcm
+from advdetect.attacks.targets import random_wrong_class
 from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
 
@@ -79,7 +80,7 @@ def test_least_likely_target_is_the_smallest_logit_but_never_the_label(
 def test_unknown_target_is_refused(
     model: nn.Module, images: Tensor, labels: Tensor, generator: SampleGenerator
 ) -> None:
-    with pytest.raises(AdvdetectError, match="random or least_likely"):
+    with pytest.raises(AdvdetectError, match="random, next, least_likely"):
         otcm(
             model,
             images,

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"></svg>'
@@ -25,6 +26,7 @@ SECTIONS = [
     "provenance",
 ]
 VOID = {"meta", "img", "br"}
+NORMS = pd.DataFrame({"index": [0, 1], "success": [True, False], "l2": [1.0, 0.0]})
 MALICIOUS = "<script>alert('x')</script>\"&"
 
 
@@ -68,6 +70,9 @@ def context(metrics: pd.DataFrame, attack_summary: pd.DataFrame) -> ReportContex
             {"seed": [0, 1], "train_accuracy": [1.0, 0.999], "test_accuracy": [0.9812, 0.97]}
         ),
         attack_summary=attack_summary,
+        least_perturbations=least_perturbations(
+            [AttackNorms("fgm_least", True, True, {0: NORMS})], replicates=10, seed=0
+        ),
         metrics=metrics,
         primary_detector="logistic_regression",
         controls={"random_scores": 0.5, "true_labels": 1.0},
@@ -113,7 +118,8 @@ def test_every_table_is_there(source: str, metrics: pd.DataFrame) -> None:
         for feature in ("bu", "fisher_input")
     ]
     detectors = ["table-detectors_auroc_float32_successful"]
-    assert sorted(names) == sorted(["table-attacks", *detection, *detectors, *cross, *others])
+    attacks = ["table-attacks", "table-least_perturbation"]
+    assert sorted(names) == sorted([*attacks, *detection, *detectors, *cross, *others])
     cells = metrics.query(
         "detector == 'logistic_regression' and trained_on == tested_on and seed == 'mean' "
         "and (metric == 'auroc' or bits == 'float32' and positives == 'successful')"
@@ -152,6 +158,15 @@ def test_figures_are_embedded(source: str) -> None:
     assert [picture["alt"] for picture in pictures] == ["ROC curves", "Examples"]
     assert pictures[0]["src"] == f"data:image/svg+xml;base64,{base64.b64encode(SVG).decode()}"
     assert pictures[1]["src"].startswith("data:image/png;base64,")
+
+
+def test_least_perturbations_stand_with_the_attacks(context: ReportContext, source: str) -> None:
+    start, end = (source.index(f'<section id="{name}">') for name in ("attacks", "detection"))
+    section = source[start:end]
+    assert 'id="table-least_perturbation"' in section
+    assert "Mean least L2" in section
+    none = replace(context, least_perturbations=pd.DataFrame())
+    assert "least_perturbation" not in render_report(none)
 
 
 def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame) -> None:

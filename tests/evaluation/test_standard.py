@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from advdetect.evaluation.metrics import MEAN
+from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.evaluation.standard import DETECTION_TABLES, standard_tables
 from pipeline import Pipeline
 
@@ -42,3 +43,21 @@ def test_the_workflow_expects_just_these_files(
     pipeline = Pipeline(repository, {})
     monkeypatch.setattr(Pipeline, "features", ["bu", "fisher_input"])
     assert sorted(pipeline.tables) == sorted(tables)
+
+
+def test_least_perturbations_are_one_table_more(
+    metrics: pd.DataFrame, attack_summary: pd.DataFrame, tables: dict, repository: Path
+) -> None:
+    norms = pd.DataFrame({"index": [0, 1], "success": [True, False], "l2": [1.0, 0.0]})
+    least = least_perturbations(
+        [AttackNorms("fgm_least", True, True, {0: norms})], replicates=10, seed=0
+    )
+    with_least = standard_tables(
+        metrics,
+        attack_summary,
+        detector="logistic_regression",
+        controls=["random_scores"],
+        least_perturbations=least,
+    )
+    assert set(with_least) - set(tables) == {"least_perturbation"}
+    assert "least_perturbation" in Pipeline(repository, {"attacks": ["fgm_least"]}).tables

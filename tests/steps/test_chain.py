@@ -112,6 +112,42 @@ def test_detectors_never_see_the_images_that_they_are_tested_on(chain, scores):
     assert set(own[own["kind"] == "adversarial"]["index"]) == tested & fooled
 
 
+def test_failures_of_a_minimal_norm_attack_are_no_adversarials(chain, config, tmp_path):
+    """Neither they nor their noisy twins are scored, also where failures count."""
+    common = ["--seed", SEED, "--device", "cpu", "--model", chain / "model.safetensors"]
+    attacked, test = tmp_path / "fgm_least.safetensors", chain / "test.safetensors"
+    run(
+        *("attack", "--spec", config / "attack/fgm_least.yaml", "--set", "epsilon_max=1.0"),
+        *("--name", "fgm_least", *common, "--data", test, "--output", attacked),
+    )
+    features = []
+    for source in (["--data", test], ["--attack", attacked]):
+        features.append(tmp_path / f"{len(features)}.parquet")
+        run(
+            *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "p"),
+            *(*common, *source, "--output", features[-1]),
+        )
+    score = {"column": pd.read_parquet(features[0]).columns[-1], "adversarial": "low"}
+    spec = {"detectors": DETECTORS, "score": score, "train_fraction": 0.5}
+    output = tmp_path / "scores.parquet"
+    run(
+        *("detect", "--spec", json.dumps(spec), "--name", "p", "--seed", SEED),
+        *("--features", *features, "--attacks", attacked, "--output", output),
+    )
+    file, scores = load_file(attacked), pd.read_parquet(output)
+    tested = set(scores["index"])
+    fooled = set(file["index"][file["success"]].tolist())
+    assert 0 < len(tested & fooled) < len(tested)
+    rows = scores[(scores["detector"] == "threshold") & (scores["bits"] == "float32")]
+    for positives in ("successful", "all"):
+        kinds = rows[rows["positives"] == positives].groupby("kind", observed=True)["index"]
+        assert kinds.agg(set).to_dict() == {
+            "clean": tested,
+            "noisy": tested & fooled,
+            "adversarial": tested & fooled,
+        }
+
+
 def test_the_threshold_scores_are_the_feature_itself(features, scores):
     table = pd.read_parquet(scores)
     own = table[(table["detector"] == "threshold") & (table["bits"] == "8bit")]
@@ -143,7 +179,11 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
             "name": "by_hand",
             "title": "Every stage by hand",
             "seeds": [4],
-            "evaluation": {"primary_detector": "random_forest", "replicates": 100},
+            "evaluation": {
+                "primary_detector": "random_forest",
+                "replicates": 100,
+                "bootstrap_seed": 0,
+            },
         },
         "dataset": {"name": "digits"},
         "model": {"name": "small_cnn"},

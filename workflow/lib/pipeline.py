@@ -148,6 +148,24 @@ class Pipeline:
         """Names of the features that are evaluated, unions among them."""
         return list(self.experiment.features)
 
+    @property
+    def minimal_norm_attacks(self) -> list[str]:
+        """Names of the attacks that look for the least perturbation."""
+        attacks = self.experiment.attacks.items()
+        return [name for name, spec in attacks if spec.get("_minimal_norm_")]
+
+    @property
+    def line_searches(self) -> list[str]:
+        """Names of those that look for it along one direction."""
+        attacks = self.experiment.attacks
+        return [name for name in self.minimal_norm_attacks if "direction" in attacks[name]]
+
+    @property
+    def epsilon_sweeps(self) -> list[str]:
+        """Names of the instances of sweeps of epsilon, of attacks that spend a budget."""
+        instances = [name for name in self.attacks if ",epsilon=" in name]
+        return [name for name in instances if name not in self.minimal_norm_attacks]
+
     def parts(self, feature: str) -> list[str]:
         """Names of the features that a union consists of, or the feature itself."""
         return self.experiment.parts(feature)
@@ -195,13 +213,18 @@ class Pipeline:
             *(f"cross_attack_{feature}" for feature in self.features),
             "detectors",
             "attacks",
+            *(["least_perturbation"] if self.minimal_norm_attacks else []),
         ]
 
     @property
     def figures(self) -> list[str]:
         """Names of the figures of the report."""
-        names = ["roc", "roc_low", f"scores_{self.evaluation['main_feature']}"]
-        if SPECTRUM in self.experiment.computed_features:
+        has_spectrum = SPECTRUM in self.experiment.computed_features
+        names = ["fooling_rate"] if self.minimal_norm_attacks or self.epsilon_sweeps else []
+        if self.line_searches and has_spectrum:
+            names.append("eigenvalue_perturbation")
+        names += ["roc", "roc_low", f"scores_{self.evaluation['main_feature']}"]
+        if has_spectrum:
             names.append("spectra")
         names += ["cross_attack", "gallery"]
         # Weights that were not trained here have no training curve.
@@ -227,13 +250,24 @@ class Pipeline:
             "gallery": f"{first}/attacks/{{attack}}.safetensors",
             "spectra": f"{run}/features/{{kind}}/{SPECTRUM}.parquet",
             "training": f"{run}/metrics.json",
+            "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",
+            "eigenvalue_perturbation": f"{run}/attacks/{{attack}}.safetensors",
         }
         if kind not in patterns:
             raise WorkflowError(
                 f"Unknown figure: {wildcards.figure}. There are: {', '.join(self.figures)}."
             )
+        attacks = {
+            "fooling_rate": [*self.minimal_norm_attacks, *self.epsilon_sweeps],
+            "eigenvalue_perturbation": self.line_searches,
+        }.get(kind, self.attacks)
+        if not attacks:
+            raise WorkflowError(
+                f"The figure {wildcards.figure} needs an attack that looks for the least "
+                f"perturbation, such as fgm_least; this experiment has: {', '.join(self.attacks)}."
+            )
         names = {
-            "attack": self.attacks,
+            "attack": attacks,
             "feature": features,
             "kind": ["clean", *self.attacks],
             **self.run_names,
@@ -241,6 +275,8 @@ class Pipeline:
         files = expand(patterns[kind], **names)
         if kind == "gallery":
             files.append(f"{self.results}/data/{self.experiment.dataset_name}/test.safetensors")
+        if kind == "eigenvalue_perturbation":
+            files += expand(f"{run}/features/clean/{SPECTRUM}.parquet", **self.run_names)
         return files
 
     @property

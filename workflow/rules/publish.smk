@@ -30,9 +30,12 @@ rule tables:
         folder=lambda wildcards, output: Path(output.attack_summary).parent.as_posix(),
         detector=PIPELINE.evaluation["primary_detector"],
         controls=PIPELINE.controls,
+        replicates=PIPELINE.evaluation["replicates"],
+        bootstrap_seed=PIPELINE.evaluation["bootstrap_seed"],
     shell:
         "python -m advdetect tables --metrics {input.metrics:q} --attacks {input.attacks:q}"
         " --detector {params.detector:q} --controls {params.controls:q}"
+        " --replicates {params.replicates} --bootstrap-seed {params.bootstrap_seed}"
         " --output {params.folder:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"
 

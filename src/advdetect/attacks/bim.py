@@ -17,6 +17,7 @@ def bim(
     norm: Norm = "linf",
     steps: int = 10,
     step_size: float | None = None,
+    stop_at_success: bool = False,
 ) -> AttackResult:
     """Take several steps of fgsm (L∞) or fgm (L2), each projected on the ε ball and the box.
 
@@ -31,9 +32,11 @@ def bim(
         norm: "linf" or "l2", of the ball and of the steps.
         steps: Number of steps, at least 1.
         step_size: Length of a step, greater than 0; None means epsilon / steps.
+        stop_at_success: Whether an image stays where it first fools the model; one that never does
+            is then returned unchanged.
 
     Returns:
-        The perturbed images, where the attack failed too.
+        The perturbed images, where the attack failed too unless it stops at success.
     """
     return ascend(
         model,
@@ -44,4 +47,5 @@ def bim(
         norm=norm,
         steps=steps,
         step_size=step_size,
+        stop_at_success=stop_at_success,
     )

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from advdetect.attacks.gradient import ascend, up_the_loss
+from advdetect.attacks.gradient import ascend, loss_gradient, steepest_step, up_the_loss
+from advdetect.attacks.one_step import OneStep
 from advdetect.attacks.result import AttackResult
 from advdetect.randomness import SampleGenerator
 
@@ -31,3 +32,17 @@ def fgm(
         The perturbed images, where the attack failed too.
     """
     return ascend(model, images, labels, up_the_loss(model, labels), epsilon=epsilon, norm="l2")
+
+
+def fgm_direction(
+    model: nn.Module, images: Tensor, labels: Tensor, *, generator: SampleGenerator
+) -> OneStep:
+    """Return the direction of `fgm`: ∇_x L / ‖∇_x L‖₂, zero where the gradient is.
+
+    Args:
+        model: Classifier that returns logits, in eval mode.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) int64 true classes.
+        generator: Not used; the direction is deterministic.
+    """
+    return OneStep(steepest_step(loss_gradient(model, images, labels), "l2"))

@@ -24,6 +24,13 @@ _DISPLAY = {
     "mi_fgsm": "MI-FGSM",
     "ossa": "OSSA",
     "ossa_iterated": "OSSA, iterated",
+    "fgsm_least": "FGSM, least ε",
+    "fgm_least": "FGM, least ε",
+    "otcm_least": "OTCM, least ε",
+    "ossa_least": "OSSA, least ε",
+    "ossa_iterated_least": "OSSA, first success",
+    "bim_l2_least": "BIM (L2), first success",
+    "bim_linf_least": "BIM (L∞), first success",
     "opt": "OPT",
     "lbfgs": "L-BFGS",
     "cw_l2": "C&W L2",
@@ -31,6 +38,10 @@ _DISPLAY = {
     "jsma": "JSMA",
     "deepfool": "DeepFool",
     "substitute": "Substitute",
+    "foolbox_ddn": "DDN (foolbox)",
+    "torchattacks_pgd_l2": "PGD L2 (torchattacks)",
+    "advlib_alma": "ALMA (adversarial-library)",
+    "art_newtonfool": "NewtonFool (ART)",
     # detectors
     "threshold": "Threshold",
     "logistic_regression": "Logistic regression",
@@ -56,6 +67,9 @@ _DISPLAY = {
     "mean_linf": "Mean L∞",
     "mean_iterations": "Iterations",
     "mean_gradient_calls": "Gradient calls",
+    # columns of the least perturbations
+    "least_l2": "Mean least L2",
+    "fooling_rate": "Fooling rate (%)",
 }
 
 

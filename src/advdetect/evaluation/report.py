@@ -50,6 +50,7 @@ class ReportContext:
         model_metrics: One row per seed: seed and numeric columns such as train_accuracy and
             test_accuracy (in [0, 1]).
         attack_summary: One row per attack and seed, as `tables.attack_table` takes it.
+        least_perturbations: What `perturbation.least_perturbations` returns, perhaps empty.
         metrics: The metrics of all features, with the column ``feature``, in the order in which
             features and attacks are to be shown.
         primary_detector: The detector whose tables are shown in full.
@@ -67,6 +68,7 @@ class ReportContext:
     attacks: Mapping[str, Mapping[str, object]]
     model_metrics: pd.DataFrame
     attack_summary: pd.DataFrame
+    least_perturbations: pd.DataFrame
     metrics: pd.DataFrame
     primary_detector: str
     controls: Mapping[str, float]
@@ -108,6 +110,7 @@ def render_report(context: ReportContext) -> str:
         context.attack_summary,
         detector=context.primary_detector,
         controls=context.controls,
+        least_perturbations=context.least_perturbations,
     )
     return environment.get_template("report.html.j2").render(
         context=context,
@@ -116,7 +119,9 @@ def render_report(context: ReportContext) -> str:
         ),
         checks=checks,
         models=_models(context.model_metrics),
-        attack_table=tables["attacks"],
+        attack_tables=[
+            tables[name] for name in ("attacks", "least_perturbation") if name in tables
+        ],
         detection_tables=[tables[name] for name in DETECTION_TABLES],
         detector_table=tables["detectors"],
         other_tables=[tables[f"detection_{metric}"] for metric in METRICS[1:]],

@@ -11,6 +11,7 @@ from advdetect.evaluation.tables import (
     cross_attack_table,
     detection_table,
     detector_table,
+    least_perturbation_table,
 )
 
 # File name → protocol: bits and positives.
@@ -28,6 +29,7 @@ def standard_tables(
     *,
     detector: str,
     controls: Collection[str],
+    least_perturbations: pd.DataFrame | None = None,
 ) -> dict[str, Table]:
     """Build the tables of an experiment.
 
@@ -36,11 +38,14 @@ def standard_tables(
         attack_summary: One row per attack and seed, as `attack_table` takes it.
         detector: The primary detector.
         controls: Names of the control detectors.
+        least_perturbations: What `perturbation.least_perturbations` returns; None or empty where
+            there is no attack of the minimal-norm kind.
 
     Returns:
         By file name without suffix: ``detection`` (successful adversarials, float32 images), the
         same with ``_all`` (failed ones included) and ``_8bit`` (rounded images) and with the other
-        metrics, ``detectors``, ``attacks`` and ``cross_attack_<feature>``.
+        metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>`` and, with an attack of the
+        minimal-norm kind, ``least_perturbation``.
     """
     tables = {
         name: detection_table(metrics, detector=detector, bits=bits, positives=positives)
@@ -59,4 +64,6 @@ def standard_tables(
     }
     tables["detectors"] = detector_table(metrics, controls=controls, **main)
     tables["attacks"] = attack_table(attack_summary)
+    if least_perturbations is not None and len(least_perturbations):
+        tables["least_perturbation"] = least_perturbation_table(least_perturbations)
     return tables

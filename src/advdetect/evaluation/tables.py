@@ -199,6 +199,41 @@ def attack_table(summary: pd.DataFrame) -> Table:
     )
 
 
+def least_perturbation_table(cells: pd.DataFrame) -> Table:
+    """Build the table of minimal-norm attacks by norm and rate (Zhao et al. 2019, Table 2).
+
+    Args:
+        cells: What `perturbation.least_perturbations` returns, at least one row.
+
+    Returns:
+        Mean over seeds with its 95 % interval; nothing is marked as best, since a norm is over the
+        successes and so can be compared only at equal rates.
+    """
+    keys = ["attack", "quantity"]
+    images = cells.drop_duplicates("attack").assign(
+        quantity="n",
+        value=lambda rows: (rows["n_positive"] + rows["n_negative"]).astype(float),
+        standard_deviation=np.nan,
+        low=np.nan,
+        high=np.nan,
+    )
+    plain = CellFormat(best=False)
+    return Table(
+        name="least_perturbation",
+        caption="Least perturbation that fools the model: mean L2 norm, in pixel units of [0, 1], "
+        "over the test images that are fooled, and the share of those. "
+        f"{_interval_note(int(cells['n_seeds'].max()))}",
+        rows="attack",
+        columns="quantity",
+        cells=_tidy(pd.concat([cells, images], ignore_index=True), keys),
+        formats={
+            "least_l2": replace(plain, scale=1, decimals=3),
+            "n": replace(plain, scale=1, decimals=0, spread="nothing"),
+        },
+        format=plain,
+    )
+
+
 def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
     if metric not in METRICS:
         raise AdvdetectError(f"Unknown metric {metric!r}; use one of {', '.join(METRICS)}.")
@@ -223,7 +258,10 @@ def _lower(name: str) -> str:
 
 
 def _spread_note(metrics: pd.DataFrame) -> str:
-    n_seeds = metrics.loc[metrics["seed"] != MEAN, "seed"].nunique()
+    return _interval_note(metrics.loc[metrics["seed"] != MEAN, "seed"].nunique())
+
+
+def _interval_note(n_seeds: int) -> str:
     if n_seeds == 1:
         return "One seed; in brackets the 95 % bootstrap interval over source images."
     return (

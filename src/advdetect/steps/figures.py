@@ -1,4 +1,4 @@
-"""Plots: ROC curves, score histograms, cross-attack heat map, gallery, spectra, training."""
+"""Plots of detection, of attacks and of training."""
 
 import argparse
 from collections.abc import Callable
@@ -17,12 +17,18 @@ from advdetect.evaluation.figures import (
     training_curves,
 )
 from advdetect.evaluation.gallery import GalleryExamples, gallery_figure
+from advdetect.evaluation.perturbation_figures import (
+    eigenvalue_perturbation_figure,
+    fooling_rate_figure,
+)
 from advdetect.evaluation.plotting import save_figure
 from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
+from advdetect.steps.norms import read_norms
 
 MAIN = {"bits": "float32", "positives": "successful"}
 EXAMPLES = 4  # rows of the gallery
+TOP_EIGENVALUE = "log10_eigenvalue_01"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="FILE",
         help="roc and scores: files from detect; cross_attack: from evaluate; gallery: from attack "
-        "and the test split; spectra: from feature; training: metrics from train",
+        "and the test split; spectra: from feature; fooling_rate: from attack; "
+        "eigenvalue_perturbation: from attack and, of the clean images, from feature; training: "
+        "metrics from train",
     )
     parser.add_argument("--detector", default="random_forest", help="the detector of the figure")
     parser.add_argument(
@@ -118,6 +126,33 @@ def draw_training(inputs: list[str], detector: str) -> Figure:
     return training_curves({run["seed"]: run["history"] for run in metrics})
 
 
+def draw_fooling_rate(inputs: list[str], detector: str) -> Figure:
+    """Draw the fooling rate against the norm: minimal-norm attacks and sweeps of epsilon."""
+    return fooling_rate_figure(read_norms(inputs))
+
+
+def draw_eigenvalue_perturbation(inputs: list[str], detector: str) -> Figure:
+    """Draw the top eigenvalue of each clean image against its least perturbation."""
+    attacks, eigenvalues = [], {}
+    for path in inputs:
+        facts = read_provenance(path)
+        if facts["step"] == "attack":
+            attacks.append(path)
+        else:
+            eigenvalues[facts["seed"]] = read_table(path)[["index", TOP_EIGENVALUE]].rename(
+                columns={TOP_EIGENVALUE: "log10_eigenvalue"}
+            )
+    return eigenvalue_perturbation_figure(
+        {
+            norms.attack: {
+                seed: table[table["success"]].merge(eigenvalues[seed], on="index")
+                for seed, table in norms.seeds.items()
+            }
+            for norms in read_norms(attacks)
+        }
+    )
+
+
 FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
     "roc": draw_roc,
     "roc_low": draw_low_roc,
@@ -125,6 +160,8 @@ FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
     "cross_attack": draw_cross_attack,
     "gallery": draw_gallery,
     "spectra": draw_spectra,
+    "fooling_rate": draw_fooling_rate,
+    "eigenvalue_perturbation": draw_eigenvalue_perturbation,
     "training": draw_training,
 }
 

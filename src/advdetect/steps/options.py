@@ -117,6 +117,9 @@ def bind_target(
 ) -> Callable[..., Any]:
     """Return the function that the specification names, with the specification's parameters.
 
+    A parameter that is itself a specification with a ``_target_`` is bound in the same way: it is a
+    function that the method calls with what it is called with.
+
     Args:
         spec: The specification.
         key: ``_target_`` or ``_fit_``.
@@ -128,7 +131,13 @@ def bind_target(
     """
     if key not in spec:
         raise AdvdetectError(f"The specification has no {key}.")
-    function, values = locate(spec[key]), parameters(spec)
+    function = locate(spec[key])
+    values = {
+        name: bind_target(value, "_target_", positional, given)
+        if isinstance(value, Mapping) and "_target_" in value
+        else value
+        for name, value in parameters(spec).items()
+    }
     try:
         inspect.signature(function).bind(*[None] * positional, **values, **dict.fromkeys(given))
     except TypeError as error:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
 from advdetect.evaluation.timings import stage_timings
 from advdetect.io import read_csv, read_json, read_provenance, write_text
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.norms import read_norms
 
 # Name of the figure up to its first underscore → section of the report and caption.
 CAPTIONS = {
@@ -20,6 +22,18 @@ CAPTIONS = {
         "gallery",
         "The first successes of each attack (first seed): clean image, adversarial image with the "
         "new prediction, amplified difference.",
+    ),
+    "fooling": (
+        "attacks",
+        "Fooling rate against the L2 norm of the perturbation, mean over seeds with 95 % bootstrap "
+        "bands. Curves: attacks that look for the least perturbation; points: sweeps of ε, at the "
+        "mean norm over all images. Solid: one step; dashed: iterated.",
+    ),
+    "eigenvalue": (
+        "attacks",
+        "Largest eigenvalue of the clean image's Fisher information against the least L2 norm that "
+        "fools; images that were fooled, all seeds. ρ: Spearman's rank correlation, mean over "
+        "seeds with its 95 % bootstrap interval.",
     ),
     "roc": (
         "detection",
@@ -63,9 +77,14 @@ def run(arguments: argparse.Namespace) -> None:
         description=settings["title"],
         command=arguments.command,
         settings=_settings(spec),
-        attacks={name: options.parameters(attack) for name, attack in spec["attacks"]},
+        attacks={name: _shown_parameters(attack) for name, attack in spec["attacks"]},
         model_metrics=_model_metrics(arguments.models),
         attack_summary=read_csv(arguments.attack_summary),
+        least_perturbations=least_perturbations(
+            read_norms(arguments.attacks),
+            replicates=settings["evaluation"]["replicates"],
+            seed=settings["evaluation"]["bootstrap_seed"],
+        ),
         metrics=read_csv(*arguments.metrics),
         primary_detector=settings["evaluation"]["primary_detector"],
         controls={
@@ -102,6 +121,16 @@ def _described(values: Mapping[str, Any]) -> str:
         f"{name} ({_described(value)})" if isinstance(value, dict) else f"{name}: {value}"
         for name, value in options.parameters(values).items()
     )
+
+
+def _shown_parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters; where one is itself a method, its name and parameters."""
+    shown = options.parameters(spec)
+    for name, value in shown.items():
+        if isinstance(value, dict) and "_target_" in value:
+            method, described = value["_target_"].rpartition(".")[2], _described(value)
+            shown[name] = f"{method} ({described})" if described else method
+    return shown
 
 
 def _model_metrics(paths: list[str]) -> pd.DataFrame:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.evaluation.standard import standard_tables
 from advdetect.io import read_arrays, read_csv, read_provenance, write_text
 from advdetect.progress import report
+from advdetect.steps.norms import read_norms
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
 ATTACK_SUMMARY = "attack_summary.csv"
@@ -25,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="random_forest", help="the detector of the tables")
     parser.add_argument("--controls", nargs="*", default=[], help="names of control detectors")
+    parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
+    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
 
 
@@ -35,7 +39,15 @@ def run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.output)
     write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
     tables = standard_tables(
-        metrics, summary, detector=arguments.detector, controls=arguments.controls
+        metrics,
+        summary,
+        detector=arguments.detector,
+        controls=arguments.controls,
+        least_perturbations=least_perturbations(
+            read_norms(arguments.attacks),
+            replicates=arguments.replicates,
+            seed=arguments.bootstrap_seed,
+        ),
     )
     for name, table in tables.items():
         for suffix, render in FORMATS.items():
