@@ -49,7 +49,7 @@ def on_both(world, call):
 
 def test_attacks_agree(world, repository):
     names = []
-    for name, spec, parameters in specs(repository, "attack"):
+    for name, spec, _ in specs(repository, "attack"):
         attack = bind_target(spec, "_target_", positional=3, given=["generator"])
         cpu, gpu = on_both(world, lambda m, x, y, g, a=attack: a(m, x, y, generator=g))
         difference = (cpu.adversarial - gpu.adversarial.cpu()).flatten(1).norm(dim=1)

@@ -3,12 +3,64 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """How far a piece of work is, shown on standard error; a context manager.
+
+    Args:
+        description: What is being done, for example ``attack ossa``.
+        total: How many units there are.
+        unit: What one unit is, for example ``batch``.
+        done: How many were done before; they do not count for the time that is left.
+    """
+
+    def __init__(self, description: str, total: int, unit: str, done: int = 0) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._before = self._done = done
+        self._started = self._shown = time.monotonic()
+        self._bar: tqdm | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=description, unit=unit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, count: int = 1, status: str = "") -> None:
+        """Count units as done.
+
+        Args:
+            count: How many.
+            status: What else is to be shown, for example ``98.0 % fooled``.
+        """
+        self._done += count
+        if self._bar is not None:
+            self._bar.set_postfix_str(status, refresh=False)
+            self._bar.update(count)
+            return
+        now = time.monotonic()
+        if now - self._shown >= SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._shown = now
+            each = (now - self._started) / (self._done - self._before)
+            parts = [f"{self._description}: {self._done} of {self._total} {_plural(self._unit)}"]
+            parts += [status] if status else []
+            report(", ".join([*parts, f"about {each * (self._total - self._done):.0f} s left"]))
 
 
 def track(items: Iterable[Item], total: int, description: str, unit: str) -> Iterator[Item]:
@@ -20,19 +72,16 @@ def track(items: Iterable[Item], total: int, description: str, unit: str) -> Ite
         description: What is being done, for example ``attack ossa``.
         unit: What one item is, for example ``batch``.
     """
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=description, unit=unit)
-        return
-    started = shown = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - shown >= SECONDS_BETWEEN_LINES and done < total:
-            shown = now
-            left = (now - started) / done * (total - done)
-            report(f"{description}: {done} of {total} {unit}s, about {left:.0f} s left")
+    with Progress(description, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()
 
 
 def report(message: str) -> None:
     """Write one line to standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+def _plural(unit: str) -> str:
+    return f"{unit}es" if unit.endswith("ch") else f"{unit}s"

@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 PARTS = ("Snakefile", "config", "workflow", "src", "envs", "profiles")
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 RUN = "digits/small_cnn/seed0/"
+HALTING = Path(__file__).parent / "halting"
+DEADLINE = 300.0  # seconds
 
 TINY = """\
 # @package _global_
@@ -172,6 +176,41 @@ def execute(
         timeout=600,
     )
     return Outcome(done.returncode, done.stdout)
+
+
+def kill_while_writing(
+    project: Project, name: str, arguments: Sequence[str] = (), config: Sequence[str] = ()
+) -> None:
+    """Run until a file is half written, then kill Snakemake and all its jobs."""
+    halted = project.folder / "halted"
+    process = subprocess.Popen(
+        project.command(arguments, config),
+        cwd=project.folder,
+        env={
+            **environment(),
+            "PYTHONPATH": str(HALTING),
+            "HALT_AT": name,
+            "HALTED": str(halted),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + DEADLINE
+        while not halted.exists():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < end, "the file was not reached"
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def unlock(project: Project) -> None:
+    """Do what Snakemake asks for after a run that could not clean up."""
+    outcome = execute([str(SNAKEMAKE), "--unlock"], project.folder)
+    assert outcome.status == 0, outcome.output
 
 
 def attack_files(*attacks: str) -> set[str]:

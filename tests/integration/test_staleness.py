@@ -39,11 +39,13 @@ def reorder_keys(project: Project) -> None:
         "config/attack/bim_l2.yaml",
         """\
 _schema_:
+  stop_at_success: {enum: [false]}
   step_size: {exclusiveMinimum: 0, type: [number, "null"]}
   steps: {type: integer, minimum: 1}
   norm: {enum: [l2]}
   epsilon: {type: number, exclusiveMinimum: 0}
 step_size: null
+stop_at_success: false
 steps: 10
 norm: l2
 epsilon: 2.0

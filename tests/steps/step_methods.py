@@ -1,5 +1,7 @@
 """Methods that do something wrong, for the steps to notice; found by their import path."""
 
+from types import SimpleNamespace
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,19 @@ def stay(model, images, labels, *, generator):
 def invert(model, images, labels, *, generator, claim):
     """Return the negative images; claim success for all or for none."""
     return _result(1 - images, torch.full_like(labels, claim, dtype=torch.bool), labels)
+
+
+def invert_some(model, images, labels, *, generator):
+    """Return the negative of every second image, the others unchanged; claim success for all."""
+    adversarial = images.clone()
+    adversarial[::2] = 1 - images[::2]
+    return _result(adversarial, torch.ones_like(labels, dtype=torch.bool), labels)
+
+
+def brighten(model, images, labels, *, generator, levels):
+    """Add some levels of 8 bits to every pixel."""
+    adversarial = (images + levels / 255).clamp(0, 1)
+    return _result(adversarial, torch.ones_like(labels, dtype=torch.bool), labels)
 
 
 def leave_the_box(model, images, labels, *, generator, shift):
@@ -53,3 +68,49 @@ class ThreeLogits(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1)[:, :3]
+
+
+# What the attacks below were called with, and the call at which they are interrupted.
+toggle = SimpleNamespace(calls=[], stop_at=None)
+
+
+def fade(model, images, labels, *, generator, strength, offset):
+    """Fade to the negative image, with noise; stop at the call that ``toggle`` says."""
+    variants = [{"strength": strength}]
+    return fade_sweep(model, images, labels, generator=generator, variants=variants, offset=offset)[
+        0
+    ]
+
+
+def fade_sweep(model, images, labels, *, generator, variants, offset):
+    if len(toggle.calls) == toggle.stop_at:
+        raise KeyboardInterrupt
+    noise = offset * generator.uniform(*images.shape[1:])
+    toggle.calls.append((len(images), [variant["strength"] for variant in variants]))
+    results = []
+    for variant in variants:
+        adversarial = (images + variant["strength"] * (1 - 2 * images) + noise).clamp(0, 1)
+        fooled = model(adversarial).argmax(1) != labels
+        results.append(_result(adversarial.detach(), fooled, labels))
+    return results
+
+
+def too_few(model, images, labels, *, generator, variants, offset):
+    return fade_sweep(
+        model, images, labels, generator=generator, variants=variants[1:], offset=offset
+    )
+
+
+def misshapen(model, images, labels, *, generator, field, value):
+    """Return a field that is not what it must be."""
+    fields = vars(invert(model, images, labels, generator=generator, claim=True))
+    wrong = {
+        "double": lambda tensor: tensor.double(),
+        "one less": lambda tensor: tensor[1:],
+        "none": lambda tensor: None,
+    }
+    return AttackResult(**{**fields, field: wrong[value](fields[field])})
+
+
+def nothing(model, images, labels, *, generator):
+    return None

@@ -6,8 +6,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from step_runs import SEED, run
 from torch import nn
 
+from advdetect.__main__ import main
+from advdetect.io import read_table
 from advdetect.models.small_cnn import SmallCNN
 
 
@@ -138,6 +141,36 @@ def test_a_claimed_success_that_does_not_hold_is_withdrawn(attack, capsys):
     assert torch.equal(file["noisy"], file["adversarial"])  # noise of norm 0
 
 
+def test_a_failure_of_a_minimal_norm_attack_is_the_image_itself(attack, images):
+    """A claim that does not hold leaves a perturbed image only where a budget was spent."""
+    budget = load_file(attack("step_methods.brighten", levels=100))
+    failed = ~budget["success"]
+    assert 0 < failed.sum() < len(failed)
+    minimal = load_file(attack("step_methods.brighten", levels=100, _minimal_norm_=True))
+    assert torch.equal(minimal["success"], budget["success"])
+    assert torch.equal(minimal["adversarial"][failed], images[budget["index"]][failed])
+    assert torch.equal(minimal["prediction"][failed], budget["label"][failed])
+    for name in ("adversarial", "noisy", "l2", "prediction_8bit"):
+        assert torch.equal(minimal[name][~failed], budget[name][~failed]), name
+    assert (minimal["l2"][failed] == 0).all()
+    assert torch.equal(minimal["changed"], ~failed)
+
+
+def test_the_file_says_which_images_were_changed(attack, images):
+    file = load_file(attack("step_methods.invert_some"))
+    even = torch.arange(len(file["index"])) % 2 == 0
+    assert torch.equal(file["changed"], even)
+    assert torch.equal(file["changed_8bit"], even)
+    assert torch.equal(file["adversarial"][~even], images[file["index"]][~even])
+
+
+@pytest.mark.parametrize(("shift", "changed"), [(0.49, False), (0.51, True)])
+def test_less_than_half_a_level_is_no_change_of_the_rounded_image(attack, shift, changed):
+    file = load_file(attack("step_methods.brighten", levels=shift))
+    assert file["changed"].all()
+    assert (file["changed_8bit"] == changed).all()
+
+
 def test_a_success_that_is_not_claimed_does_not_count(attack):
     claimed = load_file(attack("step_methods.invert", claim=True))
     assert claimed["success"].any()
@@ -145,3 +178,28 @@ def test_a_success_that_is_not_claimed_does_not_count(attack):
     assert torch.equal(unclaimed["prediction"], claimed["prediction"])
     assert not unclaimed["success"].any()
     assert (unclaimed["target"] == -1).all()
+
+
+def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config, tmp_path):
+    file = attack("step_methods.invert_some")
+    output = tmp_path / "feature.parquet"
+    run(
+        *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "baseline"),
+        *("--seed", SEED, "--device", "cpu", "--attack", file),
+        *("--model", chain / "model.safetensors", "--output", output),
+    )
+    changed = load_file(file)["index"][::2].tolist()
+    rows = read_table(output).groupby("kind")["index"].apply(list)
+    assert set(rows.index) == {"noisy", "adversarial", "noisy_8bit", "adversarial_8bit"}
+    assert all(indices == changed for indices in rows)
+
+
+def test_an_attack_that_changes_nothing_has_no_features(attack, chain, config, tmp_path, capsys):
+    file = attack("step_methods.brighten", levels=0.2)  # less than a level
+    arguments = [
+        *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "baseline"),
+        *("--seed", SEED, "--device", "cpu", "--attack", file),
+        *("--model", chain / "model.safetensors", "--output", tmp_path / "feature.parquet"),
+    ]
+    assert main([str(argument) for argument in arguments]) == 1
+    assert "changed no image after rounding" in capsys.readouterr().err

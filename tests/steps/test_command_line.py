@@ -201,6 +201,42 @@ def test_an_attack_that_leaves_the_box_is_refused(arguments, capsys, tmp_path, t
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (
+            "adversarial",
+            "double",
+            "as torch.float64 (N, 1, 8, 8): it must be torch.float32 (N, 1, 8, 8).",
+        ),
+        (
+            "adversarial",
+            "one less",
+            "as torch.float32 (N-1, 1, 8, 8): it must be torch.float32 (N, 1, 8, 8).",
+        ),
+        ("success", "double", "as torch.float64 (N,): it must be torch.bool (N,)."),
+        ("success", "none", "as NoneType: it must be torch.bool (N,)."),
+        ("iterations", "one less", "as torch.int64 (N-1,): it must be torch.int64 (N,)."),
+        ("gradient_calls", "double", "as torch.float64 (N,): it must be torch.int64 (N,)."),
+    ],
+)
+def test_an_attack_that_returns_something_else_is_refused(
+    arguments, capsys, tmp_path, field, value, said
+):
+    spec = json.dumps({"_target_": "step_methods.misshapen", "field": field, "value": value})
+    error = fails(capsys, *arguments["attack"], "--spec", spec, "--name", "mine")
+    assert error.startswith(f"The attack mine returned '{field}' ")
+    count = int(re.findall(r"\((\d+),", error)[-1])
+    assert said.replace("N-1", str(count - 1)).replace("(N,", f"({count},") in error
+    assert not (tmp_path / "output").exists()
+
+
+def test_an_attack_that_returns_no_result_is_refused(arguments, capsys):
+    spec = json.dumps({"_target_": "step_methods.nothing"})
+    error = fails(capsys, *arguments["attack"], "--spec", spec, "--name", "mine")
+    assert error == "The attack mine returned NoneType: it must return an AttackResult."
+
+
+@pytest.mark.parametrize(
     ("target", "said"),
     [
         ("not_a_number", "values of 'broken' that are infinite or not a number"),

@@ -187,6 +187,62 @@ def test_a_figure_is_drawn_from_the_files_that_it_shows(make, name, kind, expect
     assert sorted(pipeline.figure_inputs(figure(name))) == sorted(expected)
 
 
+LEAST = ["fgsm", "fgm_least", "bim_l2_least"]
+
+
+def test_least_perturbations_have_a_table_and_figures(make, quickstart):
+    pipeline = make(attacks=LEAST)
+    assert pipeline.minimal_norm_attacks == ["fgm_least", "bim_l2_least"]
+    assert "least_perturbation" in pipeline.tables
+    assert {"fooling_rate", "eigenvalue_perturbation"} < set(pipeline.figures)
+    assert "least_perturbation" not in quickstart.tables
+    assert not {"fooling_rate", "eigenvalue_perturbation"} & set(quickstart.figures)
+    without_spectrum = make(
+        attacks=LEAST, features=["kd"], overrides="evaluation.main_feature=kd"
+    ).figures
+    assert "fooling_rate" in without_spectrum
+    assert "eigenvalue_perturbation" not in without_spectrum
+    iterated_only = make(attacks=["bim_l2_least"]).figures
+    assert "fooling_rate" in iterated_only
+    assert "eigenvalue_perturbation" not in iterated_only
+
+
+def test_figures_of_least_perturbations_are_drawn_from_attacks(make):
+    pipeline = make(seeds=["0"], attacks=LEAST, overrides="attack.fgsm.epsilon=[0.1,0.2]")
+    files = [f"{RUN}0/attacks/{attack}.safetensors" for attack in ("fgm_least", "bim_l2_least")]
+    sweep = [f"{RUN}0/attacks/fgsm,epsilon={epsilon}.safetensors" for epsilon in (0.1, 0.2)]
+    assert pipeline.figure_inputs(figure("fooling_rate")) == files + sweep
+    assert pipeline.figure_inputs(figure("eigenvalue_perturbation")) == [
+        files[0],
+        f"{RUN}0/features/clean/fisher_input.parquet",
+    ]
+
+
+def test_a_sweep_of_epsilon_alone_has_a_fooling_rate(make):
+    pipeline = make(overrides="attack.fgsm.epsilon=[0.1,0.2]")
+    assert "fooling_rate" in pipeline.figures
+    assert "least_perturbation" not in pipeline.tables
+    searches = make(attacks=["bim_l2_least"], overrides="attack.bim_l2_least.epsilon=[5,10]")
+    assert searches.minimal_norm_attacks == searches.attacks
+    assert searches.epsilon_sweeps == []
+
+
+@pytest.mark.parametrize("name", ["fooling_rate", "eigenvalue_perturbation"])
+def test_a_figure_without_its_attacks_is_refused(quickstart, name):
+    with pytest.raises(WorkflowError, match=rf"^The figure {name} needs an attack that looks for"):
+        quickstart.figure_inputs(figure(name))
+
+
+def test_the_code_of_a_direction_counts(make, tmp_path):
+    target = "advdetect.attacks.least_perturbation.least_perturbation"
+    module = tmp_path / "my_direction.py"
+    spec = json.dumps({"_target_": target, "direction": {"_target_": "my_direction.mine"}})
+    module.write_text("x = 1\n")
+    before = make().code("attack", spec)
+    module.write_text("x = 22\n")
+    assert make().code("attack", spec) != before
+
+
 def test_an_unknown_figure_is_refused_with_those_that_exist(quickstart):
     with pytest.raises(WorkflowError, match=r"^Unknown figure: rok\. There are: training, roc, "):
         quickstart.figure_inputs(figure("rok"))

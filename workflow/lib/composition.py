@@ -16,6 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeps import SWEEP, is_whole
+
 GROUPS = {"attack": "attacks", "feature": "features", "detector": "detectors"}
 SCHEMA = "_schema_"
 CLEAN = "clean"  # where an attack's name would stand, for the images that no attack has touched
@@ -220,6 +222,10 @@ def _expand(spec: Spec) -> Iterable[tuple[str, Spec]]:
 def _checked(where: str, spec: Spec) -> Spec:
     """Return the specification without its schema, after validating it."""
     _validate(where, {k: v for k, v in spec.items() if not k.startswith("_")}, spec.get(SCHEMA))
+    if SWEEP in spec and not is_whole(spec[SWEEP], spec):
+        raise ConfigurationError(
+            f"{where}._sweep_ must have a _target_ and, as over, a list of parameters of {where}."
+        )
     return {key: value for key, value in spec.items() if key != SCHEMA}
 
 

@@ -15,6 +15,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from composition import ConfigurationError, Experiment, Spec, canonical_json, load_experiment
 from fingerprints import fingerprint
+from sweeps import sweep_values
 
 SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
 RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
@@ -78,6 +79,10 @@ class Pipeline:
     def attack_spec(self, name: str) -> str:
         """One attack."""
         return canonical_json(self.experiment.attacks[name])
+
+    def sweep(self, name: str) -> str:
+        """Values of the swept parameters of all attacks that share their work with this one."""
+        return canonical_json(sweep_values(name, self.experiment.attacks))
 
     def feature_spec(self, name: str) -> str:
         """One computed feature."""

@@ -1,3 +1,12 @@
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+# The jobs of a sweep share their work through files beside the results. The values of the sweep are
+# a resource, not a parameter: an added one makes no finished attack stale.
+HAS_SHARED_FILES = (
+    SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
+)
+
+
 rule attack:
     input:
         data="<results>/data/{dataset}/test.safetensors",
@@ -16,6 +25,9 @@ rule attack:
         device=PIPELINE.device,
         batch_size=PIPELINE.batch_size,
         gpu=PIPELINE.gpu,
+        sweep=lambda wildcards: (
+            PIPELINE.sweep(wildcards.attack) if HAS_SHARED_FILES else "{}"
+        ),
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=240,
     params:
@@ -25,7 +37,7 @@ rule attack:
         ),
     shell:
         "python -m advdetect attack --spec {params.spec:q} --code {params.code}"
-        " --name {wildcards.attack:q} --seed {wildcards.seed}"
+        " --name {wildcards.attack:q} --sweep {resources.sweep:q} --seed {wildcards.seed}"
         " --device {resources.device} --threads {threads} --batch-size {resources.batch_size}"
         " --data {input.data:q} --model {input.model:q}"
         " --output {output:q} --timing {log.timing:q}"

@@ -1,6 +1,7 @@
 """Compute one feature of the clean images, or of one attack's noisy and adversarial ones."""
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -44,13 +45,11 @@ def run(arguments: argparse.Namespace) -> None:
         data = read_split(arguments.data)
         index = clean_correct(model, data, device)
         attack = "clean"
-        kinds = {"clean": to_float(data.images[index])}
+        kinds = {"clean": (index, to_float(data.images[index]))}
     else:
         tensors, attack_facts = read_tensors(arguments.attack)
         attack = attack_facts["name"]
-        index = tensors["index"]
-        kinds = {kind: tensors[kind] for kind in ("noisy", "adversarial")}
-        kinds |= {f"{kind}_8bit": round_to_8_bits(images) for kind, images in kinds.items()}
+        kinds = _changed_images(tensors, attack)
 
     extra: dict[str, Any] = {}
     if "_fit_" in spec:
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
     tables = []
-    for kind, images in kinds.items():
+    for kind, (index, images) in kinds.items():
         # Each kind has its own streams, the same for every attack that the image is in.
         generator = SampleGenerator(
             derive_seed(arguments.seed, "feature", arguments.name, kind), index
@@ -86,6 +85,29 @@ def run(arguments: argparse.Namespace) -> None:
     )
     write_table(arguments.output, pd.concat(tables, ignore_index=True), facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
+
+
+def _changed_images(tensors: Mapping[str, Tensor], attack: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the positions and the images of each kind, as they are and rounded to 8 bits.
+
+    An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
+    clean image again and so is its noisy twin: neither is one of these kinds.
+    """
+    kinds = {}
+    for suffix in ("", "_8bit"):
+        changed = tensors[f"changed{suffix}"]
+        if not changed.any():
+            raise AdvdetectError(
+                f"The attack {attack} changed no image{' after rounding' if suffix else ''}, so "
+                f"there is nothing to detect: make it stronger or remove it."
+            )
+        for kind in ("noisy", "adversarial"):
+            images = tensors[kind][changed]
+            kinds[f"{kind}{suffix}"] = (
+                tensors["index"][changed],
+                round_to_8_bits(images) if suffix else images,
+            )
+    return kinds
 
 
 def _in_batches(

@@ -1,0 +1,193 @@
+"""A sweep: its values share their work, and each is a cached file of its own."""
+
+import json
+
+import pytest
+from snakemake_project import RUN, Project, kill_while_writing, unlock
+
+pytestmark = pytest.mark.integration
+
+NAMES = [f"fade,strength={value}" for value in (0.3, 0.5, 0.7)]
+IMAGES = 16  # of a batch
+
+MODULE = '''\
+"""An attack with a sweep; every call leaves a line in calls.txt."""
+
+import json
+import os
+
+from advdetect.attacks.result import AttackResult
+
+SPEED = 1.0
+
+
+def fade(model, images, labels, *, generator, strength, offset):
+    (result,) = fade_sweep(
+        model, images, labels, generator=generator, variants=[{"strength": strength}], offset=offset
+    )
+    return result
+
+
+def fade_sweep(model, images, labels, *, generator, variants, offset):
+    noise = generator.uniform(*images.shape[1:])
+    call = {
+        "images": [round(value, 6) for value in noise[:, 0, 0, 0].tolist()],
+        "strengths": [variant["strength"] for variant in variants],
+    }
+    with open("calls.txt", "a") as file:
+        print(json.dumps(call), file=file)
+    results = []
+    for variant in variants:
+        faded = images + variant["strength"] * (1 - 2 * images) + offset * SPEED * noise
+        adversarial = faded.clamp(0, 1)
+        success = model(adversarial).argmax(1) != labels
+        once = labels * 0 + 1
+        results.append(AttackResult(adversarial, success, None, once, once))
+    return results
+'''
+
+YAML = """\
+_target_: my_sweep.fade
+_sweep_: {_target_: my_sweep.fade_sweep, over: [strength]}
+strength: [0.3, 0.5]
+offset: 0.1
+_schema_:
+  strength: {type: number}
+  offset: {type: number}
+"""
+
+
+def files(*names: str) -> list[str]:
+    return [f"results/tiny/{RUN}attacks/{name}.safetensors" for name in names]
+
+
+def features(*names: str) -> list[str]:
+    return [f"results/tiny/{RUN}features/{name}/max_probability.parquet" for name in names]
+
+
+def swept(*values: float) -> list[str]:
+    """The configuration of the sweep with these values."""
+    listed = ",".join(map(str, values))
+    return ["attacks=[fade]", f"overrides=attack.fade.strength=[{listed}]"]
+
+
+def calls(project: Project) -> list[dict]:
+    """Return what the attack was called with, and forget it."""
+    path = project.folder / "calls.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [json.loads(line) for line in lines]
+
+
+def run(project: Project, values: tuple[float, ...], *arguments: str) -> str:
+    """Make the files of the sweep with these values."""
+    names = [f"fade,strength={value}" for value in values]
+    config = [f"batch_size={IMAGES}", *swept(*values)]
+    return project.run(*arguments, *files(*names), *features(*names), config=config)
+
+
+def contents(project: Project, *names: str) -> list[bytes]:
+    return [(project.folder / file).read_bytes() for file in (*files(*names), *features(*names))]
+
+
+def no_image_twice(made: list[dict]) -> bool:
+    images = [image for call in made for image in call["images"]]
+    return len(images) == len(set(images))
+
+
+def add_sweep(project: Project) -> Project:
+    project.write("my_sweep.py", MODULE)
+    project.write("config/attack/fade.yaml", YAML)
+    return project
+
+
+@pytest.fixture(scope="module")
+def grown(first_run, tmp_path_factory) -> tuple[Project, list[dict]]:
+    """The sweep of two values on top of the tiny experiment, and the calls that made it."""
+    project = add_sweep(first_run[0].copy(tmp_path_factory.mktemp("sweep") / "project"))
+    run(project, (0.3, 0.5))
+    return project, calls(project)
+
+
+@pytest.fixture
+def sweep(grown, tmp_path) -> Project:
+    """A copy, to be changed."""
+    return grown[0].copy(tmp_path / "project")
+
+
+def test_the_values_share_every_batch_and_no_image_is_attacked_twice(grown):
+    project, made = grown
+    assert len(made) > 5
+    assert all(call["strengths"] == [0.3, 0.5] for call in made)
+    assert max(len(call["images"]) for call in made) == IMAGES // 2
+    assert no_image_twice(made)
+    assert not list(project.results.rglob(".*"))  # no chunk is left
+
+
+def test_each_value_is_the_file_that_it_would_be_alone(grown, finished):
+    add_sweep(finished)
+    run(finished, (0.5,))
+    assert all(call["strengths"] == [0.5] for call in calls(finished))
+    assert contents(finished, NAMES[1]) == contents(grown[0], NAMES[1])
+
+
+def test_an_added_value_is_computed_alone_and_changes_no_file(sweep):
+    assert "Nothing to be done" in run(sweep, (0.3, 0.5))
+    before = sweep.state()
+    config = swept(0.3, 0.5, 0.7)
+    added = {f"attacks/{NAMES[2]}.safetensors", f"features/{NAMES[2]}/max_probability.parquet"}
+    assert sweep.plan(*files(*NAMES), *features(*NAMES), config=config) == added
+    run(sweep, (0.3, 0.5, 0.7))
+    made = calls(sweep)
+    assert all(call["strengths"] == [0.7] for call in made)
+    assert max(len(call["images"]) for call in made) == IMAGES
+    after = sweep.state()
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {f"{RUN}{name}" for name in added}
+
+
+@pytest.mark.parametrize("changed", ["a common value", "the code", "nothing, but forced"])
+def test_what_the_values_have_in_common_makes_all_of_them_stale(sweep, changed):
+    before = contents(sweep, *NAMES[:2])
+    if changed == "a common value":
+        sweep.replace("config/attack/fade.yaml", "offset: 0.1", "offset: 0.2")
+    elif changed == "the code":
+        sweep.replace("my_sweep.py", "SPEED = 1.0", "SPEED = 2.0")
+    forced = ["--forcerun", "attack"] if changed.endswith("forced") else []
+    run(sweep, (0.3, 0.5), *forced)
+    made = calls(sweep)
+    after = contents(sweep, *NAMES[:2])
+    if forced:
+        assert after == before
+    else:
+        assert all(call["strengths"] == [0.3, 0.5] for call in made)
+        assert no_image_twice(made)
+        assert all(new != old for new, old in zip(after, before, strict=True))
+    assert not list(sweep.results.rglob(".*"))
+
+
+def test_a_killed_sweep_goes_on_where_it_was(finished, grown):
+    project = add_sweep(finished)
+    config = [f"batch_size={IMAGES}", *swept(0.3, 0.5)]
+    names = NAMES[:2]
+    # The last value of a chunk: those before it in the same batch have their chunk already.
+    kill_while_writing(project, "32-40.safetensors", files(*names), config)
+    before = calls(project)
+    assert len(before) >= 5
+    unlock(project)
+    printed = run(project, (0.3, 0.5))
+    assert "images were finished before" in printed
+    after = calls(project)
+    # What was being computed or written when the jobs were killed is made anew, on each core.
+    assert len(before) + len(after) <= len(grown[1]) + 2
+    assert contents(project, *names) == contents(grown[0], *names)
+    assert not list(project.results.rglob(".*"))
+
+
+def test_without_shared_files_each_job_computes_its_own(sweep):
+    for name in files(*NAMES[:2]):
+        (sweep.folder / name).unlink()
+    plan = [*files(*NAMES[:2]), "--dry-run", "--quiet", "host"]
+    assert 'sweep={"fade,strength=0.3"' in sweep.run(*plan, config=swept(0.3, 0.5))
+    pods = ["--shared-fs-usage", "persistence"]
+    assert "sweep={}" in sweep.run(*plan, *pods, config=swept(0.3, 0.5))

@@ -1,0 +1,59 @@
+import shutil
+
+import pytest
+
+from composition import ConfigurationError, load_experiment
+from sweeps import sweep_values
+
+SWEEP = {"_target_": "my_module.sweep", "over": ["kappa", "rule"]}
+ATTACKS = {
+    f"ead,kappa={kappa},rule={rule},beta={beta}": {
+        "_target_": "my_module.ead",
+        "_sweep_": SWEEP,
+        "kappa": kappa,
+        "rule": rule,
+        "beta": beta,
+    }
+    for beta in (0.1, 0.2)
+    for kappa in (0, 10)
+    for rule in ("en", "l1")
+}
+
+
+def test_attacks_that_differ_only_in_what_is_swept_over_share_their_work():
+    attacks = {**ATTACKS, "fgsm": {"_target_": "my_module.fgsm", "epsilon": 0.1}}
+    shared = {
+        f"ead,kappa={kappa},rule={rule},beta=0.1": {"kappa": kappa, "rule": rule}
+        for kappa in (0, 10)
+        for rule in ("en", "l1")
+    }
+    for name in shared:
+        assert sweep_values(name, attacks) == shared
+    assert sweep_values("fgsm", attacks) == {}
+
+
+def test_another_family_or_a_single_value_shares_nothing():
+    name, spec = next(iter(ATTACKS.items()))
+    attacks = {name: spec, "copy,kappa=10": spec | {"kappa": 10}}
+    assert sweep_values(name, attacks) == {}
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        "my_module.sweep",
+        "{over: [strength]}",
+        "{_target_: my_module.sweep}",
+        "{_target_: my_module.sweep, over: strength}",
+        "{_target_: my_module.sweep, over: []}",
+        "{_target_: my_module.sweep, over: [stregth]}",
+        "{_target_: my_module.sweep, over: [[strength]]}",
+        "{_target_: my_module.sweep, over: [strength], more: 1}",
+    ],
+)
+def test_a_sweep_that_is_not_whole_is_refused(tmp_path, repository, sweep):
+    config = shutil.copytree(repository / "config", tmp_path / "config")
+    text = f"_target_: my_module.mine\n_sweep_: {sweep}\nstrength: 2\n"
+    (config / "attack" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"^attack\.mine\._sweep_ must have a _target_ "):
+        load_experiment(config, {"attacks": ["mine"]})
