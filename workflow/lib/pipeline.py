@@ -10,18 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snakemake.io import expand
 from snakemake_interface_common.exceptions import WorkflowError
 
-from composition import ConfigurationError, Experiment, Spec, canonical_json, load_experiment
+from composition import ConfigurationError, Spec, canonical_json, load_experiment
 from fingerprints import fingerprint
+from publication import Publication
 from sweeps import sweep_values
 
-SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
 RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
 
 
-class Pipeline:
+class Pipeline(Publication):
     """One experiment, as the rules see it: each asks for its own slice only.
 
     Args:
@@ -36,10 +35,10 @@ class Pipeline:
         self._roots = (base / "src", Path.cwd())
         self._workflow_config = dict(workflow_config)
         try:
-            self.experiment: Experiment = load_experiment(base / "config", workflow_config)
+            experiment = load_experiment(base / "config", workflow_config)
         except ConfigurationError as error:
             raise WorkflowError(str(error)) from None
-        self.results = f"{self.experiment.settings['results']}/{self.experiment.settings['name']}"
+        super().__init__(experiment)
         # All fingerprints once, so that a module that cannot be parsed is named in one line here;
         # within a rule Snakemake would wrap it in its own traceback.
         for attack in self.attacks:
@@ -143,34 +142,6 @@ class Pipeline:
 
     # Names and files
 
-    @property
-    def attacks(self) -> list[str]:
-        """Names of the attacks, in the order of the configuration."""
-        return list(self.experiment.attacks)
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the features that are evaluated, unions among them."""
-        return list(self.experiment.features)
-
-    @property
-    def minimal_norm_attacks(self) -> list[str]:
-        """Names of the attacks that look for the least perturbation."""
-        attacks = self.experiment.attacks.items()
-        return [name for name, spec in attacks if spec.get("_minimal_norm_")]
-
-    @property
-    def line_searches(self) -> list[str]:
-        """Names of those that look for it along one direction."""
-        attacks = self.experiment.attacks
-        return [name for name in self.minimal_norm_attacks if "direction" in attacks[name]]
-
-    @property
-    def epsilon_sweeps(self) -> list[str]:
-        """Names of the instances of sweeps of epsilon, of attacks that spend a budget."""
-        instances = [name for name in self.attacks if ",epsilon=" in name]
-        return [name for name in instances if name not in self.minimal_norm_attacks]
-
     def parts(self, feature: str) -> list[str]:
         """Names of the features that a union consists of, or the feature itself."""
         return self.experiment.parts(feature)
@@ -192,97 +163,7 @@ class Pipeline:
         """Settings of the evaluation."""
         return self.experiment.settings["evaluation"]
 
-    @property
-    def run_names(self) -> dict[str, Any]:
-        """What the wildcards of a run stand for: the data set, the model and the seeds."""
-        return {
-            "dataset": self.experiment.dataset_name,
-            "model": self.experiment.model_name,
-            "seed": self.experiment.settings["seeds"],
-        }
-
-    # Tables, figures, report
-
-    @property
-    def controls(self) -> list[str]:
-        """Names of the control detectors."""
-        return [name for name, spec in self.experiment.detectors.items() if "_control_" in spec]
-
-    @property
-    def tables(self) -> list[str]:
-        """Names of the table files, without suffix."""
-        variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
-        variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
-        return [
-            *(f"detection{variant}" for variant in variants),
-            *(f"cross_attack_{feature}" for feature in self.features),
-            "detectors",
-            "attacks",
-            *(["least_perturbation"] if self.minimal_norm_attacks else []),
-        ]
-
-    @property
-    def figures(self) -> list[str]:
-        """Names of the figures of the report."""
-        has_spectrum = SPECTRUM in self.experiment.computed_features
-        names = ["fooling_rate"] if self.minimal_norm_attacks or self.epsilon_sweeps else []
-        if self.line_searches and has_spectrum:
-            names.append("eigenvalue_perturbation")
-        names += ["roc", "roc_low", f"scores_{self.evaluation['main_feature']}"]
-        if has_spectrum:
-            names.append("spectra")
-        names += ["cross_attack", "gallery"]
-        # Weights that were not trained here have no training curve.
-        return names if self.experiment.model.get("weights") else ["training", *names]
-
-    def figure_kind(self, wildcards: Any) -> str:
-        """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
-        return "scores" if wildcards.figure.startswith("scores_") else wildcards.figure
-
-    def figure_inputs(self, wildcards: Any) -> list[str]:
-        """Return the files that a figure is drawn from."""
-        kind = self.figure_kind(wildcards)
-        features = self.features
-        if kind == "scores":
-            features = [wildcards.figure.removeprefix("scores_")]
-        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
-        first = f"{self.results}/{{dataset}}/{{model}}/seed{self.experiment.settings['seeds'][0]}"
-        patterns = {
-            "roc": f"{run}/scores/{{feature}}.parquet",
-            "roc_low": f"{run}/scores/{{feature}}.parquet",
-            "scores": f"{run}/scores/{{feature}}.parquet",
-            "cross_attack": f"{self.results}/metrics/{{feature}}.csv",
-            "gallery": f"{first}/attacks/{{attack}}.safetensors",
-            "spectra": f"{run}/features/{{kind}}/{SPECTRUM}.parquet",
-            "training": f"{run}/metrics.json",
-            "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",
-            "eigenvalue_perturbation": f"{run}/attacks/{{attack}}.safetensors",
-        }
-        if kind not in patterns:
-            raise WorkflowError(
-                f"Unknown figure: {wildcards.figure}. There are: {', '.join(self.figures)}."
-            )
-        attacks = {
-            "fooling_rate": [*self.minimal_norm_attacks, *self.epsilon_sweeps],
-            "eigenvalue_perturbation": self.line_searches,
-        }.get(kind, self.attacks)
-        if not attacks:
-            raise WorkflowError(
-                f"The figure {wildcards.figure} needs an attack that looks for the least "
-                f"perturbation, such as fgm_least; this experiment has: {', '.join(self.attacks)}."
-            )
-        names = {
-            "attack": attacks,
-            "feature": features,
-            "kind": ["clean", *self.attacks],
-            **self.run_names,
-        }
-        files = expand(patterns[kind], **names)
-        if kind == "gallery":
-            files.append(f"{self.results}/data/{self.experiment.dataset_name}/test.safetensors")
-        if kind == "eigenvalue_perturbation":
-            files += expand(f"{run}/features/clean/{SPECTRUM}.parquet", **self.run_names)
-        return files
+    # Report
 
     @property
     def report_template(self) -> str:

@@ -1,0 +1,144 @@
+"""What an experiment publishes: its tables and figures, and the files that they are made from."""
+
+from typing import Any
+
+from snakemake.io import expand
+from snakemake_interface_common.exceptions import WorkflowError
+
+from composition import Experiment
+
+SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
+
+
+class Publication:
+    """The names of an experiment's results.
+
+    Args:
+        experiment: The experiment.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.results = f"{experiment.settings['results']}/{experiment.settings['name']}"
+
+    @property
+    def attacks(self) -> list[str]:
+        """Names of the attacks, in the order of the configuration."""
+        return list(self.experiment.attacks)
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that are evaluated, unions among them."""
+        return list(self.experiment.features)
+
+    @property
+    def run_names(self) -> dict[str, Any]:
+        """What the wildcards of a run stand for: the data set, the model and the seeds."""
+        return {
+            "dataset": self.experiment.dataset_name,
+            "model": self.experiment.model_name,
+            "seed": self.experiment.settings["seeds"],
+        }
+
+    @property
+    def minimal_norm_attacks(self) -> list[str]:
+        """Names of the attacks that look for the least perturbation."""
+        attacks = self.experiment.attacks.items()
+        return [name for name, spec in attacks if spec.get("_minimal_norm_")]
+
+    @property
+    def line_searches(self) -> list[str]:
+        """Names of those that look for it along one direction."""
+        attacks = self.experiment.attacks
+        return [name for name in self.minimal_norm_attacks if "direction" in attacks[name]]
+
+    @property
+    def epsilon_sweeps(self) -> list[str]:
+        """Names of the instances of sweeps of epsilon, of attacks that spend a budget."""
+        instances = [name for name in self.attacks if ",epsilon=" in name]
+        return [name for name in instances if name not in self.minimal_norm_attacks]
+
+    @property
+    def controls(self) -> list[str]:
+        """Names of the control detectors."""
+        return [name for name, spec in self.experiment.detectors.items() if "_control_" in spec]
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the table files, without suffix."""
+        variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
+        variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
+        return [
+            *(f"detection{variant}" for variant in variants),
+            *(f"cross_attack_{feature}" for feature in self.features),
+            "detectors",
+            "attacks",
+            *(["least_perturbation"] if self.minimal_norm_attacks else []),
+        ]
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures of the report."""
+        has_spectrum = SPECTRUM in self.experiment.computed_features
+        names = ["fooling_rate"] if self.minimal_norm_attacks or self.epsilon_sweeps else []
+        if self.line_searches and has_spectrum:
+            names.append("eigenvalue_perturbation")
+        names += [
+            "roc",
+            "roc_low",
+            f"scores_{self.experiment.settings['evaluation']['main_feature']}",
+        ]
+        if has_spectrum:
+            names.append("spectra")
+        names += ["cross_attack", "gallery"]
+        # Weights that were not trained here have no training curve.
+        return names if self.experiment.model.get("weights") else ["training", *names]
+
+    def figure_kind(self, wildcards: Any) -> str:
+        """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
+        return "scores" if wildcards.figure.startswith("scores_") else wildcards.figure
+
+    def figure_inputs(self, wildcards: Any) -> list[str]:
+        """Return the files that a figure is drawn from."""
+        kind = self.figure_kind(wildcards)
+        features = self.features
+        if kind == "scores":
+            features = [wildcards.figure.removeprefix("scores_")]
+        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
+        first = f"{self.results}/{{dataset}}/{{model}}/seed{self.experiment.settings['seeds'][0]}"
+        patterns = {
+            "roc": f"{run}/scores/{{feature}}.parquet",
+            "roc_low": f"{run}/scores/{{feature}}.parquet",
+            "scores": f"{run}/scores/{{feature}}.parquet",
+            "cross_attack": f"{self.results}/metrics/{{feature}}.csv",
+            "gallery": f"{first}/attacks/{{attack}}.safetensors",
+            "spectra": f"{run}/features/{{kind}}/{SPECTRUM}.parquet",
+            "training": f"{run}/metrics.json",
+            "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",
+            "eigenvalue_perturbation": f"{run}/attacks/{{attack}}.safetensors",
+        }
+        if kind not in patterns:
+            raise WorkflowError(
+                f"Unknown figure: {wildcards.figure}. There are: {', '.join(self.figures)}."
+            )
+        attacks = {
+            "fooling_rate": [*self.minimal_norm_attacks, *self.epsilon_sweeps],
+            "eigenvalue_perturbation": self.line_searches,
+        }.get(kind, self.attacks)
+        if not attacks:
+            raise WorkflowError(
+                f"The figure {wildcards.figure} needs an attack that looks for the least "
+                f"perturbation, such as fgm_least; this experiment has: {', '.join(self.attacks)}."
+            )
+        names = {
+            "attack": attacks,
+            "feature": features,
+            "kind": ["clean", *self.attacks],
+            **self.run_names,
+        }
+        files = expand(patterns[kind], **names)
+        if kind == "gallery":
+            files.append(f"{self.results}/data/{self.experiment.dataset_name}/test.safetensors")
+        if kind == "eigenvalue_perturbation":
+            files += expand(f"{run}/features/clean/{SPECTRUM}.parquet", **self.run_names)
+        return files
