@@ -1,0 +1,92 @@
+"""Optimisation-based attack (Liu et al. 2017), the "Opt" of Zhao et al. (2019)."""
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.attacks.logits import margin, rounding
+from advdetect.attacks.penalty import (
+    Optimizer,
+    adam,
+    attack_by_penalty,
+    check_learning_rate,
+    record,
+    squared_norm,
+    weighted_gradient,
+)
+from advdetect.attacks.result import AttackResult
+from advdetect.attacks.targets import Target
+from advdetect.lanes import State
+from advdetect.randomness import SampleGenerator
+
+
+def opt(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    generator: SampleGenerator,
+    target: Target | None = "random",
+    search_steps: int = 9,
+    iterations: int = 1000,
+    learning_rate: float = 0.01,
+) -> AttackResult:
+    """Minimise λ ‖δ‖₂² + L(x + δ, t) over the box by Adam, with a search for λ.
+
+    Liu et al. 2017, section 2.2.1, equation (3); without a target, L is −log(1 − p_y) as in their
+    equation (2). They fix λ; here 1/λ is the constant c of `advdetect.attacks.penalty`, which is
+    searched for, and the nearest success of all iterates is returned. After each step δ is put
+    back to where x + δ is in the box.
+
+    Args:
+        model: Classifier that returns logits, in eval mode.
+        images: (N, C, H, W) float in [0, 1].
+        labels: (N,) int64 true classes.
+        generator: One stream per image, for random targets.
+        target: How to choose t, see `choose_target`; None for any wrong class.
+        search_steps: At most so many values of λ are tried before the fresh runs, at least 1.
+        iterations: At most so many per run, at least 1.
+        learning_rate: Of Adam, in pixel units, greater than 0.
+
+    Returns:
+        The nearest images found; where there is none, the image unchanged.
+
+    Raises:
+        AdvdetectError: A parameter is outside its range, or the target is unknown.
+    """
+    check_learning_rate(learning_rate)
+
+    def loss(logits: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        goal = state["goal"]
+        wanted = torch.zeros_like(logits, dtype=torch.bool).scatter(1, goal[:, None], True)
+        ahead = margin(logits, goal)
+        if target is None:
+            wanted, ahead = ~wanted, -ahead
+        # −log of the probability of the wanted classes: log Σ_all exp z − log Σ_wanted exp z.
+        among = logits.masked_fill(~wanted, -torch.inf)
+        value = logits.logsumexp(dim=1) - among.logsumexp(dim=1)
+        return value, logits.softmax(dim=1) - among.softmax(dim=1), ahead >= rounding(logits)
+
+    def step(state: State) -> None:
+        adversarial = (state["origin"] + state["shift"]).clamp_(0, 1)
+        difference = adversarial - state["origin"]
+        state["shift"] = difference.clone()
+        penalty, success, gradient = weighted_gradient(model, adversarial, loss, state)
+        distance = squared_norm(difference)
+        state["objective"] = distance + penalty
+        record(state, adversarial, success, [distance])
+        adam(state, gradient + 2 * difference, "shift", learning_rate)
+
+    ((result,),) = attack_by_penalty(
+        model,
+        images,
+        labels,
+        loss,
+        Optimizer(["shift"], ["mean", "square"], step),
+        generator=generator,
+        target=target,
+        kappas=[0.0],
+        rules=1,
+        search_steps=search_steps,
+        iterations=iterations,
+    )
+    return result
