@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from contenders import Contender
+from contender import Contender
 
 
 def memory_per_image(contender: Contender, model: nn.Module, images: Tensor) -> float:

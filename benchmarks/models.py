@@ -1,4 +1,4 @@
-"""The networks of the Fisher benchmark, trained for a moment where there is data."""
+"""The networks of the benchmarks, trained for a moment where there is data."""
 
 from pathlib import Path
 
@@ -51,6 +51,29 @@ def prepare(name: str, data: Path | None, count: int) -> tuple[nn.Module, Tensor
         hits = torch.cat([model(part).argmax(1) for part in tests[:500].split(100)]) == truth[:500]
     accuracy = hits.float().mean()
     return model, tests[:count], f"trained on {size} images, {accuracy:.0%} accurate"
+
+
+def prepare_lenet5(data: Path, count: int) -> tuple[nn.Module, Tensor, Tensor, str]:
+    """Train LeNet-5 on all of MNIST, half a minute, and return what there is to attack.
+
+    Args:
+        data: Folder that holds ``MNIST/raw``.
+        count: Number of images.
+
+    Returns:
+        The model in eval mode, the first test images that it classifies correctly, their labels,
+        and a sentence that says what they are.
+    """
+    torch.manual_seed(0)
+    model = LeNet5()
+    images, labels = _load("lenet5", data, train=True, count=60_000)
+    _train(model, images, labels, epochs=4)
+    tests, truth = _load("lenet5", data, train=False, count=10_000)
+    with torch.no_grad():
+        hits = torch.cat([model(part).argmax(1) for part in tests.split(100)]) == truth
+    accuracy = hits.float().mean()
+    sentence = f"trained on {len(images)} images, {accuracy:.1%} accurate"
+    return model, tests[hits][:count], truth[hits][:count], sentence
 
 
 def _load(name: str, root: Path, train: bool, count: int) -> tuple[Tensor, Tensor]:

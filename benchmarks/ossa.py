@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 
 from advdetect.fisher.top_eigenpair import top_eigenpair
 from advdetect.randomness import SampleGenerator
-from contenders import Contender
+from contender import Contender
 from timing import Entry, measure_in_turn
 
 EXACT = "advdetect, exact"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from contenders import Contender
+from contender import Contender
 
 #: Seconds that one timing of one contender may take; it decides how many images are used.
 _SECONDS = 1.5
@@ -61,7 +61,12 @@ def tune(contender: Contender, model: nn.Module, images: Tensor) -> Entry:
 
 def measure_in_turn(entries: list[Entry], images: Tensor, repeats: int) -> None:
     """Time every contender once per round, in a new order each round."""
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(repeats):
-        for index in torch.randperm(len(entries), generator=generator).tolist():
+    for order in random_orders(len(entries), repeats):
+        for index in order:
             entries[index].measure(images)
+
+
+def random_orders(count: int, rounds: int) -> list[list[int]]:
+    """Return an order of the contenders for each round."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randperm(count, generator=generator).tolist() for _ in range(rounds)]
