@@ -1,10 +1,14 @@
-"""A small classifier and images that have black, white and grey pixels."""
+"""A small classifier and images with black, white and grey pixels; a LeNet-5 and real digits."""
 
 import pytest
 import torch
 from attack_models import CLASSES, COUNT, make_model
 from torch import Tensor, nn
 
+from advdetect.data import mnist
+from advdetect.data.split import ImageSplit
+from advdetect.models.lenet5 import LeNet5
+from advdetect.models.training import train
 from advdetect.randomness import SampleGenerator
 
 
@@ -32,3 +36,24 @@ def labels(model: nn.Module, images: Tensor) -> Tensor:
 @pytest.fixture
 def generator() -> SampleGenerator:
     return SampleGenerator(7, range(COUNT))
+
+
+@pytest.fixture(scope="session")
+def lenet_and_digits(mnist_root) -> tuple[nn.Module, ImageSplit]:
+    """A LeNet-5 trained on 6,000 digits of MNIST, and the test split."""
+    splits = mnist.load(root=str(mnist_root))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LeNet5()
+    train(
+        model,
+        splits["train"].images[:6000],
+        splits["train"].labels[:6000],
+        epochs=2,
+        batch_size=64,
+        learning_rate=0.004,
+        weight_decay=0.0005,
+        seed=0,
+        after_epoch=lambda *_: None,
+    )
+    return model, splits["test"]

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.attacks.lbfgs import lbfgs
-from advdetect.data import mnist
 from advdetect.errors import AdvdetectError
-from advdetect.models.lenet5 import LeNet5
-from advdetect.models.training import train
 from advdetect.randomness import SampleGenerator
 
 SEARCH_STEPS = 7
@@ -130,23 +127,9 @@ def test_many_linear_classes_against_a_quadratic_program(target: str) -> None:
     assert at_bounds.any(), "the test needs active bounds"
 
 
-def test_no_further_than_scipy_on_digits(mnist_root) -> None:
-    splits = mnist.load(root=str(mnist_root))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LeNet5()
-    train(
-        model,
-        splits["train"].images[:6000],
-        splits["train"].labels[:6000],
-        epochs=2,
-        batch_size=64,
-        learning_rate=0.004,
-        weight_decay=0.0005,
-        seed=0,
-        after_epoch=lambda *_: None,
-    )
-    images = splits["test"].images[:60].float() / 255
+def test_no_further_than_scipy_on_digits(lenet_and_digits) -> None:
+    model, digits = lenet_and_digits
+    images = digits.images[:60].float() / 255
     labels = predict(model, images)
     result = lbfgs(
         model,

@@ -14,9 +14,6 @@ from torch import Tensor, nn
 
 from advdetect.attacks.cw_l2 import cw_l2_sweep
 from advdetect.attacks.ead import ead_sweep
-from advdetect.data import mnist
-from advdetect.models.lenet5 import LeNet5
-from advdetect.models.training import train
 from advdetect.randomness import SampleGenerator
 
 COUNT = 8
@@ -55,23 +52,9 @@ class Setting:
 
 
 @pytest.fixture(scope="module")
-def setting(mnist_root) -> Setting:
-    splits = mnist.load(root=str(mnist_root))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LeNet5()
-    train(
-        model,
-        splits["train"].images[:6000],
-        splits["train"].labels[:6000],
-        epochs=2,
-        batch_size=64,
-        learning_rate=0.004,
-        weight_decay=0.0005,
-        seed=0,
-        after_epoch=lambda *_: None,
-    )
-    images, labels = splits["test"].images[:50].float() / 255, splits["test"].labels[:50]
+def setting(lenet_and_digits) -> Setting:
+    model, digits = lenet_and_digits
+    images, labels = digits.images[:50].float() / 255, digits.labels[:50]
     with torch.no_grad():
         right = model(images).argmax(dim=1) == labels
     images, labels = images[right][:COUNT], labels[right][:COUNT]
