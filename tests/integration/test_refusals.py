@@ -11,8 +11,12 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize(
     ("experiment", "config", "said"),
     [
-        ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: mnist_small, "),
-        ("tiny", ["attacks=[fgsm,fsgm]"], "Unknown attack: fsgm. config/attack/ has: bim_l2, "),
+        ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: mnist_minimal_norm, "),
+        (
+            "tiny",
+            ["attacks=[fgsm,fsgm]"],
+            "Unknown attack: fsgm. config/attack/ has: advlib_alma, ",
+        ),
         ("tiny", ["overrides=attack.fgsm.epsilon=-1"], "attack.fgsm.epsilon: -1 is less than"),
         ("tiny", ["overrides=attack.fgsm.epsilo=1"], "attack.fgsm has: epsilon"),
         ("tiny", ["sedes=[1]"], "Unknown setting sedes; the configuration has: "),
