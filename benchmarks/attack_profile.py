@@ -11,7 +11,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from advdetect.attacks import cw_l2, ead, penalty
+from advdetect.attacks import cw_l2, ead, penalty, penalty_search
 from advdetect.attacks.libraries.shared import CountedModel
 from advdetect.lanes import State
 from attack_contenders import Attack, cw_runs, ead_runs
@@ -84,7 +84,7 @@ def _profile(
     attack: Attack, model: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[dict[str, float], int]:
     watch, counted = Stopwatch(), CountedModel(model, images.dtype)
-    iterate, hinge = penalty.iterate, penalty.hinge
+    iterate, hinge = penalty_search.iterate, penalty.hinge
 
     def timed_iterate(state: State, step: Callable[[State], State], **kwargs: Any) -> State:
         kwargs["check"] = watch.timed("checkpoints: next c", kwargs["check"])
@@ -96,7 +96,7 @@ def _profile(
     replacements = [
         (counted.model, "forward", watch.timed("forward", counted.model.forward)),
         (torch.autograd, "grad", watch.timed("backward", torch.autograd.grad)),
-        (penalty, "iterate", timed_iterate),
+        (penalty_search, "iterate", timed_iterate),
         *((module, "hinge", timed_hinge) for module in (cw_l2, ead)),
         *(
             (module, "record", watch.timed("best so far", penalty.record))

@@ -155,7 +155,7 @@ def test_sweep_is_single_calls_in_any_order(
     labels: Tensor,
 ) -> None:
     model, images, labels = model.to(dtype), images[:24].to(dtype), labels[:24]
-    common = {"target": target, "iterations": 40, "search_steps": 3, "learning_rate": 0.05}
+    common = {"target": target, "iterations": 30, "search_steps": 3, "learning_rate": 0.1}
 
     def sweep(*kappas: float) -> dict:
         results = cw_l2_sweep(

@@ -108,9 +108,12 @@ def test_success_is_judged_at_the_iterates_and_the_nearest_is_returned_by_each_r
                 variants=BOTH,
                 beta=0.003,
                 search_steps=4,
-                iterations=60,
+                iterations=48,  # too few to stall, so the last two runs are of known length
                 learning_rate=0.02,
             )
+        if len(shown) % 2 == 0:  # between them and the search it is asked which class was reached
+            looked = shown.pop(-4 * 48 - 1)
+            assert any(torch.equal(looked, point) for point in shown[2::2])
         ahead, iterates = shown[1::2], shown[2::2]
         reached = [clear_margin(model, point, int(label), 0) for point in iterates]
         only_ahead += sum(
@@ -162,7 +165,8 @@ def test_sweep_is_single_calls_in_any_order(
     target: str | None, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
     model, images, labels = model.double(), images[:24].double(), labels[:24]
-    common = {"target": target, "beta": 0.02, "iterations": 40, "search_steps": 3}
+    # In longer runs the shrinkage lets rounding grow far beyond 1e-9.
+    common = {"target": target, "beta": 0.02, "iterations": 24, "search_steps": 3}
     variants = [{"rule": rule, "kappa": kappa} for kappa in (3.0, 0.0) for rule in ("l1", "en")]
     for order in ([0, 1, 2, 3], [2, 1, 3]):
         results = ead_sweep(
@@ -210,12 +214,14 @@ def test_each_rule_is_best_by_its_own_norm(
 def test_result_in_float32_depends_on_the_batch_by_rounding_only(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    whole = run(quick, model, images, labels)
+    # A coarse shrinkage lets rounding grow until other minima are found.
+    attack = partial(quick, beta=0.003, iterations=40, search_steps=3)
+    whole = run(attack, model, images, labels)
     assert int(whole.success.sum()) > 0
     for size, count in ((1, 3), (7, 28)):
         for start in range(0, count, size):
             rows = slice(start, start + size)
-            part = run(quick, model, images[rows], labels[rows])
+            part = run(attack, model, images[rows], labels[rows])
             assert torch.equal(part.success, whole.success[rows])
             torch.testing.assert_close(part.adversarial, whole.adversarial[rows], rtol=0, atol=1e-4)
 

@@ -27,7 +27,7 @@ ATTACKS: dict[str, Attack] = {
         cw_l2, target="random", search_steps=1, iterations=20, learning_rate=0.1
     ),
     "deepfool": partial(deepfool, iterations=3),
-    "ead_en": partial(ead, learning_rate=1e-4, search_steps=1, iterations=10),
+    "ead_en": partial(ead, learning_rate=1e-4, search_steps=4, iterations=10),
     "ead_l1_targeted": partial(
         ead, rule="l1", beta=0.01, target="random", search_steps=1, iterations=20
     ),

@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from scipy import optimize
 from torch import Tensor, nn
 
 from advdetect.attacks.opt import opt
+from advdetect.attacks.penalty import Loss
+from advdetect.attacks.targets import Target
 from advdetect.errors import AdvdetectError
 
 quick = partial(opt, iterations=60, search_steps=4, learning_rate=0.02)
@@ -74,6 +77,45 @@ def test_first_run_is_that_of_the_paper(
         (constant * objective).backward()
         optimizer.step()
     assert (shown[20] - image).abs().amax() > 0.01
+
+
+@pytest.mark.parametrize("target", [None, "next"])
+def test_loss_and_its_derivative_with_a_class_passed_over(
+    target: Target | None,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """−log of the probability of all other classes but the one passed over; a target's own.
+
+    A success is one in any class, though.
+    """
+    given: list[Loss] = []
+
+    def take(*arguments: Any, **_named: Any) -> list[list[None]]:
+        given.append(arguments[3])
+        return [[None]]
+
+    monkeypatch.setattr("advdetect.attacks.opt.attack_by_penalty", take)
+    run(partial(opt, target=target), model, images, labels)
+    generator = torch.Generator().manual_seed(3)
+    logits = 2 * torch.randn(50, 6, dtype=torch.float64, generator=generator)
+    goal = torch.randint(6, (50,), generator=generator)
+    passed_over = torch.randint(6, (50,), generator=generator)
+    assert (goal == passed_over).any(), "the test needs lanes that pass over nothing"
+    value, derivative, success = given[0](logits, {"goal": goal, "passed_over": passed_over})
+    for row in range(50):
+        variable = logits[row].clone().requires_grad_()
+        probabilities = variable.softmax(dim=0)
+        left_out = {int(goal[row]), int(passed_over[row])}
+        wanted = [int(goal[row])] if target else [i for i in range(6) if i not in left_out]
+        formula = -probabilities[wanted].sum().log()
+        (expected,) = torch.autograd.grad(formula, variable)
+        assert value[row].item() == pytest.approx(formula.item(), abs=1e-12)
+        torch.testing.assert_close(derivative[row], expected, rtol=0, atol=1e-12)
+        assert success[row] == ((logits[row].argmax() == goal[row]) == (target is not None))
+    assert 0 < int(success.sum()) < 50
 
 
 @pytest.mark.parametrize("saturated", [False, True])

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.attacks.penalty import (
-    Optimizer,
     adam,
     attack_by_penalty,
     check_learning_rate,
@@ -16,6 +15,7 @@ from advdetect.attacks.penalty import (
     squared_norm,
     weighted_gradient,
 )
+from advdetect.attacks.penalty_search import Optimizer
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.lanes import State
@@ -53,7 +53,7 @@ def cw_l2(
         generator: One stream per image, for random targets.
         kappa: κ, the confidence, at least 0, in logits.
         target: How to choose the target, see `choose_target`; None for any wrong class.
-        search_steps: At most so many values of c are tried before the fresh runs, at least 1.
+        search_steps: At most so many values of c are tried, at least 1.
         iterations: At most so many per run, at least 1.
         learning_rate: Of Adam, greater than 0.
 
@@ -109,8 +109,14 @@ def cw_l2_sweep(
     loss = hinge(targeted=target is not None)
     edge = torch.atanh(torch.tensor(_EDGE, dtype=torch.float64)).item()
 
+    def w_of(images: Tensor) -> Tensor:
+        return torch.atanh(_EDGE * (2 * images - 1))
+
+    def shift_to(state: State, images: Tensor) -> Tensor:
+        return w_of(images) - w_of(state["origin"])
+
     def step(state: State) -> None:
-        start = torch.atanh(_EDGE * (2 * state["origin"] - 1))
+        start = w_of(state["origin"])
         w = (start + state["shift"]).clamp_(-edge, edge)
         state["shift"] = w - start
         tanh = w.tanh()
@@ -121,14 +127,14 @@ def cw_l2_sweep(
         state["objective"] = distance + penalty
         record(state, adversarial, success, [distance])
         by_w = (gradient + 2 * difference) * (1 - tanh.square()) / (2 * _EDGE)
-        adam(state, by_w, "shift", learning_rate)
+        adam(state, by_w, learning_rate)
 
     results = attack_by_penalty(
         model,
         images,
         labels,
         loss,
-        Optimizer(["shift"], ["mean", "square"], step),
+        Optimizer(["mean", "square"], step, shift_to),
         generator=generator,
         target=target,
         kappas=[variant["kappa"] for variant in variants],

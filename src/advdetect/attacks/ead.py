@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.attacks.penalty import (
-    Optimizer,
     attack_by_penalty,
     check_learning_rate,
     hinge,
@@ -15,6 +14,7 @@ from advdetect.attacks.penalty import (
     squared_norm,
     weighted_gradient,
 )
+from advdetect.attacks.penalty_search import Optimizer, difference
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.errors import AdvdetectError
@@ -56,7 +56,7 @@ def ead(
         kappa: κ, the confidence, at least 0, in logits.
         beta: β, the weight of the L1 norm, at least 0.
         target: How to choose the target, see `choose_target`; None for any wrong class.
-        search_steps: At most so many values of c are tried before the fresh runs, at least 1.
+        search_steps: At most so many values of c are tried, at least 1.
         iterations: K, at most so many per run, at least 1.
         learning_rate: First step length, greater than 0.
 
@@ -144,7 +144,7 @@ def ead_sweep(
         images,
         labels,
         loss,
-        Optimizer(["shift"], ["momentum"], step),
+        Optimizer(["momentum"], step, difference),
         generator=generator,
         target=target,
         kappas=kappas,

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from advdetect.attacks.logits import margin, rounding
 from advdetect.attacks.penalty import (
-    Optimizer,
     adam,
     attack_by_penalty,
     check_learning_rate,
@@ -13,6 +12,7 @@ from advdetect.attacks.penalty import (
     squared_norm,
     weighted_gradient,
 )
+from advdetect.attacks.penalty_search import Optimizer, difference
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.lanes import State
@@ -43,7 +43,7 @@ def opt(
         labels: (N,) int64 true classes.
         generator: One stream per image, for random targets.
         target: How to choose t, see `choose_target`; None for any wrong class.
-        search_steps: At most so many values of λ are tried before the fresh runs, at least 1.
+        search_steps: At most so many values of λ are tried, at least 1.
         iterations: At most so many per run, at least 1.
         learning_rate: Of Adam, in pixel units, greater than 0.
 
@@ -60,7 +60,8 @@ def opt(
         wanted = torch.zeros_like(logits, dtype=torch.bool).scatter(1, goal[:, None], True)
         ahead = margin(logits, goal)
         if target is None:
-            wanted, ahead = ~wanted, -ahead
+            wanted = ~wanted.scatter(1, state["passed_over"][:, None], True)
+            ahead = -ahead
         # −log of the probability of the wanted classes: log Σ_all exp z − log Σ_wanted exp z.
         among = logits.masked_fill(~wanted, -torch.inf)
         value = logits.logsumexp(dim=1) - among.logsumexp(dim=1)
@@ -68,20 +69,20 @@ def opt(
 
     def step(state: State) -> None:
         adversarial = (state["origin"] + state["shift"]).clamp_(0, 1)
-        difference = adversarial - state["origin"]
-        state["shift"] = difference.clone()
+        change = adversarial - state["origin"]
+        state["shift"] = change.clone()
         penalty, success, gradient = weighted_gradient(model, adversarial, loss, state)
-        distance = squared_norm(difference)
+        distance = squared_norm(change)
         state["objective"] = distance + penalty
         record(state, adversarial, success, [distance])
-        adam(state, gradient + 2 * difference, "shift", learning_rate)
+        adam(state, gradient + 2 * change, learning_rate)
 
     ((result,),) = attack_by_penalty(
         model,
         images,
         labels,
         loss,
-        Optimizer(["shift"], ["mean", "square"], step),
+        Optimizer(["mean", "square"], step, difference),
         generator=generator,
         target=target,
         kappas=[0.0],

@@ -2,61 +2,28 @@
 
 What Carlini and Wagner (2017, section V) introduced and others took over. Every lane (an image with
 one value of κ) has its own c, its own optimiser state and its own end, so a result depends neither
-on the batch nor on the other values of a sweep.
-
-The search differs from the authors' code, which starts at c = 0.001 and completes each of its nine
-runs from the image. Here the first c is the one at which a linear model would just be fooled; a run
-goes on where the last one ended, and ends with its first success, which is all that the search for
-c asks for; the search ends when c is known to a tenth. Then four fresh runs from the image, at four
-times that c and downwards to it, look for near minima: which one a run ends in is a matter of
-chance. It takes about a third of the iterations (docs/decisions.md has the figures).
+on the batch nor on the other values of a sweep. `advdetect.attacks.penalty_search` has the search.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.logits import differentiable_logits, rounding
+from advdetect.attacks.penalty_search import Optimizer, search
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import choose_target
 from advdetect.errors import AdvdetectError
-from advdetect.lanes import State, iterate
+from advdetect.lanes import State
 from advdetect.randomness import SampleGenerator
 
-#: A run ends early where its objective fell by less than this share since the last check, as in
-#: Carlini and Wagner's code, which checks ten times.
-_STALL = 1e-4
-_CHECKS = 20
-#: The search for c ends when its interval is narrower than this share of the upper end.
-_CLOSE = 0.1
-#: The fresh runs: how many, the first one's multiple of the c found, the factor from run to run.
-_FRESH_RUNS = 4
-_FRESH_FIRST = 4.0
-_FRESH_FACTOR = 0.63
 #: The first c is kept within these, where the gradient at the image says little.
 _LIMITS_OF_FIRST = (1e-3, 1e6)
 
 #: Maps logits (lanes, C) and the lanes to the (lanes,) loss that c weighs, its (lanes, C)
 #: derivative by the logits, and (lanes,) bool: success.
 Loss = Callable[[Tensor, State], tuple[Tensor, Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """How the images of the lanes are moved.
-
-    Attributes:
-        variables: Entries of the state that say where a lane is; all zero at the image itself.
-        moments: Entries that remember earlier steps of a run; all zero at its start.
-        step: One iteration: changes the state in place, sets ``objective`` and calls `record`.
-    """
-
-    variables: Sequence[str]
-    moments: Sequence[str]
-    step: Callable[[State], None]
 
 
 @torch.no_grad()
@@ -86,7 +53,7 @@ def attack_by_penalty(
         target: How to choose the target, see `choose_target`; None for any wrong class.
         kappas: Values of κ, each at least 0.
         rules: In how many ways `record` chooses the best of an image's successes.
-        search_steps: At most so many values of c are tried before the fresh runs, at least 1.
+        search_steps: At most so many values of c are tried, at least 1.
         iterations: At most so many per run, at least 1; rounded up to a multiple of a twentieth.
 
     Returns:
@@ -107,10 +74,10 @@ def attack_by_penalty(
         torch.tensor(kappas, dtype=images.dtype, device=images.device).repeat(len(images)),
         rules,
     )
-    for name in (*optimizer.variables, *optimizer.moments):
+    for name in ("shift", *optimizer.moments):
         state[name] = torch.zeros_like(state["origin"])
     _look_at_origin(model, loss, state)
-    end = _search(state, optimizer, search_steps, iterations)
+    end = search(model, state, optimizer, search_steps, iterations)
 
     def result(variant: int, rule: int) -> AttackResult:
         rows = slice(variant, None, count)
@@ -129,15 +96,19 @@ def hinge(targeted: bool) -> Loss:
     """Return Carlini and Wagner's loss f₆ = max(κ − margin, 0), for lanes with goal and kappa.
 
     The margin is z_t − max_{i≠t} z_i for a target t and max_{i≠y} z_i − z_y for a class y to be
-    left (2017, section V.A and equation (8), there shifted by κ). Success is f₆ = 0. κ is taken a
-    hair larger, so that rounding in another batch does not undo a success.
+    left (2017, section V.A and equation (8), there shifted by κ); a class that is passed over does
+    not count as i. Success is f₆ = 0. κ is taken a hair larger, so that rounding in another batch
+    does not undo a success.
     """
 
     def loss(logits: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
         goal = state["goal"][:, None]
-        rival = logits.scatter(1, goal, -torch.inf).argmax(dim=1, keepdim=True)
+        passed_over = state["passed_over"][:, None]
+        others = logits.scatter(1, goal, -torch.inf).scatter(1, passed_over, -torch.inf)
+        rival = others.argmax(dim=1, keepdim=True)
         sign = 1 if targeted else -1
-        missing = state["kappa"] + rounding(logits) - sign * margin(logits, state["goal"])
+        ahead = sign * (logits.gather(1, goal) - logits.gather(1, rival)).squeeze(1)
+        missing = state["kappa"] + rounding(logits) - ahead
         slope = sign * (missing > 0).to(logits.dtype)[:, None]
         derivative = torch.zeros_like(logits).scatter(1, goal, -slope).scatter(1, rival, slope)
         return missing.clamp_min(0), derivative, missing <= 0
@@ -177,20 +148,19 @@ def squared_norm(difference: Tensor) -> Tensor:
     return difference.flatten(1).square().sum(dim=1)
 
 
-def adam(state: State, gradient: Tensor, variable: str, learning_rate: float) -> None:
-    """Move a variable by one step of Adam (Kingma and Ba 2015), with moments ``mean``, ``square``.
+def adam(state: State, gradient: Tensor, learning_rate: float) -> None:
+    """Move ``shift`` by one step of Adam (Kingma and Ba 2015), with moments ``mean``, ``square``.
 
     Args:
         state: Lanes, changed in place; ``iteration`` counts the steps of the run before this one.
-        gradient: (lanes, …).
-        variable: The entry to move.
+        gradient: (lanes, C, H, W).
         learning_rate: Length of a step.
     """
     count = (state["iteration"] + 1).to(gradient.dtype).view(-1, 1, 1, 1)
     mean = state["mean"].lerp_(gradient, 0.1)
     square = state["square"].mul_(0.999).addcmul_(gradient, gradient, value=0.001)
     scale = (square / (1 - 0.999**count)).sqrt_().add_(1e-8)
-    state[variable].addcdiv_(mean / (1 - 0.9**count), scale, value=-learning_rate)
+    state["shift"].addcdiv_(mean / (1 - 0.9**count), scale, value=-learning_rate)
 
 
 def check_learning_rate(learning_rate: float) -> None:
@@ -218,6 +188,7 @@ def _start(origin: Tensor, goal: Tensor, kappa: Tensor, rules: int) -> State:
     return {
         "origin": origin,
         "goal": goal,
+        "passed_over": goal.clone(),  # a class that is no rival in this run
         "kappa": kappa,
         "constant": zero,
         "lower": zero.clone(),  # the largest c that has failed
@@ -225,8 +196,8 @@ def _start(origin: Tensor, goal: Tensor, kappa: Tensor, rules: int) -> State:
         "objective": zero.clone(),
         "previous": zero + torch.inf,  # objective at the last check of this run
         "reached": none.bool(),  # a success in this run
+        "phase": none.clone(),
         "runs": none.clone(),
-        "fresh_runs": none.clone(),
         "iteration": none.clone(),  # of this run
         "iterations": none.clone(),
         "done": none.bool(),
@@ -246,52 +217,3 @@ def _look_at_origin(model: nn.Module, loss: Loss, state: State) -> None:
     state["constant"] = exact.nan_to_num(0).clamp(*_LIMITS_OF_FIRST)
     state["done"] = success
     state["shortest"].masked_fill_(success[:, None], 0)
-
-
-def _search(state: State, optimizer: Optimizer, search_steps: int, iterations: int) -> State:
-    every = math.ceil(iterations / _CHECKS)
-
-    def step(state: State) -> State:
-        optimizer.step(state)
-        state["iteration"] += 1
-        return state
-
-    def check(state: State) -> State:
-        state["iterations"] += every
-        stalled = state["objective"] > (1 - _STALL) * state["previous"]
-        searching = state["fresh_runs"] == 0
-        ended = stalled | (state["iteration"] >= iterations) | (searching & state["reached"])
-        state["previous"] = torch.where(ended, torch.inf, state["objective"])
-        _choose_constant(state, ended, searching, search_steps)
-        state["done"] = state["fresh_runs"] > _FRESH_RUNS
-        state["reached"] &= ~ended
-        state["iteration"] *= ~ended
-        _set_to_zero(state, optimizer.moments, ended)
-        _set_to_zero(state, optimizer.variables, ended & (state["fresh_runs"] > 0))
-        return state
-
-    return iterate(state, step, keep=("best", "shortest", "iterations"), every=every, check=check)
-
-
-def _choose_constant(state: State, ended: Tensor, searching: Tensor, search_steps: int) -> None:
-    """Narrow the interval of c where a run of the search has ended, and choose the next c."""
-    constant, lower, upper = state["constant"], state["lower"], state["upper"]
-    reached = state["reached"]
-    upper = torch.where(ended & reached, torch.minimum(upper, constant), upper)
-    lower = torch.where(ended & ~reached, torch.maximum(lower, constant), lower)
-    succeeded = upper.isfinite()
-    growing = 10 * constant
-    between = torch.where(succeeded, (lower + upper) / 2, growing)
-    state["runs"] += ended
-    found = (succeeded & (upper - lower < _CLOSE * upper)) | (state["runs"] >= search_steps)
-    again = torch.where(searching, _FRESH_FIRST * upper, _FRESH_FACTOR * constant)
-    again = torch.where(succeeded, again, growing)
-    fresh = found | ~searching
-    state["constant"] = torch.where(ended, torch.where(fresh, again, between), constant)
-    state["fresh_runs"] += ended & fresh
-    state["lower"], state["upper"] = lower, upper
-
-
-def _set_to_zero(state: State, names: Sequence[str], lanes: Tensor) -> None:
-    for name in names:
-        state[name].masked_fill_(lanes[:, None, None, None], 0)
