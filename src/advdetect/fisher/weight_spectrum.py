@@ -1,0 +1,74 @@
+"""Spectrum of the weight Fisher information (Martin & Elster 2019), by a (C − 1)×(C − 1) matrix.
+
+F_θ(x) = Σ_c p_c ∇_θ log p_c ∇_θ log p_cᵀ, equation (3), has rank at most C − 1. With K the Gram
+matrix of the gradients of the log-odds by the weights and L the root of
+`advdetect.fisher.categorical`, its non-zero eigenvalues are those of LᵀKL. Their sum is the trace.
+
+What arithmetic cannot resolve is reported as the limit of resolution, never as rounding noise:
+
+- Eigenvalues of K below 8 units of rounding of the model's dtype (1e-6 of the largest in float32)
+  count as that limit: products of gradients carry no information below it. In K this is rare, since
+  each class has weights of its own in the last layer. The spread of the spectrum is that of L.
+- Eigenvalues below (C − 1)² ε² of the image's largest, ε = 2.2e-16, count as that limit.
+- Where all gradients are zero K counts as 2⁻²⁵², the square of the smallest normal float32 number,
+  in all directions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.errors import AdvdetectError
+from advdetect.fisher.categorical import SMALLEST_SQUARE, log10_of_scaled, log_odds
+from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.weight_gradients import record_weight_gradients
+
+_ROUNDING = torch.finfo(torch.float64).eps
+
+
+def weight_fisher_spectrum(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the non-zero eigenvalues of the weight Fisher information, as log10.
+
+    Of the matrix in Martin & Elster (2019), equation (3), for θ all of the model's parameters.
+
+    Args:
+        model: Classifier with C ≥ 2 logits, in eval mode; it is left as found.
+        images: (N, C, H, W) float in [0, 1], at least one. Memory grows with N times the size of
+            the model's activations times the number of classes.
+
+    Returns:
+        (N, C − 1) float64 log10 eigenvalues, descending, finite, on the device of the images.
+
+    Raises:
+        AdvdetectError: The model is in training mode or has no parameters, or its logits or
+            gradients are not finite.
+
+    Warns:
+        UserWarning: The model needs a slower method; once per model, with the reason.
+    """
+    check_eval_mode(model)
+    recording = record_weight_gradients(model, images)
+    odds = log_odds(recording.logits)
+    size = odds.log_q.shape[1]
+    empty = odds.log_q.new_zeros(len(odds.log_q), size, size)
+    gram = sum(recording.parameter_grams(odds.seeds).values(), start=empty)
+    if not torch.isfinite(gram).all():
+        raise AdvdetectError(
+            "The gradient of the model's logits with respect to its weights is not finite: look in "
+            "the model for an operation without a derivative there."
+        )
+    factor = _root(gram, odds.seeds.dtype) @ odds.scaled_root()
+    singular = torch.linalg.svdvals(factor)
+    floor = singular[:, :1] * size * _ROUNDING
+    return log10_of_scaled(singular.clamp_min(floor).square(), odds.log_scale)
+
+
+def _root(gram: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return R with RᵀR = K for (N, C − 1, C − 1) K, raised to what the model's dtype resolves.
+
+    The singular values of R L have a relative error of ε σ₁/σ, where the eigenvalues of LᵀKL would
+    have ε (σ₁/σ)²: this is what keeps the small ones when the probabilities span many decades.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    resolution = max(8 * torch.finfo(dtype).eps, values.shape[1] * _ROUNDING)
+    floor = (values[:, -1:] * resolution).clamp_min(SMALLEST_SQUARE)
+    return values.clamp_min(floor).sqrt()[:, :, None] * vectors.mT
