@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from advdetect.features.fisher_weights import fisher_weights
 from advdetect.randomness import SampleGenerator
@@ -46,3 +46,30 @@ def test_options_reach_the_computation(model: nn.Module) -> None:
     )
     error = (differences["log10_normalized_form"] - one["log10_normalized_form"]).abs()
     assert ((error > 1e-6) & (error < 0.1)).all()
+
+
+def test_approximation_draws_from_the_streams_of_the_images() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 40)).eval()
+    x = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+
+    def run(seed: int) -> dict[str, Tensor]:
+        return fisher_weights(
+            model,
+            x,
+            generator=SampleGenerator(seed, range(5)),
+            approximation="top_k",
+            top=30,
+            tail_samples=4,
+        )
+
+    exact, first, again, other = (
+        fisher_weights(model, x, generator=SampleGenerator(0, range(5))),
+        *(run(seed) for seed in (0, 0, 1)),
+    )
+    assert torch.equal(first["log10_trace"], again["log10_trace"])
+    assert not torch.equal(first["log10_trace"], other["log10_trace"])
+    torch.testing.assert_close(first["log10_trace"], exact["log10_trace"], rtol=0, atol=0.1)
+    for name in COLUMNS[1:]:
+        torch.testing.assert_close(first[name], exact[name], rtol=0, atol=1e-4)

@@ -29,14 +29,14 @@ from advdetect.fisher.categorical import (
 )
 from advdetect.fisher.checks import check_eval_mode
 from advdetect.fisher.finite_difference import finite_difference_form
+from advdetect.fisher.many_classes import SEEDS_AT_ONCE, mean_squared_norm, products_with_mean
 from advdetect.fisher.weight_gradients import WeightGradients, record_weight_gradients
+from advdetect.randomness import SampleGenerator
 
 Classes = Literal["all", "two"]
 Derivative = Literal["exact", "finite_difference"]
 Block = Literal["none", "tensor"]
-
-#: Seeds whose gradients are held at once; more classes are done in parts.
-_SEEDS_AT_ONCE = 16
+Approximation = Literal["none", "top_k"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ def weight_fisher_forms(
     block: Block = "none",
     learning_rate: float = 1.0,
     step: float = 1e-4,
+    approximation: Approximation = "none",
+    top: int = 10,
+    tail_samples: int = 2,
+    generator: SampleGenerator | None = None,
 ) -> WeightFisherForms:
     """Return trace, quadratic form and normalised form of the weight Fisher information.
 
@@ -81,6 +85,13 @@ def weight_fisher_forms(
             as the authors' published code computes it.
         learning_rate: λ of equation (6), greater than 0.
         step: ε' of equation (9), greater than 0; only for finite differences.
+        approximation: "none", or "top_k" where there are too many classes for a backward pass
+            each: the trace from the most probable classes and a sample of the others, without
+            bias; both quadratic forms exact, by a double backward pass. For all of F, not blocks.
+        top: Classes beside the predicted one that the trace is exact for, at least 1; with C − 1 or
+            more of them nothing is approximated. Only for the approximation, like the next two.
+        tail_samples: Classes sampled from the others, at least 1.
+        generator: One stream per image, for that sample.
 
     Returns:
         The quantities as log10.
@@ -93,11 +104,17 @@ def weight_fisher_forms(
         UserWarning: The model needs a slower method; once per model, with the reason.
     """
     _check_parameters(classes, derivative, block, learning_rate, step)
+    _check_approximation(approximation, block, top, tail_samples, generator)
     check_eval_mode(model)
     outcomes = log_odds if classes == "all" else two_class_log_odds
     recording = record_weight_gradients(model, images)
     odds = outcomes(recording.logits)
-    moments = _moments(recording, odds, per_tensor=block == "tensor")
+    if generator is not None and approximation == "top_k" and top < odds.log_q.shape[1]:
+        norm = mean_squared_norm(recording, odds, top, tail_samples, generator)
+        blocks = [(norm, products_with_mean(model, images, odds))]
+    else:
+        blocks = _blocks(recording, odds, per_tensor=block == "tensor")
+    moments = _moments(odds, blocks)
     squared_length = log10_of_scaled(moments.squared_length, 2 * odds.log_scale)
     if derivative == "exact":
         form = log10_of_scaled(moments.form, 3 * odds.log_scale, power=2)
@@ -129,14 +146,14 @@ class _Moments(NamedTuple):
     form: Tensor
 
 
-def _moments(gradients: WeightGradients, odds: LogOdds, per_tensor: bool) -> _Moments:
+def _moments(odds: LogOdds, blocks: list[tuple[Tensor, Tensor]]) -> _Moments:
     q, m = odds.scaled_q, odds.log_scale.exp()
     total = _Moments(*torch.zeros(3, len(m), dtype=m.dtype, device=m.device))
-    for diagonal, products in _blocks(gradients, odds, per_tensor):
+    for norm, products in blocks:
         squared_length = (q * products).sum(dim=1)
         mean = m * squared_length  # of (Kq)_c / m over c ~ p, where (Kq)_y = 0
         variance = (q * (products - mean[:, None]).square()).sum(dim=1)
-        total.trace.add_((q * diagonal).sum(dim=1) - m * squared_length)
+        total.trace.add_(norm - m * squared_length)
         total.squared_length.add_(squared_length)
         total.form.add_(variance + odds.log_p.exp() * m * squared_length.square())
     if not all(torch.isfinite(value).all() for value in total):
@@ -150,19 +167,23 @@ def _moments(gradients: WeightGradients, odds: LogOdds, per_tensor: bool) -> _Mo
 def _blocks(
     gradients: WeightGradients, odds: LogOdds, per_tensor: bool
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return the diagonal of K and Kq/max(q), both (N, R) float64, for every block of θ."""
+    """Return (N,) Σ_c q_c K_cc and (N, R) Kq, float64, divided by max(q), for every block of θ."""
     q = odds.scaled_q
-    if len(odds.seeds) <= _SEEDS_AT_ONCE:
+
+    def block(diagonal: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+        return (q * diagonal).sum(dim=1), products
+
+    if len(odds.seeds) <= SEEDS_AT_ONCE:
         grams = _block_grams(gradients, odds.seeds, per_tensor)
-        return [(k.diagonal(dim1=1, dim2=2), (k @ q[:, :, None]).squeeze(2)) for k in grams]
+        return [block(k.diagonal(dim1=1, dim2=2), (k @ q[:, :, None]).squeeze(2)) for k in grams]
     # Too many seeds to hold: some at a time, each time beside the one whose gradient is that of q.
     average = torch.einsum("nr,rnc->nc", q, odds.seeds.to(q.dtype)).to(odds.seeds.dtype)
     parts = [
         _block_grams(gradients, torch.cat([seeds, average[None]]), per_tensor)
-        for seeds in odds.seeds.split(_SEEDS_AT_ONCE)
+        for seeds in odds.seeds.split(SEEDS_AT_ONCE)
     ]
     return [
-        (
+        block(
             torch.cat([k.diagonal(dim1=1, dim2=2)[:, :-1] for k in ks], dim=1),
             torch.cat([k[:, :-1, -1] for k in ks], dim=1),
         )
@@ -179,18 +200,46 @@ def _block_grams(gradients: WeightGradients, seeds: Tensor, per_tensor: bool) ->
 def _check_parameters(
     classes: str, derivative: str, block: str, learning_rate: float, step: float
 ) -> None:
-    for name, value, allowed in [
-        ("classes", classes, get_args(Classes)),
-        ("derivative", derivative, get_args(Derivative)),
-        ("block", block, get_args(Block)),
-    ]:
-        if value not in allowed:
-            raise AdvdetectError(
-                f"The parameter {name} of the weight Fisher information is {value!r}; "
-                f"choose one of: {', '.join(allowed)}."
-            )
+    _check_choice("classes", classes, get_args(Classes))
+    _check_choice("derivative", derivative, get_args(Derivative))
+    _check_choice("block", block, get_args(Block))
     if not (learning_rate > 0 and step > 0):
         raise AdvdetectError(
             "The learning_rate and step of the weight Fisher information must be greater than 0, "
             f"not {learning_rate} and {step}."
+        )
+
+
+def _check_approximation(
+    approximation: str,
+    block: str,
+    top: int,
+    tail_samples: int,
+    generator: SampleGenerator | None,
+) -> None:
+    _check_choice("approximation", approximation, get_args(Approximation))
+    if approximation == "none":
+        return
+    if block != "none":
+        raise AdvdetectError(
+            "The approximation top_k of the weight Fisher information has no block-diagonal form: "
+            "set block to none, or approximation to none."
+        )
+    if top < 1 or tail_samples < 1:
+        raise AdvdetectError(
+            "The top and tail_samples of the weight Fisher information must be at least 1, "
+            f"not {top} and {tail_samples}."
+        )
+    if generator is None:
+        raise AdvdetectError(
+            "The approximation top_k of the weight Fisher information draws classes: give it a "
+            "generator with one stream per image."
+        )
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise AdvdetectError(
+            f"The parameter {name} of the weight Fisher information is {value!r}; "
+            f"choose one of: {', '.join(allowed)}."
         )
