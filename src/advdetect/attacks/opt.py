@@ -62,6 +62,7 @@ def opt(
         if target is None:
             wanted = ~wanted.scatter(1, state["passed_over"][:, None], True)
             ahead = -ahead
+        # A success is one in any class, also in one that is passed over and so is not wanted.
         # −log of the probability of the wanted classes: log Σ_all exp z − log Σ_wanted exp z.
         among = logits.masked_fill(~wanted, -torch.inf)
         value = logits.logsumexp(dim=1) - among.logsumexp(dim=1)

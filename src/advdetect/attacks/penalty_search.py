@@ -26,8 +26,8 @@ from advdetect.lanes import State, iterate
 _SEARCH, _OTHER_CLASS, _REFINE, _DONE = range(4)
 
 _CHECKS = 20  # of a run, in which it may end
-#: A run ends early where its objective falls by less than this share per iteration; in the search,
-#: which only asks whether there is a success, sooner.
+#: A run ends early where its objective falls by less than this share per iteration since the last
+#: check, of which 50 count at most; sooner in the search, which only asks if there is a success.
 _STALL = 2e-5
 _SEARCH_STALL = 2e-4
 _SETTLED = 50  # iterations; the first ones of a run may well lead uphill
@@ -80,7 +80,7 @@ def search(
     def check(state: State) -> State:
         state["iterations"] += every
         searching = state["phase"] == _SEARCH
-        share = every * torch.where(searching, _SEARCH_STALL, _STALL)
+        share = min(every, _SETTLED) * torch.where(searching, _SEARCH_STALL, _STALL)
         stalled = state["objective"] > (1 - share) * state["previous"]
         ended = stalled & (state["iteration"] >= _SETTLED)
         ended |= (state["iteration"] >= iterations) | (searching & state["reached"])
@@ -126,7 +126,8 @@ def _choose_constant(state: State, ended: Tensor) -> None:
     """Set the c of the next run where one has ended."""
     lower, upper, phase = state["lower"], state["upper"], state["phase"]
     following = torch.where(phase == _SEARCH, (lower + upper) / 2, _OTHER_CLASS_FACTOR * upper)
-    # A success in passing may have made the upper end too small: then the last run failed above it.
+    # The run before may have failed above the upper end, which a success in passing can make too
+    # small; a c that is too large does little harm.
     refined = _REFINE_FACTOR * torch.maximum(lower, upper)
     following = torch.where(phase == _REFINE, refined, following)
     following = torch.where(upper.isfinite(), following, _GROWTH * state["constant"])
