@@ -1,0 +1,1 @@
+"""Defences: detectors that refuse an image, and a reformer that mends those that pass."""

@@ -1,0 +1,144 @@
+import itertools
+
+import jsonschema
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from advdetect.autoencoders.fitting import fit, restore
+from advdetect.defenses.defense import Defense, defend, detector_scores
+from advdetect.errors import AdvdetectError
+from advdetect.features.magnet import magnet
+from advdetect.features.mid import mid
+from advdetect.imports import locate
+from advdetect.randomness import SampleGenerator
+
+COUNT = 40
+DETECTORS = [
+    {"feature": "f", "column": "up", "adversarial": "high", "false_positive_rate": 0.1},
+    {"feature": "g", "column": "down", "adversarial": "low", "false_positive_rate": 0.2},
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 3, bias=False)).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(COUNT, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def fitted(model, images):
+    specs = [{"kind": "denoising", "structure": [3], "batch_size": 8, "learning_rate": 0.05}] * 2
+    return fit(model, images, None, batch_size=9, seed=0, autoencoders=specs, epochs=20)
+
+
+def features(count: int, seed: int) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    up, down = torch.randn(2, count, generator=generator, dtype=torch.float64)
+    return {"f": {"up": up, "unused": up}, "g": {"down": down}}
+
+
+@pytest.fixture(scope="module")
+def defense(model, images, fitted):
+    return defend(
+        model,
+        images,
+        features=features(COUNT, 2),
+        held_out=features(99, 3),
+        fitted=fitted,
+        batch_size=7,
+        detectors=DETECTORS,
+        reformer=2,
+    )
+
+
+def test_an_image_is_flagged_beyond_a_threshold_in_the_adversarial_direction(defense):
+    shown, held_out = features(COUNT, 2), features(99, 3)
+    upper = held_out["f"]["up"].sort().values[-10]  # 9 of 99 above, (9 + 1)/(99 + 1) = 0.1
+    lower = held_out["g"]["down"].sort().values[19]
+    assert defense.thresholds == {"f.up": float(upper), "g.down": -float(lower)}
+    assert torch.equal(defense.flagged_by["f.up"], shown["f"]["up"] > upper)
+    assert torch.equal(defense.flagged_by["g.down"], shown["g"]["down"] < lower)
+    assert torch.equal(defense.flagged, (shown["f"]["up"] > upper) | (shown["g"]["down"] < lower))
+    for flagged in (*defense.flagged_by.values(), defense.flagged):
+        assert 0 < int(flagged.sum()) < COUNT
+
+
+def test_the_reformer_is_the_auto_encoder_of_that_number(model, images, fitted, defense):
+    with torch.no_grad():
+        expected = [model(reformer(images)).argmax(dim=1) for reformer in restore(fitted)]
+    assert not torch.equal(*expected)
+    assert torch.equal(defense.reformed_class, expected[1])
+
+
+def test_accuracies_match_a_loop_over_all_cases():
+    cases = list(itertools.product([False, True], [False, True], [0, 1, 2], [0, 1, 2]))
+    first, second, reformed, labels = (torch.tensor(values) for values in zip(*cases, strict=True))
+    defense = Defense({}, {"a": first, "b": second}, first | second, reformed)
+    for row, (by_first, by_second, answer, label) in enumerate(cases):
+        detected = by_first or by_second
+        assert bool(defense.defended(labels)[row]) == (detected or answer == label)
+        assert bool(defense.accepted(labels)[row]) == (not detected and answer == label)
+    # Of 36 cases 27 are flagged, and 3 of the others are right.
+    assert float(defense.defended(labels).double().mean()) == pytest.approx(30 / 36)
+    assert float(defense.accepted(labels).double().mean()) == pytest.approx(3 / 36)
+
+
+@pytest.mark.parametrize(
+    ("detectors", "message"),
+    [
+        ([], "empty"),
+        ([*DETECTORS, DETECTORS[0]], "f.up is listed twice"),
+        ([DETECTORS[0] | {"column": "left"}], "no f.left; there are: f.up, f.unused, g.down"),
+        ([DETECTORS[0] | {"feature": "h"}], "no h.up"),
+    ],
+)
+def test_impossible_detectors_are_refused(detectors, message):
+    with pytest.raises(AdvdetectError, match=message):
+        detector_scores(features(5, 0), detectors)
+
+
+def test_too_few_held_out_images_and_a_missing_reformer_are_refused(model, images, fitted):
+    common = {"features": features(COUNT, 2), "fitted": fitted, "batch_size": 9}
+    with pytest.raises(AdvdetectError, match="at least 9,"):
+        defend(model, images, held_out=features(8, 0), detectors=DETECTORS, **common)
+    with pytest.raises(AdvdetectError, match="no auto-encoder 3"):
+        defend(model, images, held_out=features(99, 0), detectors=DETECTORS, reformer=3, **common)
+
+
+@pytest.mark.parametrize("name", ["magnet", "mid"])
+def test_the_configuration_is_possible_and_runs(name, repository, model, images, fitted):
+    spec = yaml.safe_load((repository / f"config/defense/{name}.yaml").read_text())
+    parameters = {key: value for key, value in spec.items() if not key.startswith("_")}
+    assert set(parameters) == set(spec["_schema_"])
+    for key, schema in spec["_schema_"].items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(parameters[key], schema)
+    wrong = [DETECTORS[0] | {"false_positive_rate": 0}]
+    assert not jsonschema.Draft202012Validator(spec["_schema_"]["detectors"]).is_valid(wrong)
+
+    def columns(shown):
+        common = {"generator": SampleGenerator(0, range(len(shown))), "fitted": fitted}
+        return {"magnet": magnet(model, shown, **common), "mid": mid(model, shown, **common)}
+
+    clean = torch.rand(999, 1, 6, 6, generator=torch.Generator().manual_seed(5))
+    defense = locate(spec["_target_"])(
+        model,
+        images,
+        features=columns(images),
+        held_out=columns(clean),
+        fitted=fitted,
+        batch_size=16,
+        **parameters,
+    )
+    errors = [f"magnet.reconstruction_error_{number}" for number in (1, 2)]
+    expected = errors if name == "magnet" else [*errors, "mid.jaccard"]
+    assert list(defense.thresholds) == expected
+    assert {value["false_positive_rate"] for value in parameters["detectors"]} == {0.001}
