@@ -2,20 +2,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from advdetect.detectors.controls import random_scores, true_labels
+from advdetect.detectors.controls import RandomScores, random_scores, true_labels
 from advdetect.detectors.detection import (
     AttackedImages,
     Detector,
     cross_attack_scores,
     split_sources,
 )
+from advdetect.detectors.gaussian import gaussian
 from advdetect.detectors.threshold import threshold
 from advdetect.errors import AdvdetectError
 from advdetect.imports import locate
 
 KEYS = ["detector", "trained_on", "tested_on", "bits", "positives"]
+UNSUPERVISED = ["gaussian", "isolation_forest", "one_class_svm"]
 
 
 def images(generator, count, shift):
@@ -46,7 +49,8 @@ def every_detector(repository):
         make = locate(spec["_target_"])
         detectors[path.stem] = Detector(
             lambda make=make, values=parameters | extra: make(seed=1, **values),
-            spec.get("_sees_labels_", False),
+            sees_labels=spec.get("_sees_labels_", False),
+            unsupervised=spec.get("_unsupervised_", False),
         )
     return detectors
 
@@ -69,7 +73,9 @@ def test_rows_are_those_of_the_protocol(world, repository):
     clean, attacks, fitting, testing = world
     scores = cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
     assert set(scores["index"]) == testing
-    assert scores.groupby(KEYS, observed=True).ngroups == 6 * 2 * 2 * 2 * 2
+    # Six trained on each of two attacks, three on clean images, in four forms; in one of these the
+    # six are also trained on all attacks but one.
+    assert scores.groupby(KEYS, observed=True).ngroups == (6 * 2 * 2 + 3 * 2) * 4 + 6 * 2
     counts = scores.groupby([*KEYS, "kind"], observed=True).size()
     assert (counts.xs("clean", level="kind") == 100).all()
     assert (counts.xs("noisy", level="kind") == 100).all()
@@ -88,10 +94,123 @@ def test_controls_bound_every_cell(world, repository):
     )
     assert (areas.xs("true_labels") == 1).all()
     assert abs(areas.xs("random_scores").mean() - 0.5) < 0.1
-    for name in ("threshold", "logistic_regression", "naive_bayes", "random_forest"):
-        strong, weak = (areas.xs((name, attack, attack)) for attack in ("strong", "weak"))
+    supervised = ("threshold", "logistic_regression", "naive_bayes", "random_forest")
+    for name in (*supervised, *UNSUPERVISED):
+        strong, weak = (
+            areas.xs((name, "clean" if name in UNSUPERVISED else attack, attack))
+            for attack in ("strong", "weak")
+        )
         assert (strong > 0.9).all(), name
         assert (weak < 0.85).all(), name
+
+
+def test_leaving_one_of_two_attacks_out_is_training_on_the_other(world, repository):
+    clean, attacks, fitting, testing = world
+    detectors = every_detector(repository)
+    del detectors["random_scores"]  # one stream over all rows
+    scores = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    keys = ["detector", "bits", "positives", "index", "kind"]
+    supervised = scores[~scores["detector"].isin(UNSUPERVISED)]
+    for tested, other in (("weak", "strong"), ("strong", "weak")):
+        here = supervised[
+            (supervised["tested_on"] == tested)
+            & (supervised["bits"] == "float32")
+            & (supervised["positives"] == "successful")
+        ].astype({"trained_on": str})
+        one, left_out = (
+            here[here["trained_on"] == name].set_index(keys).sort_index()["score"]
+            for name in (other, "others")
+        )
+        assert len(one) > 0
+        pd.testing.assert_series_equal(one, left_out)
+
+
+def test_one_attack_is_not_left_out(world, repository):
+    clean, attacks, fitting, testing = world
+    one = {"weak": attacks["weak"]}
+    scores = cross_attack_scores(clean, one, every_detector(repository), fitting, testing)
+    assert set(scores["trained_on"]) == {"weak", "clean"}
+
+
+def test_the_attack_that_is_left_out_is_not_trained_on(world, repository):
+    """Three attacks, since of two the other is all that is left: each clean image counts once."""
+    clean, attacks, fitting, testing = world
+    attacks["third"] = images(np.random.default_rng(1), 200, -2.0)
+    fits = []
+
+    class Spy(RandomScores):
+        def fit(self, features, is_adversarial):
+            fits.append(features.assign(positive=is_adversarial))
+            return super().fit(features, is_adversarial)
+
+    detector = {"spy": Detector(lambda: Spy(0))}
+    cross_attack_scores(clean, attacks, detector, fitting, testing)
+    own, left_out = fits[:3], fits[3:6]  # float32, successful only
+    rows = sorted(fitting)
+    for position in range(3):
+        others = [table for number, table in enumerate(own) if number != position]
+        found = left_out[position]
+        expected = pd.concat(table[table["positive"]] for table in others)
+        pd.testing.assert_frame_equal(
+            found[found["positive"]].reset_index(drop=True), expected.reset_index(drop=True)
+        )
+        assert (~found["positive"]).sum() == len(rows) * 3  # clean once, noisy of two attacks
+
+
+def test_unsupervised_detectors_see_clean_images_only(world, repository):
+    """Whatever the attacks do, scores of clean images stay, and are those of the density."""
+    clean, attacks, fitting, testing = world
+    every = every_detector(repository)
+    detectors = {name: every[name] for name in UNSUPERVISED}
+    assert all(detector.unsupervised for detector in detectors.values())
+    before = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    for attack in attacks.values():
+        for table in attack.features.values():
+            table += 7
+    after = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    same = before["kind"] == "clean"
+    pd.testing.assert_frame_equal(before[same], after[same])
+    assert set(before["trained_on"]) == {"clean"}
+
+    rows = clean.loc[sorted(fitting)]
+    density = stats.multivariate_normal(rows.mean(), rows.cov(ddof=0))
+    found = before[(before["detector"] == "gaussian") & same].drop_duplicates("index")
+    expected = -density.logpdf(clean.loc[found["index"]])
+    # The library scores scaled features, whose density differs by the scales.
+    offset = np.log(rows.std(ddof=0)).sum()
+    np.testing.assert_allclose(found["score"], expected - offset, rtol=1e-4)
+
+
+def test_permuted_labels_are_not_detected(repository):
+    """Features dealt anew to the images tell nothing, whichever detector looks at them."""
+    generator = np.random.default_rng(5)
+    count = 600
+    index = np.arange(count)
+    attack = images(generator, count, 3.0)
+    attack.success[:] = True
+    clean = pd.DataFrame(generator.normal(0, 1, (count, 2)), columns=["x", "y"], index=index)
+    tables = [clean, *attack.features.values()]
+    values = generator.permutation(np.concatenate([table.to_numpy() for table in tables]))
+    clean, *changed = (
+        pd.DataFrame(part, columns=["x", "y"], index=index)
+        for part in np.split(values, len(tables))
+    )
+    dealt = AttackedImages(dict(zip(attack.features, changed, strict=True)), attack.success)
+    detectors = every_detector(repository)
+    del detectors["true_labels"]
+    scores = cross_attack_scores(clean, {"dealt": dealt}, detectors, *split_sources(index, 0.5, 0))
+    positive, negative = count / 2, count
+    # Of the AUROC under the null hypothesis (Mann and Whitney 1947).
+    deviation = np.sqrt((positive + negative + 1) / (12 * positive * negative))
+    for key, cell in scores.groupby(KEYS, observed=True):
+        area = roc_auc_score(cell["kind"] == "adversarial", cell["score"])
+        assert abs(area - 0.5) < 4 * deviation, key
+
+
+def test_an_unsupervised_detector_refuses_adversarial_images():
+    detector = gaussian(seed=0, regularization=1e-6)
+    with pytest.raises(ValueError, match="fitted on clean images only"):
+        detector.fit(pd.DataFrame({"x": [0.0, 1.0]}), np.array([False, True]))
 
 
 def test_nothing_of_the_testing_part_is_fitted_on(world, repository):
@@ -117,7 +236,7 @@ def test_an_added_attack_leaves_every_other_cell_as_it_was(world, repository):
     del detectors["random_scores"]  # one stream over all rows; its cells may change
     both = cross_attack_scores(clean, attacks, detectors, fitting, testing)
     one = cross_attack_scores(clean, {"weak": attacks["weak"]}, detectors, fitting, testing)
-    kept = both[(both["trained_on"] == "weak") & (both["tested_on"] == "weak")]
+    kept = both[both["trained_on"].isin(["weak", "clean"]) & (both["tested_on"] == "weak")]
     pd.testing.assert_frame_equal(
         kept.reset_index(drop=True), one, check_categorical=False, check_dtype=False
     )

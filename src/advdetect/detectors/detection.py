@@ -1,6 +1,7 @@
 """Fitting every detector on every attack and scoring every other: the cross-attack protocol."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,11 @@ from sklearn.model_selection import train_test_split
 
 from advdetect.detectors.controls import LABEL_COLUMN
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.names import CLEAN, OTHERS
 
 BITS = {"float32": "", "8bit": "_8bit"}  # name of the form → suffix of its kinds and columns
 POSITIVES = ("successful", "all")
+MAIN_FORM = ("float32", "successful")  # of the cross-attack tables
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Detector:
     Attributes:
         make: Called without arguments, returns an unfitted scikit-learn estimator.
         sees_labels: Whether the estimator is handed the true label as a column (a control).
+        unsupervised: Whether it is fitted on clean images only.
     """
 
     make: Callable[[], Any]
-    sees_labels: bool
+    sees_labels: bool = False
+    unsupervised: bool = False
 
 
 def split_sources(index: np.ndarray, train_fraction: float, seed: int) -> tuple[set, set]:
@@ -67,7 +72,12 @@ def cross_attack_scores(
     fitting: set,
     testing: set,
 ) -> pd.DataFrame:
-    """Fit each detector on each attack's fitting part; score the testing part of all attacks.
+    """Fit each detector on each training set's fitting part; score the testing part of attacks.
+
+    A supervised detector is fitted on every attack and scores all of them; where there are at least
+    two, it is also fitted on all but one and scores that one (leave one attack out), in the form
+    that the cross-attack tables show. An unsupervised detector is fitted on the clean images only
+    and scores all attacks.
 
     Negatives are the clean and the noisy images, positives the adversarial ones: the successful
     only (Zhao et al. 2019), or all (Martin & Elster 2019). Rounded images are detected by a
@@ -81,39 +91,33 @@ def cross_attack_scores(
         testing: Source images to score; disjoint from ``fitting``.
 
     Returns:
-        One row per (detector, trained_on, tested_on, bits, positives, index, kind) with a score.
+        One row per (detector, trained_on, tested_on, bits, positives, index, kind) with a score;
+        trained_on is the name of an attack, `OTHERS` or `CLEAN`.
 
     Raises:
         AdvdetectError: An attack has no positive image to fit a detector on.
     """
     parts = []
-    for bits in BITS:
-        for positives in POSITIVES:
-            test_rows = _test_rows(clean, attacks, testing, bits, positives)
-            columns = test_rows[clean.columns]
-            labels = (test_rows["kind"] == "adversarial").to_numpy()
-            for trained_on, attack in attacks.items():
-                fit_rows = _rows(clean, trained_on, attack, fitting, bits, positives)
-                fit_labels = (fit_rows["kind"] == "adversarial").to_numpy()
-                if not fit_labels.any():
-                    raise AdvdetectError(
-                        f"The attack {trained_on} has no successful adversarial image ({bits}) to "
-                        f"fit a detector on: make it stronger (a larger epsilon) or remove it."
-                    )
-                for name, detector in detectors.items():
-                    estimator = detector.make()
-                    fit_features, test_features = fit_rows[clean.columns], columns
-                    if detector.sees_labels:
-                        fit_features = fit_features.assign(**{LABEL_COLUMN: fit_labels})
-                        test_features = test_features.assign(**{LABEL_COLUMN: labels})
-                    estimator.fit(fit_features, fit_labels)
+    for bits, positives in itertools.product(BITS, POSITIVES):
+        fit, test = (
+            {
+                name: _rows(clean, name, attack, sources, bits, positives)
+                for name, attack in attacks.items()
+            }
+            for sources in (fitting, testing)
+        )
+        _check_positives(fit, bits)
+        main = (bits, positives) == MAIN_FORM
+        for training in _training_sets(fit, test, leave_one_out=main):
+            for name, detector in detectors.items():
+                if detector.unsupervised == (training.name == CLEAN):
+                    scores = _fit_and_score(detector, training, clean.columns)
                     parts.append(
-                        test_rows[["tested_on", "index", "kind"]].assign(
+                        scores.assign(
                             detector=name,
-                            trained_on=trained_on,
+                            trained_on=training.name,
                             bits=bits,
                             positives=positives,
-                            score=decision_scores(estimator, test_features),
                         )
                     )
     scores = pd.concat(parts, ignore_index=True)
@@ -121,24 +125,58 @@ def cross_attack_scores(
     return scores.astype(dict.fromkeys(names, "category"))[[*names[:5], "index", "kind", "score"]]
 
 
+@dataclass(frozen=True)
+class _Training:
+    """Rows to fit a detector on, what they are called, and the rows that it scores."""
+
+    name: str
+    fit: pd.DataFrame
+    test: pd.DataFrame
+
+
+def _training_sets(
+    fit: Mapping[str, pd.DataFrame], test: Mapping[str, pd.DataFrame], leave_one_out: bool
+) -> Iterator[_Training]:
+    every = pd.concat(test.values(), ignore_index=True)
+    for name, rows in fit.items():
+        yield _Training(name, rows, every)
+    for left_out in fit if leave_one_out and len(fit) > 1 else ():
+        others = pd.concat(rows for name, rows in fit.items() if name != left_out)
+        # The clean images are those of every attack, and count once.
+        again = (others["kind"] == "clean") & others.duplicated(["index", "kind"])
+        yield _Training(OTHERS, others[~again], test[left_out])
+    any_attack = next(iter(fit.values()))
+    yield _Training(CLEAN, any_attack[any_attack["kind"] == "clean"], every)
+
+
+def _fit_and_score(detector: Detector, training: _Training, columns: pd.Index) -> pd.DataFrame:
+    fit, test = training.fit[columns], training.test[columns]
+    labels, true_labels = (
+        (rows["kind"] == "adversarial").to_numpy() for rows in (training.fit, training.test)
+    )
+    if detector.sees_labels:
+        fit = fit.assign(**{LABEL_COLUMN: labels})
+        test = test.assign(**{LABEL_COLUMN: true_labels})
+    estimator = detector.make()
+    estimator.fit(fit, labels)
+    keys = training.test[["tested_on", "index", "kind"]]
+    return keys.assign(score=decision_scores(estimator, test))
+
+
+def _check_positives(fit: Mapping[str, pd.DataFrame], bits: str) -> None:
+    for name, rows in fit.items():
+        if not (rows["kind"] == "adversarial").any():
+            raise AdvdetectError(
+                f"The attack {name} has no successful adversarial image ({bits}) to "
+                f"fit a detector on: make it stronger (a larger epsilon) or remove it."
+            )
+
+
 def decision_scores(estimator: Any, features: pd.DataFrame) -> np.ndarray:
     """Return the (N,) scores of a fitted estimator, higher for adversarial."""
     if hasattr(estimator, "decision_function"):
         return estimator.decision_function(features)
     return estimator.predict_proba(features)[:, 1]
-
-
-def _test_rows(
-    clean: pd.DataFrame,
-    attacks: Mapping[str, AttackedImages],
-    testing: set,
-    bits: str,
-    positives: str,
-) -> pd.DataFrame:
-    rows = [
-        _rows(clean, name, attack, testing, bits, positives) for name, attack in attacks.items()
-    ]
-    return pd.concat(rows, ignore_index=True)
 
 
 def _rows(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from advdetect.evaluation.metrics import MEAN
-from advdetect.evaluation.names import display_name
+from advdetect.evaluation.names import OTHERS, display_name, on_own_attack
 
 _PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -52,7 +52,7 @@ def findings(
         & ~metrics["feature"].isin(list(controls))
     ]
     here = chosen[chosen["bits"] == bits]
-    same = here[here["trained_on"] == here["tested_on"]]
+    same = here[on_own_attack(here)]
     winners: list[str] = []
     sentences = []
     for attack, cells in same.groupby("tested_on", sort=False, observed=True):
@@ -91,7 +91,7 @@ def control_checks(metrics: pd.DataFrame, *, controls: Mapping[str, float]) -> l
         & (metrics["seed"] == MEAN)
         & (metrics["bits"] == "float32")
         & (metrics["positives"] == "successful")
-        & (metrics["trained_on"] == metrics["tested_on"])
+        & on_own_attack(metrics)
     ].dropna(subset=["value", "low", "high"])
     return [
         ControlCheck(
@@ -129,7 +129,7 @@ def _comparison(ranked: pd.DataFrame) -> str:
 
 
 def _rounding(chosen: pd.DataFrame) -> list[str]:
-    same = chosen[chosen["trained_on"] == chosen["tested_on"]]
+    same = chosen[on_own_attack(chosen)]
     keys = ["feature", "tested_on"]
     rounded, unrounded = (
         same[same["bits"] == bits].set_index(keys)["value"] for bits in ("8bit", "float32")
@@ -147,10 +147,11 @@ def _rounding(chosen: pd.DataFrame) -> list[str]:
 
 
 def _across_attacks(here: pd.DataFrame) -> list[str]:
-    pairs = here[here["trained_on"] != here["tested_on"]].dropna(subset="value")
+    one_attack = ~on_own_attack(here) & (here["trained_on"] != OTHERS)
+    pairs = here[one_attack].dropna(subset="value")
     if pairs.empty:
         return []
-    same = here[here["trained_on"] == here["tested_on"]]
+    same = here[on_own_attack(here)]
     means = pairs.groupby("feature", sort=False, observed=True)["value"].mean()
     best = str(means.idxmax())
     own = same.loc[same["feature"] == best, "value"].mean()

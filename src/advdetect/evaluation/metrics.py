@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.bootstrap import percentile_interval, poisson_weights, seed_weights
-from advdetect.evaluation.names import KINDS
+from advdetect.evaluation.names import CLEAN, KINDS
 
 FALSE_POSITIVE_RATES = (0.01, 0.05)
 METRICS = (
@@ -108,8 +108,9 @@ def evaluate_feature(
 
     The intervals are 95 % percentile intervals of a Poisson bootstrap over source images: an
     image's clean, noisy and adversarial rows share one weight. They are computed where a reader
-    looks for them: for cells trained and tested on the same attack (all detectors) and for every
-    cell of the primary detector. Other cells have a value and NaN as interval.
+    looks for them: for cells trained and tested on the same attack or trained on clean images (all
+    detectors) and for every cell of the primary detector. Other cells have a value and NaN as
+    interval.
 
     The mean is taken over the seeds in which the cell has a value; in each replicate those seeds
     are drawn with replacement and images get their weights; replicates that leave a seed without
@@ -189,7 +190,7 @@ def _cells(
         key = tuple(str(part) for part in cast(tuple, name))
         detector, trained_on, tested_on, *_ = key
         replicates = np.empty((len(METRICS), 0))
-        if trained_on == tested_on or detector == primary_detector:
+        if trained_on in (tested_on, CLEAN) or detector == primary_detector:
             row_weights = by_image[image[rows]].T
             replicates = detection_metrics(score[rows], positive[rows], row_weights)
         values = detection_metrics(score[rows], positive[rows], np.ones((1, len(rows))))

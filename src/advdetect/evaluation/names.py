@@ -1,5 +1,14 @@
 """Display names of methods, metrics and columns; an unknown name stands for itself."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What a detector was trained on, where that is not an attack: all attacks but the one that it is
+#: tested on, or clean images only.
+OTHERS = "others"
+CLEAN = "clean"
 KINDS = ("clean", "noisy", "adversarial")
 NO_VALUE = "\N{EN DASH}"
 
@@ -12,6 +21,12 @@ _DISPLAY = {
     "kd_bu": "KD+BU",
     "magnet": "MagNet",
     "mid": "MID",
+    "fisher_weights_spectrum": "Weight Fisher eigenvalues",
+    "lid": "LID",
+    "mahalanobis": "Mahalanobis",
+    "nearest_neighbour": "Nearest neighbours",
+    "energy": "Energy",
+    "feature_squeezing": "Feature squeezing",
     "max_probability": "1 \N{MINUS SIGN} max probability",
     # attacks
     "fgsm": "FGSM",
@@ -49,6 +64,15 @@ _DISPLAY = {
     "random_forest": "Random forest",
     "random_scores": "Control: random scores",
     "true_labels": "Control: true labels",
+    "isolation_forest": "Isolation forest",
+    "one_class_svm": "One-class SVM",
+    "gaussian": "Gaussian",
+    # columns of the defences' tables
+    "magnet_reported": "MagNet, reported",
+    "mid_reported": "MID, reported",
+    # what a detector was trained on, if no attack
+    "others": "All others",
+    "clean": "Clean images only",
     # metrics
     "auroc": "AUROC",
     "average_precision": "Average precision",
@@ -71,6 +95,19 @@ _DISPLAY = {
     "least_l2": "Mean least L2",
     "fooling_rate": "Fooling rate (%)",
 }
+
+
+def on_own_attack(cells: "pd.DataFrame") -> "pd.Series":
+    """Return where a detector met an attack as it was meant to: bool, one per row.
+
+    A supervised detector was trained on the attack that it is tested on, an unsupervised one on
+    clean images.
+
+    Args:
+        cells: With the columns trained_on and tested_on.
+    """
+    trained_on = cells["trained_on"].astype(str)
+    return (trained_on == cells["tested_on"].astype(str)) | (trained_on == CLEAN)
 
 
 def display_name(name: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import MEAN, METRICS
-from advdetect.evaluation.names import display_name
+from advdetect.evaluation.names import display_name, on_own_attack
 from advdetect.evaluation.table import CellFormat, Table
 
 _STATISTICS = [
@@ -56,7 +56,7 @@ def detection_table(
         Mean over seeds with its 95 % interval, in percent.
     """
     chosen = _select(metrics, metric=metric, detector=detector, bits=bits, positives=positives)
-    chosen = chosen[chosen["trained_on"] == chosen["tested_on"]]
+    chosen = chosen[on_own_attack(chosen)]
     return Table(
         name=f"detection_{metric}_{detector}_{bits}_{positives}",
         caption=f"{display_name(metric)} in percent of {_lower(detector)} detectors trained and "
@@ -104,7 +104,8 @@ def cross_attack_table(
         name=f"cross_attack_{metric}_{feature}_{detector}_{bits}_{positives}",
         caption=f"{display_name(metric)} in percent of {display_name(feature)} with "
         f"{_lower(detector)}, trained on the attack of the row and tested on the attack of the "
-        f"column: {display_name(positives)}, {display_name(bits)}. {_spread_note(metrics)}",
+        f"column: {display_name(positives)}, {display_name(bits)}. All others: trained on all "
+        f"attacks but that of the column. {_spread_note(metrics)}",
         rows="trained_on",
         columns="tested_on",
         cells=_tidy(chosen, ["trained_on", "tested_on"]),
@@ -134,7 +135,7 @@ def detector_table(
         an average share their images).
     """
     chosen = _select(metrics, metric=metric, bits=bits, positives=positives)
-    chosen = chosen[chosen["trained_on"] == chosen["tested_on"]]
+    chosen = chosen[on_own_attack(chosen)]
     keys = ["feature", "detector"]
     cells = chosen.groupby(keys, sort=False, observed=True).agg(
         value=("value", "mean"),
@@ -147,8 +148,9 @@ def detector_table(
     return Table(
         name=f"detectors_{metric}_{bits}_{positives}",
         caption=f"{display_name(metric)} in percent, averaged over attacks (trained and tested on "
-        f"the same attack): {display_name(positives)}, {display_name(bits)}. In brackets the "
-        "lowest and the highest attack.",
+        "the same attack; unsupervised detectors on clean images): "
+        f"{display_name(positives)}, {display_name(bits)}. In brackets the lowest and the highest "
+        "attack.",
         rows="feature",
         columns="detector",
         cells=cells.reset_index().assign(interval="range over attacks")[[*keys, *_STATISTICS]],

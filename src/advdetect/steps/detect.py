@@ -17,12 +17,11 @@ from advdetect.detectors.detection import (
     split_sources,
 )
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.names import CLEAN
 from advdetect.io import read_arrays, read_provenance, read_table, write_table
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-
-CLEAN = "clean"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
             extra["score"] = spec["score"]
         detectors[name] = Detector(
             partial(options.bind_target(detector, "_target_", given=extra), **extra),
-            detector.get("_sees_labels_", False),
+            sees_labels=detector.get("_sees_labels_", False),
+            unsupervised=detector.get("_unsupervised_", False),
         )
     with joblib.parallel_config(backend="threading", n_jobs=arguments.threads):
         scores = cross_attack_scores(clean, attacks, detectors, fitting, testing)
