@@ -26,13 +26,17 @@ wildcard_constraints:
     seed=r"\d+",
     attack="[^/]+",
     feature="[^/]+",
+    defense="[^/]+",
 
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/attack.smk"
+include: "workflow/rules/activations.smk"
 include: "workflow/rules/feature.smk"
+include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/detect.smk"
+include: "workflow/rules/defend.smk"
 include: "workflow/rules/publish.smk"
 
 

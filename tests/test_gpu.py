@@ -6,8 +6,8 @@ import yaml
 
 from advdetect.data import digits
 from advdetect.device import prepare_torch
-from advdetect.imports import locate
 from advdetect.inference import to_float
+from advdetect.models.activations import activations
 from advdetect.models.training import accuracy
 from advdetect.randomness import SampleGenerator
 from advdetect.steps.options import bind_target
@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 COUNT = 64
+FEWER_EPOCHS = {"epochs": 3}  # of auto-encoders
 
 
 def specs(repository, group):
@@ -24,8 +25,7 @@ def specs(repository, group):
         spec = yaml.safe_load(path.read_text())
         # Attacks of other libraries draw other random numbers on a GPU.
         if "_target_" in spec and "_packages_" not in spec:
-            parameters = {k: v for k, v in spec.items() if not k.startswith("_")}
-            yield path.stem, spec, parameters
+            yield path.stem, spec
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def on_both(world, call):
 
 def test_attacks_agree(world, repository):
     names = []
-    for name, spec, _ in specs(repository, "attack"):
+    for name, spec in specs(repository, "attack"):
         attack = bind_target(spec, "_target_", positional=3, given=["generator"])
         cpu, gpu = on_both(world, lambda m, x, y, g, a=attack: a(m, x, y, generator=g))
         difference = (cpu.adversarial - gpu.adversarial.cpu()).flatten(1).norm(dim=1)
@@ -62,32 +62,65 @@ def test_attacks_agree(world, repository):
     assert "ossa" in names
 
 
-def test_features_agree(world, repository):
+@pytest.fixture(scope="module")
+def fitted_on_images(world, repository):
+    """Auxiliary models that features of images use, by the name of their owner."""
+    model, split = world
+    images, labels = to_float(split["train"].images), split["train"].labels
+    given = {"batch_size": 256, "seed": 0, "after_epoch": None}
+    fitted = {}
+    for name, spec in specs(repository, "feature"):
+        if "_fit_" in spec and "_activations_" not in spec:
+            fit = bind_target(spec | FEWER_EPOCHS, "_fit_", positional=3, given=given)
+            # Fitted once: a training amplifies rounding, and the features are what is compared.
+            fitted[name] = fit(model.cpu(), images, labels, **given)
+    return fitted
+
+
+def arrays(model, images):
+    return {layer: values.cpu().numpy() for layer, values in activations(model, images).items()}
+
+
+def from_activations(spec, split):
+    """The feature of a model on a device, of which only the activations are computed there."""
+
+    def compute(model, images, labels, generator):
+        given = {}
+        if "_fit_" in spec:
+            fit = bind_target(spec, "_fit_", positional=2)
+            train_images = to_float(split["train"].images).to(images.device)
+            given["fitted"] = fit(arrays(model, train_images), split["train"].labels.numpy())
+        feature = bind_target(spec, "_target_", positional=1, given=given)
+        return feature(arrays(model, images), **given)
+
+    return compute
+
+
+def from_images(spec, fitted):
+    def compute(model, images, labels, generator):
+        given = {"generator": generator}
+        if fitted:
+            given["fitted"] = {key: value.to(images.device) for key, value in fitted.items()}
+        return bind_target(spec, "_target_", positional=2, given=given)(model, images, **given)
+
+    return compute
+
+
+def test_features_agree(world, repository, fitted_on_images):
     names = []
-    for name, spec, parameters in specs(repository, "feature"):
-        feature = locate(spec["_target_"])
-
-        def compute(model, images, labels, generator, spec=spec, parameters=parameters):
-            extra = dict(parameters)
-            if "_fit_" in spec:
-                train_split = world[1]["train"]
-                fitted = locate(spec["_fit_"])(
-                    model,
-                    to_float(train_split.images),
-                    train_split.labels,
-                    batch_size=256,
-                    **parameters,
-                )
-                extra["fitted"] = {key: value.to(images.device) for key, value in fitted.items()}
-            return feature(model, images, generator=generator, **extra)  # noqa: B023
-
+    for name, spec in specs(repository, "feature"):
+        if spec.get("_activations_"):
+            compute = from_activations(spec, world[1])
+        else:
+            compute = from_images(spec, fitted_on_images.get(spec.get("_fitted_by_", name)))
         cpu, gpu = on_both(world, compute)
+        assert cpu.keys() == gpu.keys()
         for column in cpu:
-            torch.testing.assert_close(
-                cpu[column], gpu[column], atol=2e-3, rtol=1e-3, msg=f"{name} {column}"
-            )
+            values = (torch.as_tensor(result[column]) for result in (cpu, gpu))
+            torch.testing.assert_close(*values, atol=2e-3, rtol=1e-3, msg=f"{name} {column}")
         names.append(name)
     assert {"fisher_weights", "fisher_input", "kd", "bu", "max_probability"} <= set(names)
+    assert {"energy", "lid", "mahalanobis", "nearest_neighbour", "magnet", "mid"} <= set(names)
 
 
 def test_training_on_the_gpu_reaches_the_same_accuracy(world, train_on_digits):

@@ -30,7 +30,7 @@ dataset: {train_count: 300, test_count: 120}
 model: {training: {epochs: 3}}
 attacks: [fgsm, otcm, bim_l2]
 features: [max_probability, kd, fisher_input, kd_bu]
-detectors: [threshold, random_forest, random_scores, true_labels]
+detectors: [threshold, random_forest, gaussian, random_scores, true_labels]
 evaluation: {replicates: 100}
 feature: {bu: {passes: 5}}
 detector: {random_forest: {trees: 5}}
@@ -41,6 +41,7 @@ attack:
 ATTACKS = ("fgsm", "otcm", "bim_l2")
 FEATURES = ("max_probability", "kd", "fisher_input", "kd_bu")
 COMPUTED = ("max_probability", "kd", "fisher_input", "bu")
+FROM_ACTIVATIONS = ("max_probability", "kd")
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,16 @@ def unlock(project: Project) -> None:
 
 
 def attack_files(*attacks: str) -> set[str]:
-    """Return what belongs to some attacks: their images and the features of these."""
+    """Return what belongs to some attacks: their images, the activations and features of these."""
     return {f"attacks/{attack}.safetensors" for attack in attacks} | {
-        f"features/{attack}/{feature}.parquet" for attack in attacks for feature in COMPUTED
+        *activation_files(*attacks),
+        *(f"features/{attack}/{feature}.parquet" for attack in attacks for feature in COMPUTED),
     }
+
+
+def activation_files(*sources: str) -> set[str]:
+    """Return the activations of some attacks, of the clean images or of the training images."""
+    return {f"activations/{source}.safetensors" for source in sources}
 
 
 def feature_files(*features: str, attacks: Sequence[str] = ATTACKS) -> set[str]:

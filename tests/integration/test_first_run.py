@@ -58,9 +58,28 @@ def test_random_scores_detect_nothing(metrics):
 
 def test_true_labels_detect_everything(metrics):
     control = metrics[metrics["detector"] == "true_labels"]
-    assert len(control) == len(FEATURES) * len(ATTACKS) ** 2 * 4
+    # Trained on each attack and on all but the one that it is tested on.
+    assert len(control) == len(FEATURES) * (len(ATTACKS) ** 2 + len(ATTACKS)) * 4
     assert (control["value"] == 1).all()
     assert (control[control["trained_on"] == control["tested_on"]]["low"] == 1).all()
+
+
+def test_detectors_are_trained_on_attacks_or_on_clean_images(metrics):
+    """Each supervised one also on all attacks but one, the others on no attack."""
+    cells = metrics.groupby("detector")[["trained_on", "tested_on"]]
+    pairs = cells.apply(lambda table: set(map(tuple, table.to_numpy())))
+    supervised = {(one, another) for one in (*ATTACKS, "others") for another in ATTACKS}
+    assert pairs.to_dict() == {
+        "gaussian": {("clean", attack) for attack in ATTACKS},
+        **dict.fromkeys(("threshold", "random_forest", "random_scores"), supervised),
+        "true_labels": supervised,
+    }
+
+
+def test_activations_are_collected_once_for_all_features(first_run):
+    folder = first_run[0].seed0 / "activations"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {f"{source}.safetensors" for source in ("clean", "train", *ATTACKS)}
 
 
 def test_a_threshold_is_skipped_for_a_union_which_has_no_score(metrics):

@@ -1,10 +1,13 @@
 """An experiment grows: an added attack leaves everything that was there as it was."""
 
+import hashlib
+import shutil
 from io import BytesIO
 
 import pandas as pd
 import pytest
-from snakemake_project import ATTACKS
+import yaml
+from snakemake_project import ATTACKS, RUN, Project
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +27,7 @@ def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished)
     after = finished.state()
 
     run = "digits/small_cnn/seed0"
-    added = {f"{run}/attacks/fgm.safetensors"}
+    added = {f"{run}/{folder}/fgm.safetensors" for folder in ("attacks", "activations")}
     added |= {f"{run}/features/fgm/{part}.parquet" for part in ("max_probability", "kd", "bu")}
     assert after.keys() - before.keys() == added
     made_anew = {f"{run}/scores/{name}.parquet" for name in names}
@@ -35,6 +38,47 @@ def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished)
         file = f"metrics/{name}.csv"
         old, new = read_metrics(before[file][0]), read_metrics(after[file][0])
         assert set(new.index.get_level_values("tested_on")) == {*ATTACKS, "fgm"}
+        trained_on = set(new.index.get_level_values("trained_on"))
+        assert trained_on == {*ATTACKS, "fgm", "others", "clean"}
+        # All attacks but one are other attacks now.
+        old = old.drop("others", level="trained_on")
         # The random scores are drawn row by row over all attacks, so this control alone may change.
         old = old.drop("random_scores", level="detector")
         pd.testing.assert_frame_equal(new.loc[old.index], old)
+
+
+def fitted(project: Project) -> dict[str, str]:
+    """Return the checksum of every auxiliary model."""
+    files = sorted((project.seed0 / "fitted").iterdir())
+    return {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_every_auxiliary_model_is_the_same_file_whichever_attack_is_evaluated(finished, tmp_path):
+    """Of each feature that has one; nothing of an attack may be in it."""
+    specs = {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+        for path in sorted((finished.folder / "config" / "feature").glob("*.yaml"))
+    }
+    names = [name for name, spec in specs.items() if "_fit_" in spec]
+    assert {"kd", "lid", "magnet"} < set(names)
+    models = [f"results/tiny/{RUN}fitted/{name}.safetensors" for name in names]
+
+    def config(*attacks: str) -> list[str]:
+        overrides = "feature.magnet.epochs=1 evaluation.main_feature=kd"
+        chosen = [f"attacks=[{','.join(attacks)}]", f"features=[{','.join(names)}]"]
+        return [*chosen, f"overrides={overrides}"]
+
+    shutil.rmtree(finished.seed0 / "fitted")
+    other = finished.copy(tmp_path / "other")
+    finished.run(*models, config=config("otcm"))
+    other.run(*models, config=config("fgm"))
+    assert set(fitted(finished)) == set(names)
+    assert fitted(other) == fitted(finished)
+
+    before = finished.state()
+    features = [f"results/tiny/{RUN}features/fgm/{name}.parquet" for name in names]
+    finished.run(*features, config=config("otcm", "fgm"))
+    after = finished.state()
+    assert {name: after[name] for name in before} == before
+    added = {f"{RUN}{folder}/fgm.safetensors" for folder in ("attacks", "activations")}
+    assert after.keys() - before.keys() == added | {f"{RUN}features/fgm/{n}.parquet" for n in names}

@@ -1,7 +1,7 @@
 """Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
 
 import pytest
-from snakemake_project import Project, kill_while_writing, new_project, unlock
+from snakemake_project import RUN, Project, kill_while_writing, new_project, unlock
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +24,9 @@ def test_a_killed_run_leaves_no_file_that_is_half_written(interrupted, first_run
     whole = first_run[0].contents()
     assert state.keys() <= whole.keys()
     assert not (project.seed0 / "features" / "otcm" / "kd.parquet").exists()
-    assert {"digits/small_cnn/seed0/attacks/otcm.safetensors"} <= state.keys() < whole.keys()
+    before_it = {f"{folder}/otcm.safetensors" for folder in ("attacks", "activations")}
+    before_it |= {"activations/train.safetensors", "fitted/kd.safetensors"}
+    assert {f"{RUN}{name}" for name in before_it} <= state.keys() < whole.keys()
     assert {name: content for name, (content, _) in state.items()} == {
         name: whole[name] for name in state
     }
@@ -59,18 +61,29 @@ def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(sourc
     assert project.plan(target) == set()
 
 
-def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished):
+@pytest.mark.parametrize(
+    ("name", "stage", "follows"),
+    [
+        (f"{RUN}features/otcm/kd.parquet", "detect", []),
+        (
+            f"{RUN}activations/otcm.safetensors",
+            "activation-feature",
+            [f"{RUN}features/otcm/kd.parquet"],
+        ),
+    ],
+)
+def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished, name, stage, follows):
     before = finished.state()
-    name = "digits/small_cnn/seed0/features/otcm/kd.parquet"
     damaged = finished.results / name
     damaged.write_bytes(before[name][0][: len(before[name][0]) // 2])
-    for made_from_it in ("digits/small_cnn/seed0/scores/kd.parquet", "metrics/kd.csv"):
+    follows = [*follows, f"{RUN}scores/kd.parquet", "metrics/kd.csv"]
+    for made_from_it in follows:
         (finished.results / made_from_it).unlink()
 
     failed = finished.try_run("results/tiny/metrics/kd.csv")
     assert failed.status != 0
     (message,) = {line for line in failed.output.splitlines() if "error: " in line}
-    assert message.startswith(f"advdetect detect: error: The file results/tiny/{name} ")
+    assert message.startswith(f"advdetect {stage}: error: The file results/tiny/{name} ")
     assert "Delete it and run again" in message
     assert "Traceback" not in failed.output
 
@@ -80,5 +93,5 @@ def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished):
     assert {key: content for key, (content, _) in after.items()} == {
         key: content for key, (content, _) in before.items()
     }
-    made_anew = {name, "digits/small_cnn/seed0/scores/kd.parquet", "metrics/kd.csv"}
+    made_anew = {name, *follows}
     assert {key for key in before if after[key] != before[key]} == made_anew

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize(
     ("experiment", "config", "said"),
     [
-        ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: mnist_minimal_norm, "),
+        ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: hsu2018, "),
         (
             "tiny",
             ["attacks=[fgsm,fsgm]"],
@@ -19,7 +19,16 @@ pytestmark = pytest.mark.integration
         ),
         ("tiny", ["overrides=attack.fgsm.epsilon=-1"], "attack.fgsm.epsilon: -1 is less than"),
         ("tiny", ["overrides=attack.fgsm.epsilo=1"], "attack.fgsm has: epsilon"),
-        ("tiny", ["sedes=[1]"], "Unknown setting sedes; the configuration has: "),
+        (
+            "tiny",
+            ["sedes=[1]"],
+            "Unknown setting sedes; the configuration has: activations, attack, attacks, ",
+        ),
+        (
+            "tiny",
+            ["overrides=activations.max_width=0"],
+            "activations.max_width: 0 is less than the minimum of 1",
+        ),
         (
             "tiny",
             ["overrides=dataset=image_folder dataset.root=no/where"],

@@ -8,7 +8,9 @@ from snakemake_project import (
     ATTACKS,
     COMPUTED,
     FEATURES,
+    FROM_ACTIVATIONS,
     Project,
+    activation_files,
     attack_files,
     detection_files,
     feature_files,
@@ -57,7 +59,19 @@ _target_: advdetect.attacks.bim.bim
     )
 
 
+def add_a_feature_that_borrows(project: Project) -> None:
+    text = "_target_: advdetect.features.kd.kd\n_fitted_by_: kd\n_activations_: true\n"
+    project.write("config/feature/borrower.yaml", text)
+    project.replace(TINY, "[max_probability,", "[max_probability, borrower,")
+
+
 NOTHING: set[str] = set()
+#: What follows from all activations; neither attacks nor features of images do.
+AFTER_ACTIVATIONS = (
+    {"fitted/kd.safetensors"}
+    | feature_files(*FROM_ACTIVATIONS)
+    | detection_files(*FROM_ACTIVATIONS, "kd_bu")
+)
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, NOTHING),
     "an attack's parameter": (
@@ -89,6 +103,14 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         lambda project: project.append(f"{PACKAGE}/features/kd.py", CODE),
         {"fitted/kd.safetensors"} | feature_files("kd") | detection_files("kd", "kd_bu"),
     ),
+    "what is kept of the hidden layers": (
+        lambda project: project.append(TINY, "activations: {max_width: 64}\n"),
+        activation_files("clean", "train", *ATTACKS) | AFTER_ACTIVATIONS,
+    ),
+    "the code that collects activations": (
+        lambda project: project.append(f"{PACKAGE}/models/activations.py", CODE),
+        activation_files("clean", "train", *ATTACKS) | AFTER_ACTIVATIONS,
+    ),
     "a comment in a feature": (
         lambda project: project.append(f"{PACKAGE}/features/fisher_input.py", "# a remark\n"),
         NOTHING,
@@ -104,6 +126,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "the model's code": (
         lambda project: project.append(f"{PACKAGE}/models/small_cnn.py", CODE),
         {"model.safetensors", "fitted/kd.safetensors", "figures/training.svg"}
+        | activation_files("clean", "train")
         | feature_files(*COMPUTED)
         | attack_files(*ATTACKS)
         | AFTER_ATTACKS,
@@ -126,7 +149,22 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         lambda project: project.replace(
             TINY, "[max_probability,", "[fisher_weights, max_probability,"
         ),
-        feature_files("fisher_weights") | detection_files("fisher_weights"),
+        {f"sensitivity/{attack}.safetensors" for attack in ATTACKS}
+        | {"figures/sensitivity.svg"}
+        | feature_files("fisher_weights")
+        | detection_files("fisher_weights"),
+    ),
+    "an added feature that is made from activations": (
+        lambda project: project.replace(TINY, "[max_probability,", "[energy, max_probability,"),
+        feature_files("energy") | detection_files("energy"),
+    ),
+    "an added feature that borrows the model of one that is there": (
+        add_a_feature_that_borrows,
+        feature_files("borrower") | detection_files("borrower"),
+    ),
+    "an added feature that borrows the model of one that is not": (
+        lambda project: project.replace(TINY, "[max_probability,", "[mid, max_probability,"),
+        {"fitted/magnet.safetensors"} | feature_files("mid") | detection_files("mid"),
     ),
     "an added feature that was a part of a union": (
         lambda project: project.replace(TINY, "[max_probability,", "[bu, max_probability,"),
@@ -138,6 +176,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
             f"digits/small_cnn/seed1/{name}"
             for name in (
                 {"model.safetensors", "fitted/kd.safetensors"}
+                | activation_files("clean", "train")
                 | feature_files(*COMPUTED)
                 | attack_files(*ATTACKS)
                 | {f"scores/{feature}.parquet" for feature in FEATURES}

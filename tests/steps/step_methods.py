@@ -1,7 +1,8 @@
-"""Methods that do something wrong, for the steps to notice; found by their import path."""
+"""Methods for the steps, most of which do something wrong; found by their import path."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +62,35 @@ def two_per_image(model, images, *, generator):
 
 def one_for_all(model, images, *, generator):
     return {"single": torch.zeros(1)}
+
+
+def not_a_number_of_arrays(activations):
+    values = np.zeros(len(activations["logits"]))
+    values[-1] = np.nan
+    return {"broken": values}
+
+
+def infinite_of_arrays(activations):
+    count = len(activations["logits"])
+    return {"fine": np.zeros(count), "endless": np.full(count, -np.inf)}
+
+
+def two_per_image_of_arrays(activations):
+    return {"pair": np.zeros((len(activations["logits"]), 2))}
+
+
+def one_for_all_of_arrays(activations):
+    return {"single": np.zeros(1)}
+
+
+def fit_mean(model, images, labels, *, batch_size, seed, after_epoch):
+    """Fit the mean training image."""
+    return {"mean": images.double().mean(0)}
+
+
+def distance(model, images, *, generator, fitted):
+    """Return the distance to the mean training image."""
+    return {"distance": (images - fitted["mean"]).flatten(1).norm(dim=1).cpu()}
 
 
 class ThreeLogits(nn.Module):

@@ -184,7 +184,7 @@ def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config
     file = attack("step_methods.invert_some")
     output = tmp_path / "feature.parquet"
     run(
-        *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "baseline"),
+        *("feature", "--spec", config / "feature/bu.yaml", "--set", "passes=2", "--name", "bu"),
         *("--seed", SEED, "--device", "cpu", "--attack", file),
         *("--model", chain / "model.safetensors", "--output", output),
     )
@@ -197,7 +197,7 @@ def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config
 def test_an_attack_that_changes_nothing_has_no_features(attack, chain, config, tmp_path, capsys):
     file = attack("step_methods.brighten", levels=0.2)  # less than a level
     arguments = [
-        *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "baseline"),
+        *("feature", "--spec", config / "feature/bu.yaml", "--set", "passes=2", "--name", "bu"),
         *("--seed", SEED, "--device", "cpu", "--attack", file),
         *("--model", chain / "model.safetensors", "--output", tmp_path / "feature.parquet"),
     ]

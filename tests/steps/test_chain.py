@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from step_runs import SEED, run
+from step_runs import ACTIVATIONS, SEED, run
 
 DETECTORS = [
     ["threshold", {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}],
@@ -22,6 +22,14 @@ DETECTORS = [
         "true_labels",
         {"_target_": "advdetect.detectors.controls.true_labels", "_sees_labels_": True},
     ],
+    [
+        "gaussian",
+        {
+            "_target_": "advdetect.detectors.gaussian.gaussian",
+            "_unsupervised_": True,
+            "regularization": 1e-6,
+        },
+    ],
 ]
 SCORE = {"column": "log_density", "adversarial": "low"}
 
@@ -29,18 +37,19 @@ SCORE = {"column": "log_density", "adversarial": "low"}
 @pytest.fixture(scope="module")
 def features(chain, config):
     """Files of KD: of the clean images and of the attack's."""
-    fitted = chain / "kd.safetensors"
-    common = ["--spec", config / "feature/kd.yaml", "--seed", SEED, "--device", "cpu"]
-    common += ["--model", chain / "model.safetensors"]
-    run("fit-feature", *common, "--data", chain / "train.safetensors", "--output", fitted)
-    sources = {
-        "clean": ["--data", chain / "test.safetensors"],
-        "otcm": ["--attack", chain / "otcm.safetensors"],
-    }
-    for name, source in sources.items():
+    fitted, activations = chain / "kd.safetensors", chain / "activations"
+    spec = ["--spec", config / "feature/kd.yaml"]
+    training = ["--activations", activations / "train.safetensors"]
+    run("fit-activation-feature", *spec, *training, "--output", fitted)
+    names = ("clean", "otcm")
+    for name in names:
+        source = ["--activations", activations / f"{name}.safetensors"]
         output = chain / f"kd_{name}.parquet"
-        run("feature", *common, "--name", "kd", *source, "--fitted", fitted, "--output", output)
-    return [chain / f"kd_{name}.parquet" for name in sources]
+        run(
+            *("activation-feature", *spec, "--name", "kd", *source),
+            *("--fitted", fitted, "--output", output),
+        )
+    return [chain / f"kd_{name}.parquet" for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +103,41 @@ def test_a_feature_does_not_depend_on_the_batch_size(chain, config, tmp_path):
     pd.testing.assert_frame_equal(*values, rtol=1e-4)
 
 
+def test_a_model_fitted_on_images_goes_to_the_features_that_use_it(chain, tmp_path):
+    """To the feature that it was fitted for and to one that borrows it."""
+    fitted = tmp_path / "fitted.safetensors"
+    own = {"_target_": "step_methods.distance", "_fit_": "step_methods.fit_mean"}
+    borrowing = {"_target_": "step_methods.distance", "_fitted_by_": "own"}
+    common = ["--seed", SEED, "--device", "cpu", "--model", chain / "model.safetensors"]
+    run(
+        *("fit-feature", "--spec", json.dumps(own), *common),
+        *("--data", chain / "train.safetensors", "--output", fitted),
+    )
+    train, attacked = load_file(chain / "train.safetensors"), load_file(chain / "otcm.safetensors")
+    mean = (train["images"] / 255).double().mean(0)
+    expected = (attacked["adversarial"] - mean).flatten(1).norm(dim=1)
+    for name, spec in {"own": own, "borrowing": borrowing}.items():
+        output = tmp_path / f"{name}.parquet"
+        run(
+            *("feature", "--spec", json.dumps(spec), "--name", name, *common),
+            *("--attack", chain / "otcm.safetensors", "--fitted", fitted, "--output", output),
+        )
+        values = pd.read_parquet(output).query("kind == 'adversarial'")["distance"]
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+def test_detectors_say_what_they_were_trained_on(scores):
+    """With one attack there are no others to be trained on."""
+    table = pd.read_parquet(scores)
+    trained_on = table.groupby("detector", observed=True)["trained_on"].agg(set).to_dict()
+    assert trained_on == {
+        "threshold": {"otcm"},
+        "random_forest": {"otcm"},
+        "true_labels": {"otcm"},
+        "gaussian": {"clean"},
+    }
+
+
 def test_detectors_never_see_the_images_that_they_are_tested_on(chain, scores):
     table = pd.read_parquet(scores)
     tested = set(table["index"])
@@ -120,12 +164,18 @@ def test_failures_of_a_minimal_norm_attack_are_no_adversarials(chain, config, tm
         *("attack", "--spec", config / "attack/fgm_least.yaml", "--set", "epsilon_max=1.0"),
         *("--name", "fgm_least", *common, "--data", test, "--output", attacked),
     )
+    source = ["--model", chain / "model.safetensors", "--attack", attacked]
+    activations = tmp_path / "activations.safetensors"
+    run(
+        *("activations", "--spec", ACTIVATIONS, "--device", "cpu", *source),
+        *("--output", activations),
+    )
     features = []
-    for source in (["--data", test], ["--attack", attacked]):
+    for file in (chain / "activations" / "clean.safetensors", activations):
         features.append(tmp_path / f"{len(features)}.parquet")
         run(
-            *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "p"),
-            *(*common, *source, "--output", features[-1]),
+            *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
+            *("--name", "p", "--activations", file, "--output", features[-1]),
         )
     score = {"column": pd.read_parquet(features[0]).columns[-1], "adversarial": "low"}
     spec = {"detectors": DETECTORS, "score": score, "train_fraction": 0.5}
@@ -179,6 +229,7 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
             "name": "by_hand",
             "title": "Every stage by hand",
             "seeds": [4],
+            "activations": {"layers": None, "max_width": 256},
             "evaluation": {
                 "primary_detector": "random_forest",
                 "replicates": 100,
@@ -189,7 +240,8 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
         "model": {"name": "small_cnn"},
         "attacks": [["otcm", {"epsilon": 2.5}]],
         "features": [["kd", {"bandwidth": "auto"}]],
-        "detectors": [*DETECTORS[:2], ["true_labels", {"_control_": 1.0}]],
+        "detectors": [*DETECTORS[:2], DETECTORS[3], ["true_labels", {"_control_": 1.0}]],
+        "defenses": [],
     }
     for folder in ("benchmarks", "logs"):
         (tmp_path / folder).mkdir()
@@ -208,9 +260,8 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
 def test_the_seconds_in_the_method_are_written(chain, config, tmp_path):
     timing = tmp_path / "log" / "timing.json"
     run(
-        *("feature", "--spec", config / "feature/max_probability.yaml", "--name", "p"),
-        *("--device", "cpu", "--model", chain / "model.safetensors"),
-        *("--data", chain / "test.safetensors", "--output", tmp_path / "p.parquet"),
-        *("--timing", timing),
+        *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
+        *("--name", "p", "--activations", chain / "activations" / "clean.safetensors"),
+        *("--output", tmp_path / "p.parquet", "--timing", timing),
     )
     assert json.loads(timing.read_text())["method_s"] >= 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from step_runs import ACTIVATIONS
 
 from advdetect.__main__ import STAGES, main
 from advdetect.models.store import build_model, write_model
@@ -61,12 +62,19 @@ def test_an_unknown_stage_is_refused(capsys):
 
 @pytest.fixture
 def arguments(chain, config, tmp_path):
-    """The arguments of an attack and of a feature that would succeed."""
+    """The arguments of an attack and of stages of features that would succeed."""
+    output = ["--output", tmp_path / "output"]
     common = ["--device", "cpu", "--data", chain / "test.safetensors"]
-    common += ["--model", chain / "model.safetensors", "--output", tmp_path / "output"]
+    common += ["--model", chain / "model.safetensors", *output]
+    energy = ["--spec", config / "feature/energy.yaml", "--name", "energy"]
+    clean, train = (chain / "activations" / f"{name}.safetensors" for name in ("clean", "train"))
+    kd = ["--spec", config / "feature/kd.yaml"]
     return {
         "attack": ["attack", "--spec", config / "attack/fgsm.yaml", "--name", "fgsm", *common],
         "feature": ["feature", "--spec", config / "feature/bu.yaml", "--name", "bu", *common],
+        "activations": ["activations", "--spec", ACTIVATIONS, *common],
+        "activation-feature": ["activation-feature", *energy, "--activations", clean, *output],
+        "fit-activation-feature": ["fit-activation-feature", *kd, "--activations", train, *output],
     }
 
 
@@ -139,7 +147,45 @@ def test_a_truncated_file_is_named(arguments, capsys, chain, tmp_path, option):
     assert "Delete it and run again" in error
 
 
-@pytest.mark.parametrize("stage", ["attack", "feature"])
+FROM_ACTIVATIONS = ["activation-feature", "fit-activation-feature"]
+
+
+@pytest.mark.parametrize("stage", FROM_ACTIVATIONS)
+def test_missing_activations_are_named(arguments, capsys, stage):
+    error = fails(capsys, *arguments[stage], "--activations", "no/such.safetensors")
+    assert error == "The file no/such.safetensors does not exist."
+
+
+@pytest.mark.parametrize("stage", FROM_ACTIVATIONS)
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_truncated_activations_are_named(arguments, capsys, chain, tmp_path, stage, kept):
+    name = "train" if stage.startswith("fit") else "clean"
+    whole = (chain / "activations" / f"{name}.safetensors").read_bytes()
+    part = tmp_path / "part.safetensors"
+    part.write_bytes(whole[: int(kept * len(whole))])
+    error = fails(capsys, *arguments[stage], "--activations", part)
+    assert error.startswith(f"The file {part} cannot be read (")
+    assert "Delete it and run again" in error
+    assert not (tmp_path / "output").exists()
+
+
+def test_activations_that_were_not_collected_are_named(arguments, capsys, chain, config):
+    """A file of clean images has none of the training images."""
+    clean = chain / "activations" / "clean.safetensors"
+    error = fails(capsys, *arguments["fit-activation-feature"], "--activations", clean)
+    assert error.startswith(f"The file {clean} cannot be read (")
+    kd = ["--set", "layer=features.0"]
+    error = fails(capsys, *arguments["fit-activation-feature"], *kd)
+    assert error.startswith("The feature kd asks for the layer 'features.0', and the activations ")
+
+
+def test_a_module_that_the_model_does_not_have_is_refused(arguments, capsys, tmp_path):
+    error = fails(capsys, *arguments["activations"], "--set", "layers=[features.9]")
+    assert error.startswith("activations.layers: SmallCNN has no module 'features.9'; it has ")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("stage", ["attack", "feature", "activations"])
 def test_a_model_for_other_classes_is_refused(arguments, capsys, tmp_path, stage):
     target, path = "step_methods.ThreeLogits", tmp_path / "three.safetensors"
     write_model(path, build_model(target, {}), target, {}, {})
@@ -245,14 +291,42 @@ def test_an_attack_that_returns_no_result_is_refused(arguments, capsys):
         ("one_for_all", "'single' of shape"),
     ],
 )
-def test_a_feature_that_returns_no_numbers_is_refused(arguments, capsys, tmp_path, target, said):
-    spec = json.dumps({"_target_": f"step_methods.{target}"})
-    error = fails(capsys, *arguments["feature"], "--spec", spec, "--name", "mine")
+@pytest.mark.parametrize(("stage", "of"), [("feature", ""), ("activation-feature", "_of_arrays")])
+def test_a_feature_that_returns_no_numbers_is_refused(
+    arguments, capsys, tmp_path, stage, of, target, said
+):
+    spec = json.dumps({"_target_": f"step_methods.{target}{of}"})
+    error = fails(capsys, *arguments[stage], "--spec", spec, "--name", "mine")
     assert error.startswith("The feature mine returned ")
     assert said in error
     assert not (tmp_path / "output").exists()
 
 
-def test_a_feature_with_a_fit_asks_for_it(arguments, capsys, config):
-    error = fails(capsys, *arguments["feature"], "--spec", config / "feature/kd.yaml")
-    assert error == "The feature bu needs --fitted (see fit-feature)."
+@pytest.mark.parametrize("fitted", [[], ["--fitted"]])  # a rule passes what it has, perhaps nothing
+@pytest.mark.parametrize("key", ["_fit_", "_fitted_by_"])
+@pytest.mark.parametrize("stage", ["feature", "activation-feature"])
+def test_a_feature_with_a_fit_asks_for_it(arguments, capsys, stage, key, fitted):
+    spec = json.dumps({"_target_": "step_methods.distance", key: "step_methods.fit_mean"})
+    error = fails(capsys, *arguments[stage], "--spec", spec, "--name", "mine", *fitted)
+    assert error == f"The feature mine needs --fitted (see fit-{stage})."
+
+
+def test_a_missing_or_truncated_model_of_an_activation_feature_is_named(
+    arguments, capsys, chain, config, tmp_path
+):
+    fitted = tmp_path / "fitted.safetensors"
+    kd = [*arguments["activation-feature"], "--spec", config / "feature/kd.yaml"]
+    assert fails(capsys, *kd, "--fitted", fitted) == f"The file {fitted} does not exist."
+    whole = (chain / "activations" / "clean.safetensors").read_bytes()
+    fitted.write_bytes(whole[: len(whole) // 2])
+    error = fails(capsys, *kd, "--fitted", fitted)
+    assert error.startswith(f"The file {fitted} cannot be read (")
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_feature_is_asked_for_in_the_stage_that_it_is_made_for(arguments, capsys, config):
+    """A specification of images that gets activations, and the other way round."""
+    error = fails(capsys, *arguments["activation-feature"], "--spec", config / "feature/bu.yaml")
+    assert error.startswith("advdetect.features.bu.bu: ")
+    error = fails(capsys, *arguments["feature"], "--spec", config / "feature/energy.yaml")
+    assert error.startswith("advdetect.features.energy.energy: ")

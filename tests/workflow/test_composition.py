@@ -61,11 +61,14 @@ def test_a_path_with_spaces_survives(config_dir):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"experiment": "quickstrat"}, "config/experiment/ has: mnist_minimal_norm, mnist_small,"),
+        ({"experiment": "quickstrat"}, "config/experiment/ has: hsu2018, hsu2018_small, mnist_min"),
         ({"dataset": "minst"}, "config/dataset/ has: digits, image_folder, mnist"),
         ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: advlib_alma"),
         ({"overrides": "attack.fgsm.epsilo=1"}, "attack.fgsm has: epsilon"),
-        ({"overrides": "sedes=[1]"}, "Unknown setting sedes; the configuration has: attack,"),
+        (
+            {"overrides": "sedes=[1]"},
+            "Unknown setting sedes; the configuration has: activations, attack, attacks, ",
+        ),
         ({"overrides": "attack.fgsm.epsilon=-1"}, "attack.fgsm.epsilon: -1 is less than"),
         ({"overrides": "attack.fgsm.epsilon=big"}, "'big' is not of type 'number'"),
         ({"overrides": "attack.fgsm=3"}, "attack.fgsm must be a mapping"),
@@ -76,6 +79,13 @@ def test_a_path_with_spaces_survives(config_dir):
         ({"overrides": "device=tpu"}, "device: 'tpu' is not one of ['auto', 'cpu', 'cuda']"),
         ({"seeds": []}, "seeds: [] should be non-empty"),
         ({"seeds": ["1", "1"]}, "seeds: [1, 1] has non-unique elements"),
+        ({"overrides": "activations.max_width=0"}, "activations.max_width: 0 is less than"),
+        ({"overrides": "activations.max_width=2.5"}, "2.5 is not of type 'integer'"),
+        ({"overrides": "activations.layers=[]"}, "activations.layers: [] should be non-empty"),
+        ({"overrides": "activations.layers=[a,a]"}, "['a', 'a'] has non-unique elements"),
+        ({"overrides": "activations.layers=a"}, "activations.layers: 'a' is not of type 'array'"),
+        ({"overrides": "activations.layers=[1]"}, "activations.layers.0: 1 is not of type"),
+        ({"overrides": "activations.width=3"}, "activations has: layers, max_width."),
         ({"overrides": "attacks=["}, "cannot be composed"),
         ({"dataset": "image_folder"}, "dataset.root must be set"),
     ],
@@ -118,7 +128,7 @@ def test_a_new_file_is_a_new_method(config_dir):
 
 
 def test_the_parts_of_a_union_are_computed_even_when_they_are_not_chosen(config_dir):
-    config = {"features": ["kd_bu"], "overrides": "evaluation.main_feature=kd_bu"}
+    config = {"features": ["kd_bu"], "overrides": "defenses=[] evaluation.main_feature=kd_bu"}
     experiment = load_experiment(config_dir, config)
     assert list(experiment.computed_features) == ["kd", "bu"]
     assert experiment.parts("kd_bu") == ["kd", "bu"]
@@ -136,7 +146,46 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys():
     assert json.loads(canonical_json(first)) == first
 
 
-def test_an_attack_cannot_take_the_name_of_the_clean_images(config_dir):
-    (config_dir / "attack" / "clean.yaml").write_text("_target_: my_module.mine\n")
-    with pytest.raises(ConfigurationError, match="cannot be named clean"):
-        load_experiment(config_dir, {"attacks": ["clean", "fgsm"]})
+@pytest.mark.parametrize("name", ["clean", "train", "others", "held_out"])
+def test_an_attack_cannot_take_the_name_of_something_else(config_dir, name):
+    """Of what stands in its place in the names of files and in the tables."""
+    (config_dir / "attack" / f"{name}.yaml").write_text("_target_: my_module.mine\n")
+    with pytest.raises(ConfigurationError, match=rf"^An attack cannot be named {name}: \w"):
+        load_experiment(config_dir, {"attacks": [name, "fgsm"]})
+
+
+def borrow(config_dir, owner):
+    text = f"_target_: my_module.mine\n_fitted_by_: {owner}\n_schema_: {{}}\n"
+    (config_dir / "feature" / "mine.yaml").write_text(text)
+    return {"features": ["mine"], "overrides": "defenses=[] evaluation.main_feature=mine"}
+
+
+def test_a_model_is_fitted_for_a_feature_that_borrows_it(config_dir):
+    """Its owner is fitted and not computed."""
+    experiment = load_experiment(config_dir, borrow(config_dir, "kd"))
+    assert list(experiment.computed_features) == ["mine"]
+    assert list(experiment.fitted_features) == ["kd"]
+    assert experiment.fitted_features["kd"]["_fit_"] == "advdetect.features.kd.fit"
+    assert "_schema_" not in experiment.fitted_features["kd"]
+
+
+def test_a_model_is_fitted_once_for_its_owner_and_for_who_borrows_it(config_dir):
+    config = borrow(config_dir, "kd") | {"features": ["bu", "kd", "mine"]}
+    experiment = load_experiment(config_dir, config)
+    assert list(experiment.computed_features) == ["bu", "kd", "mine"]
+    assert experiment.fitted_features == {"kd": experiment.computed_features["kd"]}
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [
+        ("bu", "feature.mine._fitted_by_: bu has no auxiliary model (no _fit_)."),
+        ("kd_bu", "feature.mine._fitted_by_: kd_bu has no auxiliary model (no _fit_)."),
+        ("mine", "feature.mine._fitted_by_: mine has no auxiliary model (no _fit_)."),
+        ("kb", "Unknown feature: kb. config/feature/ has: bu,"),
+    ],
+)
+def test_a_model_that_nothing_fits_cannot_be_borrowed(config_dir, owner, said):
+    with pytest.raises(ConfigurationError) as caught:
+        load_experiment(config_dir, borrow(config_dir, owner))
+    assert str(caught.value).startswith(said)

@@ -18,9 +18,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweeps import SWEEP, is_whole
 
-GROUPS = {"attack": "attacks", "feature": "features", "detector": "detectors"}
+GROUPS = {
+    "attack": "attacks",
+    "feature": "features",
+    "detector": "detectors",
+    "defense": "defenses",
+}
 SCHEMA = "_schema_"
-CLEAN = "clean"  # where an attack's name would stand, for the images that no attack has touched
+# What stands where an attack's name would.
+RESERVED = {
+    "clean": "clean images are",
+    "train": "training images are",
+    "others": "all attacks but one are",
+    "held_out": "training images that nothing is fitted on are",
+}
 Spec = dict[str, Any]
 
 
@@ -41,8 +52,11 @@ class Experiment:
         attacks: Specification by name; a sweep's instances are named as in ``cw_l2,kappa=10``.
         features: Specification by name, unions among them.
         computed_features: Specification by name of the features that are computed: the single
-            ones and the parts of the unions.
+            ones, the parts of the unions, and what the defences look at.
+        fitted_features: Specification by name of the features that have an auxiliary model: of
+            the computed ones, and of those whose model a computed one uses.
         detectors: Specification by name.
+        defenses: Specification by name.
     """
 
     settings: Spec
@@ -53,7 +67,9 @@ class Experiment:
     attacks: dict[str, Spec]
     features: dict[str, Spec]
     computed_features: dict[str, Spec]
+    fitted_features: dict[str, Spec]
     detectors: dict[str, Spec]
+    defenses: dict[str, Spec]
 
     def parts(self, feature: str) -> list[str]:
         """Return the features that a union consists of, or the feature itself."""
@@ -80,8 +96,13 @@ def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Exp
     chosen = {group: _choose(group, tree[key], specs[group]) for group, key in GROUPS.items()}
     features = chosen["feature"]
     parts = [part for name in features for part in features[name].get("_union_", [name])]
+    for spec in chosen["defense"].values():
+        parts += [detector["feature"] for detector in spec["detectors"]]
     new_parts = [part for part in dict.fromkeys(parts) if part not in features]
     computed = features | (_choose("feature", new_parts, specs["feature"]) if new_parts else {})
+    users = [*computed.values(), *chosen["defense"].values()]
+    owners = [owner for spec in users if (owner := spec.get("_fitted_by_"))]
+    borrowed = _choose("feature", list(dict.fromkeys(owners)), specs["feature"])
     experiment = Experiment(
         settings=tree,
         dataset_name=names["dataset"],
@@ -91,7 +112,11 @@ def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Exp
         attacks=chosen["attack"],
         features=features,
         computed_features={part: computed[part] for part in dict.fromkeys(parts)},
+        fitted_features={
+            name: spec for name, spec in (borrowed | computed).items() if "_fit_" in spec
+        },
         detectors=chosen["detector"],
+        defenses=chosen["defense"],
     )
     _check_references(experiment)
     return experiment
@@ -256,11 +281,31 @@ def _dotted(*parts: str) -> str:
 
 def _check_references(experiment: Experiment) -> None:
     """Check the names that one part of the configuration uses of another."""
-    if CLEAN in experiment.attacks:
-        raise ConfigurationError(f"An attack cannot be named {CLEAN}: clean images are; rename it.")
+    for name, used in RESERVED.items():
+        if name in experiment.attacks:
+            raise ConfigurationError(f"An attack cannot be named {name}: {used}; rename it.")
     for name, spec in experiment.computed_features.items():
         if "_union_" in spec:
             raise ConfigurationError(f"feature.{name} is a union and cannot be a part of another.")
+    users = {f"feature.{name}": spec for name, spec in experiment.computed_features.items()}
+    users |= {f"defense.{name}": spec for name, spec in experiment.defenses.items()}
+    for name, spec in users.items():
+        owner = spec.get("_fitted_by_")
+        if owner and owner not in experiment.fitted_features:
+            raise ConfigurationError(
+                f"{name}._fitted_by_: {owner} has no auxiliary model (no _fit_)."
+            )
+    for name, spec in experiment.defenses.items():
+        for detector in spec["detectors"]:
+            feature = detector["feature"]
+            own = experiment.computed_features[feature]
+            if own.get("_activations_") or (
+                spec.get("_fitted_by_") not in (own.get("_fitted_by_"), feature)
+            ):
+                raise ConfigurationError(
+                    f"defense.{name}.detectors: the feature {feature} is not made with the "
+                    f"auxiliary model of {spec.get('_fitted_by_')}, which says what is held out."
+                )
     evaluation = experiment.settings["evaluation"]
     for key, known in (
         ("primary_detector", experiment.detectors),

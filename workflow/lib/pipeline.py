@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,7 @@ class Pipeline(Publication):
 
     def __init__(self, base: Path, workflow_config: Mapping[str, Any]) -> None:
         self._roots = (base / "src", Path.cwd())
+        self._config = base / "config"
         self._workflow_config = dict(workflow_config)
         try:
             experiment = load_experiment(base / "config", workflow_config)
@@ -44,7 +46,9 @@ class Pipeline(Publication):
         for attack in self.attacks:
             self.code("attack", self.attack_spec(attack))
         for feature in self.experiment.computed_features:
-            self.code("feature", self.feature_spec(feature))
+            self.feature_code(feature)
+        for defense in self.experiment.defenses:
+            self.code("defend", self.defense_spec(defense))
 
     def use_this_source(self) -> None:
         """Make the jobs run the code that is fingerprinted here, with this Python.
@@ -84,8 +88,19 @@ class Pipeline(Publication):
         return canonical_json(sweep_values(name, self.experiment.attacks))
 
     def feature_spec(self, name: str) -> str:
-        """One computed feature."""
-        return canonical_json(self.experiment.computed_features[name])
+        """One feature that is computed, or whose auxiliary model is fitted."""
+        experiment = self.experiment
+        return canonical_json((experiment.fitted_features | experiment.computed_features)[name])
+
+    @cached_property
+    def activations_spec(self) -> str:
+        """What is kept of the model's hidden layers."""
+        return canonical_json(self.experiment.settings["activations"])
+
+    @cached_property
+    def sensitivity_spec(self) -> str:
+        """Of how many images the sensitivity is drawn, and how."""
+        return canonical_json(self.experiment.settings["sensitivity"])
 
     def detection_spec(self, feature: str) -> str:
         """All detectors, for one feature."""
@@ -98,6 +113,10 @@ class Pipeline(Publication):
             }
         )
 
+    def defense_spec(self, name: str) -> str:
+        """One defence."""
+        return canonical_json(self.experiment.defenses[name])
+
     @cached_property
     def report_spec(self) -> str:
         """The whole resolved configuration, which the report shows."""
@@ -105,13 +124,17 @@ class Pipeline(Publication):
         return canonical_json(
             {
                 "settings": {
-                    key: settings[key] for key in ("name", "title", "seeds", "evaluation")
+                    key: settings[key]
+                    for key in (
+                        *("name", "title", "seeds", "activations", "sensitivity", "evaluation"),
+                    )
                 },
                 "dataset": json.loads(self.dataset_spec) | {"name": self.experiment.dataset_name},
                 "model": self.experiment.model | {"name": self.experiment.model_name},
                 "attacks": list(self.experiment.attacks.items()),
                 "features": list(self.experiment.features.items()),
                 "detectors": list(self.experiment.detectors.items()),
+                "defenses": list(self.experiment.defenses.items()),
             }
         )
 
@@ -125,6 +148,12 @@ class Pipeline(Publication):
             return fingerprint(modules, self._roots)
         except SyntaxError as error:
             raise WorkflowError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
+
+    def feature_code(self, name: str) -> str:
+        """Return the fingerprint of a computed feature and of the step that computes it."""
+        spec = self.feature_spec(name)
+        step = "activation_feature" if json.loads(spec).get("_activations_") else "feature"
+        return self.code(step, spec)
 
     @cached_property
     def source_files(self) -> str:
@@ -146,9 +175,52 @@ class Pipeline(Publication):
         """Names of the features that a union consists of, or the feature itself."""
         return self.experiment.parts(feature)
 
-    def has_fit(self, wildcards: Any) -> bool:
-        """Whether the feature has an auxiliary model that is fitted on training images."""
-        return "_fit_" in self.experiment.computed_features[wildcards.feature]
+    @property
+    def activation_features(self) -> str:
+        """Pattern of the names of the features that are made from activations."""
+        return _any_of(name for name, spec in self._features() if spec.get("_activations_"))
+
+    @property
+    def image_features(self) -> str:
+        """Pattern of the names of the features that are made from images."""
+        return _any_of(name for name, spec in self._features() if not spec.get("_activations_"))
+
+    def _features(self) -> Iterable[tuple[str, Spec]]:
+        return (self.experiment.fitted_features | self.experiment.computed_features).items()
+
+    def fitted(self, wildcards: Any) -> list[str]:
+        """The file of the auxiliary model that a feature uses, if any: its own or another's."""
+        spec = self.experiment.computed_features[wildcards.feature]
+        owner = spec.get("_fitted_by_") or (wildcards.feature if "_fit_" in spec else None)
+        run = f"{self.results}/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
+        return [f"{run}/fitted/{owner}.safetensors"] if owner else []
+
+    def defense_inputs(self, wildcards: Any) -> dict[str, list[str] | str]:
+        """The files that a defence works on: attacks, its features of all images, its model."""
+        spec = self.experiment.defenses[wildcards.defense]
+        run = f"{self.results}/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
+        features = dict.fromkeys(detector["feature"] for detector in spec["detectors"])
+        return {
+            "attacks": [f"{run}/attacks/{attack}.safetensors" for attack in self.attacks],
+            "features": [
+                f"{run}/features/{source}/{feature}.parquet"
+                for source in ("held_out", "clean", *self.attacks)
+                for feature in features
+            ],
+            "fitted": f"{run}/fitted/{spec['_fitted_by_']}.safetensors",
+        }
+
+    @property
+    def reported(self) -> list[str]:
+        """The file of reported values, if any."""
+        name = self.experiment.settings["reported"]
+        if not name:
+            return []
+        path = self._config / "reference" / name
+        if not path.is_file():
+            known = ", ".join(sorted(file.name for file in path.parent.glob("*.csv")))
+            raise WorkflowError(f"reported: {name} is not among config/reference/: {known}.")
+        return [str(path)]
 
     @property
     def own_weights(self) -> list[str]:
@@ -216,13 +288,19 @@ class Pipeline(Publication):
             print(f"\n{table.read_text(encoding='utf-8')}\nReport: {report.resolve()}")
 
 
-def _targets(spec: Spec) -> Iterable[str]:
+def _any_of(names: Iterable[str]) -> str:
+    """Return a pattern that matches these names only; of none, nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def _targets(spec: Any) -> Iterable[str]:
     """Yield every import path in a specification, nested ones too."""
-    for key, value in spec.items():
-        if isinstance(value, dict):
+    if isinstance(spec, dict):
+        for key, value in spec.items():
+            if key in ("_target_", "_fit_"):
+                yield value
+            else:
+                yield from _targets(value)
+    elif isinstance(spec, list):
+        for value in spec:
             yield from _targets(value)
-        elif key == "detectors":
-            for _, detector in value:
-                yield from _targets(detector)
-        elif key in ("_target_", "_fit_"):
-            yield value

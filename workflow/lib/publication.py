@@ -8,6 +8,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from composition import Experiment
 
 SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
+WEIGHTS = "fisher_weights"  # the feature that the sensitivity of pixels belongs to
 
 
 class Publication:
@@ -30,6 +31,11 @@ class Publication:
     def features(self) -> list[str]:
         """Names of the features that are evaluated, unions among them."""
         return list(self.experiment.features)
+
+    @property
+    def defenses(self) -> list[str]:
+        """Names of the defences."""
+        return list(self.experiment.defenses)
 
     @property
     def run_names(self) -> dict[str, Any]:
@@ -74,6 +80,7 @@ class Publication:
             "detectors",
             "attacks",
             *(["least_perturbation"] if self.minimal_norm_attacks else []),
+            *(["defense_accuracy", "defense_accuracy_8bit"] if self.defenses else []),
         ]
 
     @property
@@ -90,6 +97,8 @@ class Publication:
         ]
         if has_spectrum:
             names.append("spectra")
+        if WEIGHTS in self.experiment.computed_features:
+            names.append("sensitivity")
         names += ["cross_attack", "gallery"]
         # Weights that were not trained here have no training curve.
         return names if self.experiment.model.get("weights") else ["training", *names]
@@ -112,6 +121,7 @@ class Publication:
             "scores": f"{run}/scores/{{feature}}.parquet",
             "cross_attack": f"{self.results}/metrics/{{feature}}.csv",
             "gallery": f"{first}/attacks/{{attack}}.safetensors",
+            "sensitivity": f"{first}/sensitivity/{{attack}}.safetensors",
             "spectra": f"{run}/features/{{kind}}/{SPECTRUM}.parquet",
             "training": f"{run}/metrics.json",
             "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",

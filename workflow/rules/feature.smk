@@ -1,3 +1,4 @@
+# Features that are made from images and the model; those made from activations: activations.smk.
 rule fit_feature:
     input:
         data="<results>/data/{dataset}/train.safetensors",
@@ -9,6 +10,8 @@ rule fit_feature:
         timing="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.json",
     benchmark:
         "<benchmarks>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.tsv"
+    wildcard_constraints:
+        feature=PIPELINE.image_features,
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -38,7 +41,7 @@ rule feature_clean:
     input:
         data="<results>/data/{dataset}/test.safetensors",
         model="<run>/model.safetensors",
-        fitted=branch(PIPELINE.has_fit, then="<run>/fitted/{feature}.safetensors"),
+        fitted=PIPELINE.fitted,
     output:
         "<run>/features/clean/{feature}.parquet",
     log:
@@ -46,6 +49,8 @@ rule feature_clean:
         timing="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.json",
     benchmark:
         "<benchmarks>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.tsv"
+    wildcard_constraints:
+        feature=PIPELINE.image_features,
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -58,9 +63,7 @@ rule feature_clean:
     params:
         source="--data",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
-        code=lambda wildcards: PIPELINE.code(
-            "feature", PIPELINE.feature_spec(wildcards.feature)
-        ),
+        code=lambda wildcards: PIPELINE.feature_code(wildcards.feature),
     shell:
         "python -m advdetect feature --spec {params.spec:q} --code {params.code}"
         " --name {wildcards.feature:q} --seed {wildcards.seed}"
@@ -74,7 +77,7 @@ use rule feature_clean as feature with:
     input:
         data="<run>/attacks/{attack}.safetensors",
         model="<run>/model.safetensors",
-        fitted=branch(PIPELINE.has_fit, then="<run>/fitted/{feature}.safetensors"),
+        fitted=PIPELINE.fitted,
     output:
         "<run>/features/{attack}/{feature}.parquet",
     log:
@@ -85,9 +88,26 @@ use rule feature_clean as feature with:
     params:
         source="--attack",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
-        code=lambda wildcards: PIPELINE.code(
-            "feature", PIPELINE.feature_spec(wildcards.feature)
-        ),
+        code=lambda wildcards: PIPELINE.feature_code(wildcards.feature),
 
 
-ruleorder: feature_clean > feature
+# Of the training images that the auxiliary model was not fitted on: defences get thresholds from them.
+use rule feature_clean as feature_held_out with:
+    input:
+        data="<results>/data/{dataset}/train.safetensors",
+        model="<run>/model.safetensors",
+        fitted=PIPELINE.fitted,
+    output:
+        "<run>/features/held_out/{feature}.parquet",
+    log:
+        messages="<logs>/feature/{dataset}/{model}/seed{seed}/held_out/{feature}.log",
+        timing="<logs>/feature/{dataset}/{model}/seed{seed}/held_out/{feature}.json",
+    benchmark:
+        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/held_out/{feature}.tsv"
+    params:
+        source="--held-out",
+        spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
+        code=lambda wildcards: PIPELINE.feature_code(wildcards.feature),
+
+
+ruleorder: feature_held_out > feature_clean > feature

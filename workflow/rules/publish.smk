@@ -6,6 +6,12 @@ rule tables:
             attack=PIPELINE.attacks,
             **PIPELINE.run_names,
         ),
+        defenses=collect(
+            "<results>/{dataset}/{model}/seed{seed}/defenses/{defense}.parquet",
+            defense=PIPELINE.defenses,
+            **PIPELINE.run_names,
+        ),
+        reported=PIPELINE.reported,
     output:
         tables=report(
             collect("<results>/tables/{table}.md", table=PIPELINE.tables),
@@ -28,12 +34,14 @@ rule tables:
     params:
         code=PIPELINE.code("tables"),
         folder=lambda wildcards, output: Path(output.attack_summary).parent.as_posix(),
+        dataset=PIPELINE.experiment.dataset_name,
         detector=PIPELINE.evaluation["primary_detector"],
         controls=PIPELINE.controls,
         replicates=PIPELINE.evaluation["replicates"],
         bootstrap_seed=PIPELINE.evaluation["bootstrap_seed"],
     shell:
         "python -m advdetect tables --metrics {input.metrics:q} --attacks {input.attacks:q}"
+        " --defenses {input.defenses:q} --reported {input.reported:q} --dataset {params.dataset:q}"
         " --detector {params.detector:q} --controls {params.controls:q}"
         " --replicates {params.replicates} --bootstrap-seed {params.bootstrap_seed}"
         " --output {params.folder:q} --timing {log.timing:q}"

@@ -1,95 +1,77 @@
 """Kernel density of the last hidden layer among the predicted class (Feinman et al. 2017)."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from advdetect.errors import AdvdetectError
-from advdetect.features.penultimate import penultimate
-from advdetect.inference import batch_slices
-from advdetect.randomness import SampleGenerator
+from advdetect.features.activations import (
+    LOGITS,
+    PENULTIMATE,
+    Activations,
+    count_classes,
+    layer_values,
+)
+from advdetect.features.numerics import log_sum_exp, squared_distances
 
 Bandwidth = float | Literal["auto"]
 
-_ROWS = 8192  # training images whose distances are held at a time
 _QUERIES = 512  # training images of a class that are left out in turn
 _GRID = 30  # bandwidths tried
 
 
-@torch.no_grad()
 def fit(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    activations: Activations,
+    labels: np.ndarray,
     *,
-    batch_size: int,
     bandwidth: Bandwidth = "auto",
     max_per_class: int | None = None,
     layer: str | None = None,
-) -> dict[str, Tensor]:
-    """Collect the hidden features of the training images, by class, and choose the bandwidth.
+) -> dict[str, np.ndarray]:
+    """Sort the hidden features of the training images by class and choose the bandwidth.
 
     The classes are those of the true labels, as in Feinman et al. 2017, section 4.1, also for
     training images that the model gets wrong.
 
     Args:
-        model: Classifier that returns logits, in eval mode.
-        images: (N, C, H, W) float32 training images in [0, 1], on the CPU.
+        activations: (N, d) float32 of the training images, by layer.
         labels: (N,) int64 true classes.
-        batch_size: Images per forward pass.
         bandwidth: Standard deviation of the kernel, greater than 0, in units of the hidden layer;
             "auto" maximises the leave-one-out likelihood of the training features.
         max_per_class: Use only the first so many images of each class; None means all.
-        layer: Module whose output to use; None means the input of the last layer.
+        layer: Layer to use; None means the penultimate one.
 
     Returns:
         ``features`` (M, d) float32 sorted by class, ``counts`` (classes,) int64 rows of each class,
-        and ``bandwidth`` (1,) float64, all on the CPU.
+        and ``bandwidth`` (1,) float64.
 
     Raises:
-        AdvdetectError: A class has too few training images, or no bandwidth can be chosen.
+        AdvdetectError: There is no such layer, a class has too few training images, or no
+            bandwidth can be chosen.
     """
-    device = next(chain(model.parameters(), model.buffers()), images).device
-    rows = _rows_by_class(labels, max_per_class)
-    chosen = torch.cat(rows)
-    parts, classes = [], 0
-    for part in batch_slices(len(chosen), batch_size):
-        features, logits = penultimate(model, images[chosen[part]].to(device), layer)
-        parts.append(features.float().cpu())
-        classes = logits.shape[1]
-    counts = torch.tensor([len(row) for row in rows] + [0] * (classes - len(rows)))
+    features = layer_values(activations, layer or PENULTIMATE, "kd")
     least = 2 if bandwidth == "auto" else 1
-    if bool((counts < least).any()):
-        raise AdvdetectError(
-            f"The feature kd needs at least {least} training images of every class, and class "
-            f"{int(counts.argmin())} has {int(counts.min())}: use more training images or remove "
-            "the feature kd."
-        )
-    all_features = torch.cat(parts)
+    classes = len(count_classes(activations, labels, "kd", least))
+    members = [features[labels == label][:max_per_class] for label in range(classes)]
     if bandwidth == "auto":
-        bandwidth = leave_one_out_bandwidth(all_features.split(counts.tolist()))
+        bandwidth = leave_one_out_bandwidth(members)
     return {
-        "features": all_features,
-        "counts": counts,
-        "bandwidth": torch.tensor([bandwidth], dtype=torch.float64),
+        "features": np.concatenate(members),
+        "counts": np.array([len(rows) for rows in members]),
+        "bandwidth": np.array([bandwidth], dtype=np.float64),
     }
 
 
-@torch.no_grad()
 def kd(
-    model: nn.Module,
-    images: Tensor,
+    activations: Activations,
     *,
-    generator: SampleGenerator,
-    fitted: dict[str, Tensor],
+    fitted: Mapping[str, np.ndarray],
     bandwidth: Bandwidth = "auto",
     max_per_class: int | None = None,
     layer: str | None = None,
-) -> dict[str, Tensor]:
+) -> dict[str, np.ndarray]:
     """Return the log density of each image's hidden features among its predicted class.
 
     Feinman et al. 2017, section 4.1: the Gaussian kernel density estimate at φ(x) from the
@@ -98,30 +80,31 @@ def kd(
     found. Summed as logarithms, so the value is finite where every kernel underflows.
 
     Args:
-        model: Classifier that returns logits, in eval mode.
-        images: (N, C, H, W) float32 in [0, 1].
-        generator: Not used; the feature is deterministic.
+        activations: (N, d) float32 by layer, and the (N, classes) logits.
         fitted: What `fit` returned for this model.
         bandwidth: Was settled by `fit`; taken from ``fitted``.
         max_per_class: Was settled by `fit`.
         layer: As in `fit`.
 
     Returns:
-        Column ``log_density``: (N,) float64 natural logarithms on the CPU.
+        Column ``log_density``: (N,) float64 natural logarithms.
+
+    Raises:
+        AdvdetectError: There is no such layer.
     """
-    features, logits = penultimate(model, images, layer)
-    predicted = logits.argmax(dim=1)
-    classes = fitted["features"].split(fitted["counts"].tolist())
-    result = torch.empty(len(images), dtype=torch.float64)
-    for label in predicted.unique().tolist():
+    features = layer_values(activations, layer or PENULTIMATE, "kd")
+    predicted = activations[LOGITS].argmax(axis=1)
+    classes = np.split(fitted["features"], np.cumsum(fitted["counts"])[:-1])
+    result = np.empty(len(features))
+    for label in np.unique(predicted):
         members = predicted == label
-        result[members.cpu()] = log_kernel_density(
-            features[members], classes[label], float(fitted["bandwidth"])
-        ).cpu()
+        result[members] = log_kernel_density(
+            features[members], classes[label], fitted["bandwidth"].item()
+        )
     return {"log_density": result}
 
 
-def log_kernel_density(queries: Tensor, samples: Tensor, bandwidth: float) -> Tensor:
+def log_kernel_density(queries: np.ndarray, samples: np.ndarray, bandwidth: float) -> np.ndarray:
     """Return the log of a Gaussian kernel density estimate.
 
     Args:
@@ -130,17 +113,15 @@ def log_kernel_density(queries: Tensor, samples: Tensor, bandwidth: float) -> Te
         bandwidth: Standard deviation of the kernel, greater than 0.
 
     Returns:
-        (n,) float64 on the device of the queries.
+        (n,) float64.
     """
-    queries = queries.double()
-    total = queries.new_full((len(queries),), -torch.inf)
-    for rows in batch_slices(len(samples), _ROWS):
-        squares = torch.cdist(queries, samples[rows].to(queries)).square()
-        total = total.logaddexp((-squares / (2 * bandwidth**2)).logsumexp(dim=1))
-    return total - math.log(len(samples)) - _log_normalizer(queries.shape[1], bandwidth)
+    result = np.empty(len(queries))
+    for rows, squares, _ in squared_distances(queries, samples):
+        result[rows] = log_sum_exp(squares / (-2 * bandwidth**2))
+    return result - math.log(len(samples)) - _log_normalizer(queries.shape[1], bandwidth)
 
 
-def leave_one_out_bandwidth(classes: Sequence[Tensor]) -> float:
+def leave_one_out_bandwidth(classes: Sequence[np.ndarray]) -> float:
     """Choose the bandwidth of the largest leave-one-out likelihood within the classes.
 
     At the maximum, d h² is a mean over images of weighted means of squared distances to the other
@@ -158,43 +139,34 @@ def leave_one_out_bandwidth(classes: Sequence[Tensor]) -> float:
         AdvdetectError: The features are all duplicates, so that the likelihood has no maximum.
     """
     dimensions = classes[0].shape[1]
-    extremes = torch.cat(
+    extremes = np.concatenate(
         [
-            torch.stack([squares.amin(dim=1), squares.amax(dim=1)], dim=1)
+            np.stack([squares.min(axis=1), squares.max(axis=1)], axis=1)
             for squares in _squares_to_others(classes)
         ]
     )
-    low, high = (extremes.mean(dim=0) / dimensions).sqrt().tolist()
+    low, high = np.sqrt(extremes.mean(axis=0) / dimensions).tolist()
     if not low > 1e-6 * high:
         raise AdvdetectError(
             "No bandwidth can be chosen for the feature kd, since nearly every training image has "
             "a duplicate in the hidden layer: set a number as bandwidth or name another layer."
         )
-    grid = torch.logspace(math.log10(low), math.log10(high), _GRID, dtype=torch.float64).tolist()
-    scores = torch.zeros(len(grid), dtype=torch.float64)
+    grid = np.logspace(math.log10(low), math.log10(high), _GRID).tolist()
+    scores = np.zeros(len(grid))
     for squares in _squares_to_others(classes):
         for position, bandwidth in enumerate(grid):
-            kernels = (-squares / (2 * bandwidth**2)).logsumexp(dim=1)
+            kernels = log_sum_exp(squares / (-2 * bandwidth**2))
             # The number of kernels is the same for every bandwidth and is left out.
             scores[position] += (kernels - _log_normalizer(dimensions, bandwidth)).sum()
-    return grid[int(scores.argmax())]
+    return grid[scores.argmax()]
 
 
-def _rows_by_class(labels: Tensor, max_per_class: int | None) -> list[Tensor]:
-    """Return the rows of each class from 0 to the largest label, in their order."""
-    return [
-        (labels == label).nonzero().squeeze(1)[:max_per_class]
-        for label in range(int(labels.max()) + 1)
-    ]
-
-
-def _squares_to_others(classes: Sequence[Tensor]) -> Iterator[Tensor]:
+def _squares_to_others(classes: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield (q, n_c − 1) squared distances from images of a class to the others of that class."""
-    for samples in (features.double() for features in classes):
-        left_out = samples[:_QUERIES]
-        squares = torch.cdist(left_out, samples).square()
-        others = ~torch.eye(*squares.shape, dtype=torch.bool)
-        yield squares[others].view(len(left_out), len(samples) - 1)
+    for samples in classes:
+        for rows, squares, _ in squared_distances(samples[:_QUERIES], samples):
+            others = np.arange(rows.start, rows.stop)[:, None] != np.arange(len(samples))
+            yield squares[others].reshape(len(squares), len(samples) - 1)
 
 
 def _log_normalizer(dimensions: int, bandwidth: float) -> float:

@@ -2,16 +2,13 @@
 
 import math
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from advdetect.randomness import SampleGenerator
+from advdetect.features.activations import LOGITS, Activations
+from advdetect.features.numerics import log_sum_exp
 
 
-@torch.no_grad()
-def max_probability(
-    model: nn.Module, images: Tensor, *, generator: SampleGenerator
-) -> dict[str, Tensor]:
+def max_probability(activations: Activations) -> dict[str, np.ndarray]:
     """Return log10(1 − p_y), y the predicted class (Hendrycks and Gimpel 2017, section 2).
 
     Computed in float64 as logsumexp_{c≠y} z_c − logsumexp_c z_c, so it neither cancels nor
@@ -19,14 +16,13 @@ def max_probability(
     this number does, so it must stand beside it.
 
     Args:
-        model: Classifier that returns logits, in eval mode.
-        images: (N, C, H, W) float32 in [0, 1].
-        generator: Not used; the feature is deterministic.
+        activations: The (N, classes) logits, of two classes or more.
 
     Returns:
-        Column ``log10_one_minus_max_probability``: (N,) float64 on the CPU, at most 0.
+        Column ``log10_one_minus_max_probability``: (N,) float64, at most 0.
     """
-    logits = model(images).cpu().double()
-    others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
-    log_rest = others.logsumexp(dim=1) - logits.logsumexp(dim=1)
+    logits = activations[LOGITS].astype(np.float64)
+    others = logits.copy()
+    np.put_along_axis(others, logits.argmax(axis=1, keepdims=True), -np.inf, axis=1)
+    log_rest = log_sum_exp(others) - log_sum_exp(logits)
     return {"log10_one_minus_max_probability": log_rest / math.log(10)}

@@ -1,25 +1,24 @@
 """Compute one feature of the clean images, or of one attack's noisy and adversarial ones."""
 
 import argparse
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from advdetect import provenance
-from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.inference import batch_slices, clean_correct, round_to_8_bits, to_float
+from advdetect.inference import batch_slices
 from advdetect.io import read_tensors, write_table
 from advdetect.models.store import read_model
 from advdetect.progress import report, track
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.columns import feature_table
+from advdetect.steps.images import CLEAN, HELD_OUT, attacked_images, clean_images, held_out_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", help="test split: the feature of its clean-correct images")
     source.add_argument("--attack", help="attack file: of its noisy and adversarial images")
+    source.add_argument(
+        "--held-out",
+        help="training split: of the images that the auxiliary model has not seen",
+    )
     parser.add_argument("--fitted", nargs="?", help="auxiliary model, from fit-feature")
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
 
@@ -41,38 +44,37 @@ def run(arguments: argparse.Namespace) -> None:
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     model = read_model(arguments.model, device)
-    if arguments.data:
-        data = read_split(arguments.data)
-        index = clean_correct(model, data, device)
-        attack = "clean"
-        kinds = {"clean": (index, to_float(data.images[index]))}
-    else:
-        tensors, attack_facts = read_tensors(arguments.attack)
-        attack = attack_facts["name"]
-        kinds = _changed_images(tensors, attack)
-
     extra: dict[str, Any] = {}
-    if "_fit_" in spec:
+    if "_fit_" in spec or "_fitted_by_" in spec:
         if not arguments.fitted:
             raise AdvdetectError(f"The feature {arguments.name} needs --fitted (see fit-feature).")
         fitted, _ = read_tensors(arguments.fitted)
         extra["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
+    if arguments.data:
+        attack, kinds = CLEAN, clean_images(arguments.data, model, device)
+    elif arguments.attack:
+        attack, kinds = attacked_images(arguments.attack)
+    else:
+        if HELD_OUT not in extra.get("fitted", {}):
+            raise AdvdetectError(
+                f"The auxiliary model of {arguments.name} has no images that it was not fitted on."
+            )
+        attack = HELD_OUT
+        kinds = held_out_images(arguments.held_out, extra["fitted"][HELD_OUT].cpu())
     given = ["generator", *extra]
     feature = partial(
         options.bind_target(spec, "_target_", positional=2, given=given), model, **extra
     )
 
-    tables = []
+    columns = {}
     for kind, (index, images) in kinds.items():
         # Each kind has its own streams, the same for every attack that the image is in.
         generator = SampleGenerator(
             derive_seed(arguments.seed, "feature", arguments.name, kind), index
         )
-        columns = _in_batches(
-            feature, images, generator, arguments.batch_size, device, f"{arguments.name} {kind}"
-        )
-        _check_columns(columns, len(index), arguments.name)
-        tables.append(pd.DataFrame({"index": index.numpy(), "kind": kind, **columns}))
+        description = f"{arguments.name} {kind}"
+        values = _in_batches(feature, images, generator, arguments.batch_size, device, description)
+        columns[kind] = (index.numpy(), values)
     facts = provenance.describe(
         "feature",
         spec,
@@ -83,31 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
         device=device.type,
         threads=arguments.threads,
     )
-    write_table(arguments.output, pd.concat(tables, ignore_index=True), facts)
+    write_table(arguments.output, feature_table(columns, arguments.name), facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
-
-
-def _changed_images(tensors: Mapping[str, Tensor], attack: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the positions and the images of each kind, as they are and rounded to 8 bits.
-
-    An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
-    clean image again and so is its noisy twin: neither is one of these kinds.
-    """
-    kinds = {}
-    for suffix in ("", "_8bit"):
-        changed = tensors[f"changed{suffix}"]
-        if not changed.any():
-            raise AdvdetectError(
-                f"The attack {attack} changed no image{' after rounding' if suffix else ''}, so "
-                f"there is nothing to detect: make it stronger or remove it."
-            )
-        for kind in ("noisy", "adversarial"):
-            images = tensors[kind][changed]
-            kinds[f"{kind}{suffix}"] = (
-                tensors["index"][changed],
-                round_to_8_bits(images) if suffix else images,
-            )
-    return kinds
 
 
 def _in_batches(
@@ -124,17 +103,3 @@ def _in_batches(
         for rows in track(batches, len(batches), f"feature {description}", "batch")
     ]
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-
-
-def _check_columns(columns: dict[str, Any], count: int, name: str) -> None:
-    for column, values in columns.items():
-        if values.shape != (count,):
-            raise AdvdetectError(
-                f"The feature {name} returned '{column}' of shape {values.shape} for {count} "
-                f"images: every column must hold one number per image."
-            )
-        if not (abs(values) < float("inf")).all():
-            raise AdvdetectError(
-                f"The feature {name} returned values of '{column}' that are infinite or not a "
-                f"number: detectors cannot be fitted on them; mend the feature."
-            )

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from advdetect.evaluation.figures import (
     training_curves,
 )
 from advdetect.evaluation.gallery import GalleryExamples, gallery_figure
+from advdetect.evaluation.names import on_own_attack
 from advdetect.evaluation.perturbation_figures import (
     eigenvalue_perturbation_figure,
     fooling_rate_figure,
 )
 from advdetect.evaluation.plotting import save_figure
+from advdetect.evaluation.sensitivity_figure import SensitivityExamples, sensitivity_figure
 from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
 from advdetect.steps.norms import read_norms
@@ -104,6 +107,17 @@ def draw_gallery(inputs: list[str], detector: str) -> Figure:
     return gallery_figure(examples)
 
 
+def draw_sensitivity(inputs: list[str], detector: str) -> Figure:
+    """Draw the Fisher information sensitivity of a few adversarials and of their originals."""
+    names = [field.name for field in fields(SensitivityExamples) if field.name != "attack"]
+    return sensitivity_figure(
+        [
+            SensitivityExamples(read_provenance(path)["attack"], **read_arrays(path, names))
+            for path in inputs
+        ]
+    )
+
+
 def draw_spectra(inputs: list[str], detector: str) -> Figure:
     """Draw the eigenvalue spectra of clean images and of each attack's, all seeds together."""
     tables: dict[str, list[pd.DataFrame]] = {}
@@ -159,6 +173,7 @@ FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
     "scores": draw_scores,
     "cross_attack": draw_cross_attack,
     "gallery": draw_gallery,
+    "sensitivity": draw_sensitivity,
     "spectra": draw_spectra,
     "fooling_rate": draw_fooling_rate,
     "eigenvalue_perturbation": draw_eigenvalue_perturbation,
@@ -172,8 +187,7 @@ def _own_scores(inputs: list[str], detector: str) -> dict[str, dict[int, pd.Data
     for path in inputs:
         facts = read_provenance(path)
         table = _select(read_table(path), detector)
-        own = table["trained_on"].astype(str) == table["tested_on"].astype(str)
-        scores.setdefault(facts["name"], {})[facts["seed"]] = table[own]
+        scores.setdefault(facts["name"], {})[facts["seed"]] = table[on_own_attack(table)]
     return scores
 
 

@@ -1,6 +1,7 @@
-"""Fit a feature's auxiliary model (a density, an auto-encoder) on training images only."""
+"""Fit a feature's auxiliary model (such as auto-encoders) on training images only."""
 
 import argparse
+import time
 
 from advdetect import provenance
 from advdetect.data.store import read_split
@@ -8,13 +9,14 @@ from advdetect.device import prepare_torch
 from advdetect.inference import to_float
 from advdetect.io import write_tensors
 from advdetect.models.store import read_model
-from advdetect.progress import report
+from advdetect.progress import SECONDS_BETWEEN_LINES, report
+from advdetect.seeding import derive_seed
 from advdetect.steps import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
-    options.add_spec(parser, "config/feature/kd.yaml")
+    options.add_spec(parser, "config/feature/magnet.yaml")
     options.add_seed(parser)
     options.add_runtime(parser)
     parser.add_argument("--data", required=True, help="training split, from prepare-data")
@@ -26,7 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Fit and write the auxiliary model."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
-    fit = options.bind_target(spec, "_fit_", positional=3, given=["batch_size"])
+    given = ["batch_size", "seed", "after_epoch"]
+    fit = options.bind_target(spec, "_fit_", positional=3, given=given)
     model = read_model(arguments.model, device)
     data = read_split(arguments.data)
     fitted = fit(
@@ -34,6 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
         to_float(data.images),
         data.labels,
         batch_size=arguments.batch_size,
+        seed=derive_seed(arguments.seed, "fit", spec["_fit_"]),
+        after_epoch=_EpochReport(),
     )
     facts = provenance.describe(
         "fit-feature",
@@ -45,3 +50,16 @@ def run(arguments: argparse.Namespace) -> None:
     )
     write_tensors(arguments.output, fitted, facts)
     report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
+
+
+class _EpochReport:
+    """Says now and then how far the training of a model is."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+
+    def __call__(self, number: int, epoch: int, error: float) -> None:
+        now = time.monotonic()
+        if now - self._shown >= SECONDS_BETWEEN_LINES:
+            self._shown = now
+            report(f"model {number}, epoch {epoch}: training error {error:.5f}")

@@ -35,6 +35,12 @@ CAPTIONS = {
         "fools; images that were fooled, all seeds. ρ: Spearman's rank correlation, mean over "
         "seeds with its 95 % bootstrap interval.",
     ),
+    "sensitivity": (
+        "detection",
+        "Fisher information sensitivity (FIS) of each pixel, absolute values, for the first "
+        "successes of each attack (first seed); above each map log10 of its peak. In the same "
+        "scale the map of the original may be too small to be seen.",
+    ),
     "roc": (
         "detection",
         "ROC curves, detector trained and tested on the same attack, mean over seeds; successful "
@@ -108,7 +114,7 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
         "seeds": ", ".join(map(str, settings["seeds"])),
         "evaluation": _described(settings["evaluation"]),
     }
-    for group in ("features", "detectors"):
+    for group in ("features", "detectors", "defenses"):
         for name, method in spec[group]:
             parts = " and ".join(method.get("_union_", []))
             rows[f"{group[:-1]} {name}"] = _described(method) or parts or "no parameters"

@@ -6,14 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from advdetect.evaluation.defenses import (
+    defense_accuracies,
+    defense_table,
+    reported_accuracies,
+)
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.evaluation.standard import standard_tables
-from advdetect.io import read_arrays, read_csv, read_provenance, write_text
+from advdetect.evaluation.table import Table
+from advdetect.io import read_arrays, read_csv, read_provenance, read_table, write_text
 from advdetect.progress import report
 from advdetect.steps.norms import read_norms
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
+DEFENSE_TABLES = {"defense_accuracy": "float32", "defense_accuracy_8bit": "8bit"}
 ATTACK_SUMMARY = "attack_summary.csv"
 
 
@@ -25,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
     )
+    parser.add_argument(
+        "--defenses", nargs="*", default=[], metavar="FILE", help="files from defend"
+    )
+    parser.add_argument("--reported", nargs="?", help="CSV of reported defence accuracies")
+    parser.add_argument("--dataset", default="", help="name of the data set in --reported")
     parser.add_argument("--detector", default="random_forest", help="the detector of the tables")
     parser.add_argument("--controls", nargs="*", default=[], help="names of control detectors")
     parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
@@ -49,10 +61,35 @@ def run(arguments: argparse.Namespace) -> None:
             seed=arguments.bootstrap_seed,
         ),
     )
+    if arguments.defenses:
+        tables |= _defense_tables(arguments)
     for name, table in tables.items():
         for suffix, render in FORMATS.items():
             write_text(folder / f"{name}{suffix}", render(table))
     report(f"tables: {len(tables)} tables in {folder}")
+
+
+def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
+    """Return the tables of defence accuracy, of float images and of rounded ones."""
+    defenses: dict[str, dict[int, pd.DataFrame]] = {}
+    for path in arguments.defenses:
+        facts = read_provenance(path)
+        defenses.setdefault(facts["name"], {})[facts["seed"]] = read_table(path)
+    tables = {}
+    for name, bits in DEFENSE_TABLES.items():
+        cells = defense_accuracies(
+            defenses,
+            bits=bits,
+            positives="successful",
+            replicates=arguments.replicates,
+            seed=arguments.bootstrap_seed,
+        )
+        reported = None
+        if arguments.reported:
+            attacks = list(cells["attack"].unique())
+            reported = reported_accuracies(read_csv(arguments.reported), arguments.dataset, attacks)
+        tables[name] = defense_table(cells, reported, bits)
+    return tables
 
 
 def summarize_attacks(paths: Sequence[str]) -> pd.DataFrame:

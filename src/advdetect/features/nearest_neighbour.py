@@ -1,0 +1,90 @@
+"""Distance to the k-th nearest training image in the last hidden layer (Sun et al. 2022)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from advdetect.errors import AdvdetectError
+from advdetect.features.activations import PENULTIMATE, Activations, evenly_spread
+from advdetect.features.numerics import nearest_distances
+
+
+def fit(
+    activations: Activations,
+    labels: np.ndarray,
+    *,
+    neighbours: int = 50,
+    normalize: bool = True,
+    max_reference: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Keep the penultimate layer of the training images, or of some evenly spread over them.
+
+    Args:
+        activations: (N, d) float32 of the training images, by layer.
+        labels: (N,) int64 true classes; not used.
+        neighbours: k, from 1 to the number of images kept.
+        normalize: Is heeded by `nearest_neighbour`.
+        max_reference: Images to keep, at most; None means all.
+
+    Returns:
+        ``features``: (M, d) float32.
+
+    Raises:
+        AdvdetectError: There are fewer images than k.
+    """
+    features = activations[PENULTIMATE]
+    features = features[evenly_spread(len(features), max_reference)]
+    _check_neighbours(neighbours, len(features))
+    return {"features": features}
+
+
+def nearest_neighbour(
+    activations: Activations,
+    *,
+    fitted: Mapping[str, np.ndarray],
+    neighbours: int = 50,
+    normalize: bool = True,
+    max_reference: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the distance ‖z − z_(k)‖₂ to the k-th nearest training image.
+
+    Sun et al. 2022, section 3: z = φ(x) / ‖φ(x)‖₂, φ the penultimate layer, and z_(k) the k-th
+    nearest of the training images'. The search is exact. The paper takes k = 50 for the 50,000
+    training images of CIFAR-10.
+
+    Args:
+        activations: (N, d) float32 by layer.
+        fitted: What `fit` returned for this model.
+        neighbours: k, from 1 to the number of images kept by `fit`.
+        normalize: Divide by the norm, as in the paper; a row of zeros stays as it is.
+        max_reference: Was settled by `fit`.
+
+    Returns:
+        Column ``kth_distance``: (N,) float64, at least 0; at most 2 if normalised.
+
+    Raises:
+        AdvdetectError: There are fewer images than k.
+    """
+    samples = fitted["features"]
+    _check_neighbours(neighbours, len(samples))
+    queries = activations[PENULTIMATE]
+    if normalize:
+        queries, samples = _unit_length(queries), _unit_length(samples)
+    return {"kth_distance": nearest_distances(queries, samples, neighbours)[:, -1]}
+
+
+def _unit_length(features: np.ndarray) -> np.ndarray:
+    """Return (N, d) float64 rows of norm 1; a row of zeros has no direction and stays zero."""
+    features = features.astype(np.float64)
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(norms > 0, norms, 1)
+
+
+def _check_neighbours(neighbours: int, reference: int) -> None:
+    """Refuse a neighbour that does not exist."""
+    if not 1 <= neighbours <= reference:
+        raise AdvdetectError(
+            f"The neighbours of the feature nearest_neighbour must be from 1 to the number of "
+            f"reference images, {reference}, not {neighbours}: lower neighbours or use more "
+            "training images."
+        )

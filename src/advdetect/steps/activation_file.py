@@ -1,0 +1,24 @@
+"""Reading what the step ``activations`` wrote, without importing torch."""
+
+from typing import TYPE_CHECKING
+
+from advdetect.io import read_arrays, read_provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TRAIN = "train"
+
+
+def read_activations(path: str, kind: str) -> tuple["np.ndarray", dict[str, "np.ndarray"]]:
+    """Return the (N,) positions of the images of a kind, and (N, d) by layer in their order."""
+    layers = read_provenance(path)["layers"]
+    index = f"{kind}/index"
+    arrays = read_arrays(path, [index, *(f"{kind}/layer/{layer}" for layer in layers)])
+    return arrays[index], {layer: arrays[f"{kind}/layer/{layer}"] for layer in layers}
+
+
+def read_training_labels(path: str) -> "np.ndarray":
+    """Return the (N,) true classes of the training images."""
+    name = f"{TRAIN}/labels"
+    return read_arrays(path, [name])[name]

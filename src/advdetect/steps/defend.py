@@ -1,0 +1,127 @@
+"""Apply a defence to the clean images and to every attack's: what it flags, what it mends."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from advdetect import provenance
+from advdetect.data.store import read_split
+from advdetect.defenses.defense import Defense
+from advdetect.device import prepare_torch
+from advdetect.errors import AdvdetectError
+from advdetect.io import read_provenance, read_table, read_tensors, write_table
+from advdetect.models.store import read_model
+from advdetect.progress import report
+from advdetect.steps import options
+from advdetect.steps.images import CLEAN, HELD_OUT, attacked_images, clean_images
+
+# For each source and kind, for each feature its columns.
+Columns = dict[tuple[str, str], dict[str, dict[str, Tensor]]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    options.add_spec(parser, "config/defense/magnet.yaml")
+    options.add_runtime(parser)
+    parser.add_argument("--name", required=True, help="name of the defence")
+    parser.add_argument("--model", required=True, help="model, from train")
+    parser.add_argument("--data", required=True, help="test split, from prepare-data")
+    parser.add_argument(
+        "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
+    )
+    parser.add_argument(
+        "--features",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="files from feature: of the held-out, the clean and every attack's images",
+    )
+    parser.add_argument("--fitted", required=True, help="auto-encoders, from fit-feature")
+    parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Defend every kind of image and write what came of it."""
+    device = prepare_torch(arguments.device, arguments.threads)
+    spec = options.read_spec(arguments)
+    given = ["features", "held_out", "fitted", "batch_size"]
+    defend = options.bind_target(spec, "_target_", positional=2, given=given)
+    model = read_model(arguments.model, device)
+    fitted, fit_facts = read_tensors(arguments.fitted)
+    fitted = {name: tensor.to(device) for name, tensor in fitted.items()}
+    columns = _read_features(arguments.features)
+    labels = read_split(arguments.data).labels
+    limits: dict[str, float] = {}
+
+    def rows(source: str, kind: str, index: Tensor, images: Tensor) -> pd.DataFrame:
+        defense: Defense = defend(
+            model,
+            images,
+            features=_of(columns, source, kind),
+            held_out=_of(columns, HELD_OUT, HELD_OUT),
+            fitted=fitted,
+            batch_size=arguments.batch_size,
+        )
+        limits.update(defense.thresholds)
+        truth = labels[index]
+        good = defense.accepted(truth) if source == CLEAN else defense.defended(truth)
+        return pd.DataFrame(
+            {
+                "attack": source,
+                "kind": kind,
+                "index": index.numpy(),
+                "good": good.numpy(),
+                "flagged": defense.flagged.numpy(),
+                "reformed_class": defense.reformed_class.numpy(),
+                **{
+                    f"flagged_by_{name}": flags.numpy()
+                    for name, flags in defense.flagged_by.items()
+                },
+            }
+        )
+
+    clean = clean_images(arguments.data, model, device)
+    parts = [rows(CLEAN, CLEAN, *clean[CLEAN]).assign(success=True)]
+    for path in arguments.attacks:
+        attack, kinds = attacked_images(path)
+        tensors, _ = read_tensors(path)
+        for suffix in ("", "_8bit"):
+            kind = f"adversarial{suffix}"
+            success = tensors[f"success{suffix}"][tensors[f"changed{suffix}"]]
+            parts.append(rows(attack, kind, *kinds[kind]).assign(success=success.numpy()))
+    table = pd.concat(parts, ignore_index=True)
+    facts = provenance.describe(
+        "defend",
+        spec,
+        arguments.code,
+        name=arguments.name,
+        seed=fit_facts["seed"],
+        thresholds=limits,
+        device=device.type,
+        threads=arguments.threads,
+    )
+    write_table(arguments.output, table, facts)
+    flagged = table.loc[table["attack"] == CLEAN, "flagged"].mean()
+    report(f"defend {arguments.name}: {100 * flagged:.2f} % of the clean images flagged")
+
+
+def _read_features(paths: Sequence[str]) -> Columns:
+    columns: Columns = {}
+    for path in paths:
+        facts = read_provenance(path)
+        for kind, rows in read_table(path).groupby("kind", sort=False):
+            values = {
+                str(column): torch.from_numpy(rows[column].to_numpy(copy=True))
+                for column in rows.columns.drop(["index", "kind"])
+            }
+            columns.setdefault((facts["attack"], str(kind)), {})[facts["name"]] = values
+    return columns
+
+
+def _of(columns: Columns, source: str, kind: str) -> Mapping[str, Mapping[str, Tensor]]:
+    if (source, kind) not in columns:
+        raise AdvdetectError(f"--features lacks the files of {source} ({kind}).")
+    return columns[source, kind]

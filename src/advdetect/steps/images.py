@@ -1,0 +1,60 @@
+"""The images of each kind that features are computed of: clean, noisy and adversarial."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.data.store import read_split
+from advdetect.errors import AdvdetectError
+from advdetect.inference import clean_correct, round_to_8_bits, to_float
+from advdetect.io import read_tensors
+
+CLEAN = "clean"
+HELD_OUT = "held_out"
+
+
+#: Images of one kind: their (N,) positions in the data split, and (N, C, H, W).
+Kind = tuple[Tensor, Tensor]
+
+
+def clean_images(path: str, model: nn.Module, device: torch.device) -> dict[str, Kind]:
+    """Return the images of a test split that the model classifies correctly."""
+    data = read_split(path)
+    index = clean_correct(model, data, device)
+    return {CLEAN: (index, to_float(data.images[index]))}
+
+
+def held_out_images(path: str, index: Tensor) -> dict[str, Kind]:
+    """Return some images of a training split: those that an auxiliary model was not fitted on."""
+    data = read_split(path)
+    return {HELD_OUT: (index, to_float(data.images[index]))}
+
+
+def attacked_images(path: str) -> tuple[str, dict[str, Kind]]:
+    """Return an attack's name and its noisy and adversarial images."""
+    tensors, facts = read_tensors(path)
+    return facts["name"], _changed_images(tensors, facts["name"])
+
+
+def _changed_images(tensors: Mapping[str, Tensor], attack: str) -> dict[str, Kind]:
+    """Return the images of each kind, as they are and rounded to 8 bits.
+
+    An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
+    clean image again and so is its noisy twin: neither is one of these kinds.
+    """
+    kinds = {}
+    for suffix in ("", "_8bit"):
+        changed = tensors[f"changed{suffix}"]
+        if not changed.any():
+            raise AdvdetectError(
+                f"The attack {attack} changed no image{' after rounding' if suffix else ''}, so "
+                f"there is nothing to detect: make it stronger or remove it."
+            )
+        for kind in ("noisy", "adversarial"):
+            images = tensors[kind][changed]
+            kinds[f"{kind}{suffix}"] = (
+                tensors["index"][changed],
+                round_to_8_bits(images) if suffix else images,
+            )
+    return kinds

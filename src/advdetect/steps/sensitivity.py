@@ -1,0 +1,60 @@
+"""Compute the Fisher information sensitivity of a few adversarial images and of their originals."""
+
+import argparse
+
+import torch
+
+from advdetect import provenance
+from advdetect.data.store import read_split
+from advdetect.device import prepare_torch
+from advdetect.fisher.sensitivity import fisher_sensitivity
+from advdetect.inference import to_float
+from advdetect.io import read_tensors, write_tensors
+from advdetect.models.store import read_model
+from advdetect.progress import report
+from advdetect.steps import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    options.add_spec(parser, "{classes: all, examples: 2}")
+    options.add_runtime(parser, batch_size=False)
+    parser.add_argument("--model", required=True, help="model, from train")
+    parser.add_argument("--data", required=True, help="test split, from prepare-data")
+    parser.add_argument("--attack", required=True, help="file from attack")
+    parser.add_argument("--output", required=True, help="file to write: images and their maps")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compute the maps of the attack's first successes, or of its first images without one."""
+    device = prepare_torch(arguments.device, arguments.threads)
+    spec = options.read_spec(arguments)
+    model = read_model(arguments.model, device)
+    tensors, attack = read_tensors(arguments.attack)
+    chosen = tensors["success"].nonzero().flatten()
+    if not len(chosen):
+        chosen = torch.arange(len(tensors["index"]))
+    chosen = chosen[: spec["examples"]]
+    clean = to_float(read_split(arguments.data).images[tensors["index"][chosen]])
+    images = {"clean": clean, "adversarial": tensors["adversarial"][chosen]}
+    written = {"index": tensors["index"][chosen]}
+    for kind, batch in images.items():
+        maps = fisher_sensitivity(
+            model, batch.to(device), classes=spec["classes"], unit_direction=True
+        )
+        written |= {
+            kind: batch,
+            f"{kind}_sensitivity": maps.relative,
+            f"{kind}_log10_peak": maps.log10_peak,
+        }
+    facts = provenance.describe(
+        "sensitivity",
+        spec,
+        arguments.code,
+        attack=attack["name"],
+        seed=attack["seed"],
+        device=device.type,
+        threads=arguments.threads,
+    )
+    write_tensors(arguments.output, written, facts)
+    report(f"sensitivity {attack['name']}: {len(chosen)} images")

@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from advdetect.evaluation.defenses import (
+    defense_accuracies,
+    defense_table,
+    reported_accuracies,
+)
+from advdetect.evaluation.rendering import to_markdown
+
+COUNT = 60
+
+
+def outcome(seed, share):
+    """What a defence did, drawn at random: clean images, and one attack in both forms."""
+    generator = np.random.default_rng(seed)
+    parts = []
+    for attack, kind in (
+        ("clean", "clean"),
+        ("cw_l2,kappa=5", "adversarial"),
+        ("cw_l2,kappa=5", "adversarial_8bit"),
+    ):
+        parts.append(
+            pd.DataFrame(
+                {
+                    "attack": attack,
+                    "kind": kind,
+                    "index": np.arange(COUNT),
+                    "good": generator.random(COUNT) < share,
+                    "success": True if kind == "clean" else generator.random(COUNT) < 0.7,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def defenses():
+    return {
+        name: {seed: outcome(10 * seed + len(name), share) for seed in (0, 1)}
+        for name, share in (("magnet", 0.3), ("mid", 0.8))
+    }
+
+
+def accuracies(defenses, **protocol):
+    protocol = {"bits": "float32", "positives": "successful"} | protocol
+    return defense_accuracies(defenses, **protocol, replicates=300, seed=0)
+
+
+@pytest.mark.parametrize("bits", ["float32", "8bit"])
+@pytest.mark.parametrize("positives", ["successful", "all"])
+def test_accuracy_is_the_share_of_good_images(defenses, bits, positives):
+    cells = accuracies(defenses, bits=bits, positives=positives)
+    kind = "adversarial_8bit" if bits == "8bit" else "adversarial"
+    for cell in cells.to_dict("records"):
+        shares, good, bad = [], 0, 0
+        for table in defenses[cell["defense"]].values():
+            rows = [
+                row
+                for row in table.to_dict("records")
+                if row["attack"] == cell["attack"]
+                and row["kind"] in ("clean", kind)
+                and (positives == "all" or row["success"])
+            ]
+            shares.append(sum(row["good"] for row in rows) / len(rows))
+            good += sum(row["good"] for row in rows)
+            bad += sum(not row["good"] for row in rows)
+        assert cell["value"] == pytest.approx(np.mean(shares))
+        assert cell["low"] < cell["value"] < cell["high"]
+        assert (cell["n_positive"], cell["n_negative"]) == (good, bad)
+    assert set(cells["attack"]) == {"clean", "cw_l2,kappa=5"}
+
+
+def test_reported_values_stand_beside_ours_under_our_names(defenses):
+    table = pd.DataFrame(
+        [
+            ("mnist", "magnet", "cw_l2", 5, 94.6),
+            ("mnist", "mid", "cw_l2", 5, 95.8),
+            ("mnist", "mid", "cw_l2", 10, 97.8),
+            ("cifar10", "mid", "cw_l2", 5, 1.0),
+            ("mnist", "mid", "ead_l1", 5, 39.4),
+        ],
+        columns=["dataset", "defense", "attack", "kappa", "accuracy_percent"],
+    )
+    ours = ["clean", "cw_l2,kappa=5", "ead,kappa=5,rule=l1", "ead,kappa=5,rule=en", "fgsm"]
+    reported = reported_accuracies(table, "mnist", ours)
+    assert reported.to_dict("records") == [
+        {"attack": "cw_l2,kappa=5", "defense": "magnet", "value": pytest.approx(0.946)},
+        {"attack": "cw_l2,kappa=5", "defense": "mid", "value": pytest.approx(0.958)},
+        {"attack": "ead,kappa=5,rule=l1", "defense": "mid", "value": pytest.approx(0.394)},
+    ]
+    shown = defense_table(accuracies(defenses), reported, "float32")
+    assert shown.header == ["Attack", "MagNet", "MagNet, reported", "MID", "MID, reported"]
+    body = {name: [cell.value for cell in cells] for name, cells in shown.body()}
+    assert body["C&W L2 (kappa=5)"][1::2] == ["94.6", "95.8"]
+    assert body["Clean images only"][1::2] == ["–", "–"]
+    assert "94.6" in to_markdown(shown)
+
+
+def test_without_reported_values_there_are_only_ours(defenses):
+    shown = defense_table(accuracies(defenses), None, "8bit")
+    assert shown.header == ["Attack", "MagNet", "MID"]
+    assert "images rounded to 8 bits" in shown.caption
+
+
+def test_an_attack_without_success_has_no_value(defenses):
+    for seeds in defenses.values():
+        for table in seeds.values():
+            table.loc[table["kind"] == "adversarial", "success"] = False
+    cells = accuracies(defenses)
+    assert set(cells["attack"]) == {"clean"}

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from advdetect.errors import AdvdetectError
+from advdetect.features.activations import (
+    count_classes,
+    evenly_spread,
+    fitted_values,
+    layer_columns,
+    layer_values,
+    selected_layers,
+)
+
+ACTIVATIONS = {
+    name: np.full((2, 3), number, dtype=np.float32)
+    for number, name in enumerate(["features.4", "classifier.1", "penultimate", "logits"])
+}
+
+
+def test_every_hidden_layer_by_default() -> None:
+    expected = ["features.4", "classifier.1", "penultimate"]
+    assert selected_layers(ACTIVATIONS, None, "lid") == expected
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([], ["penultimate"]),
+        (["penultimate"], ["penultimate"]),
+        (["logits", "features.4"], ["features.4", "penultimate", "logits"]),
+    ],
+)
+def test_named_layers_come_in_the_order_of_the_network_with_the_penultimate_one(
+    layers: list[str], expected: list[str]
+) -> None:
+    assert selected_layers(ACTIVATIONS, layers, "lid") == expected
+
+
+def test_an_unknown_layer_is_refused_with_a_list() -> None:
+    message = "feature lid asks for the layer 'fc'.* features.4, classifier.1, penultimate, logits"
+    with pytest.raises(AdvdetectError, match=message):
+        selected_layers(ACTIVATIONS, ["features.4", "fc"], "lid")
+    with pytest.raises(AdvdetectError, match=message):
+        layer_values(ACTIVATIONS, "fc", "lid")
+
+
+def test_columns_are_plain_words() -> None:
+    columns = layer_columns("lid", ["features.4", "block.conv#2", "penultimate"])
+    assert list(columns.values()) == ["lid_features_4", "lid_block_conv_2", "lid_penultimate"]
+    assert list(columns) == ["features.4", "block.conv#2", "penultimate"]
+
+
+def test_two_layers_of_one_column_are_refused() -> None:
+    with pytest.raises(AdvdetectError, match=r"'a\.b' and 'a_b' would both make .* lid_a_b: name"):
+        layer_columns("lid", ["a.b", "a_b"])
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10, 99, 100])
+def test_evenly_spread_rows_leave_gaps_that_differ_by_one_at_most(limit: int) -> None:
+    rows = evenly_spread(100, limit)
+    assert len(rows) == limit
+    gaps = np.diff([*rows, 100])
+    assert rows[0] == 0
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize("limit", [None, 7, 8])
+def test_all_rows_where_there_are_no_more(limit: int | None) -> None:
+    assert evenly_spread(7, limit).tolist() == list(range(7))
+
+
+def test_classes_are_counted_up_to_the_last_logit() -> None:
+    labels = np.array([0, 2, 0, 1])
+    assert count_classes(ACTIVATIONS, labels, "kd", least=1).tolist() == [2, 1, 1]
+    with pytest.raises(AdvdetectError, match=r"kd needs at least 1 .* class 2 has 0: use more"):
+        count_classes(ACTIVATIONS, np.array([0, 1]), "kd", least=1)
+
+
+def test_a_layer_that_was_not_fitted_is_refused() -> None:
+    with pytest.raises(
+        AdvdetectError, match=r"lid lacks 'features\.4' and has penultimate: fit it"
+    ):
+        fitted_values({"penultimate": np.zeros(1)}, "features.4", "lid")
