@@ -213,3 +213,34 @@ def test_the_stages_after_it_do_not_import_torch(files, config, tmp_path, reposi
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"layer": None}, "--spec: layer is unknown or missing; the names are layers, max_width."),
+        ({"max_width": 0}, "activations.max_width must be at least 1, not 0."),
+        ({"max_width": "wide"}, "activations.max_width must be at least 1, not wide."),
+    ],
+)
+def test_an_impossible_specification_is_refused(chain, tmp_path, capsys, spec, said):
+    arguments = [
+        *("activations", "--spec", json.dumps(spec), "--device", "cpu"),
+        *("--model", chain / "model.safetensors", "--data", chain / "test.safetensors"),
+        *("--output", tmp_path / "never"),
+    ]
+    assert main(list(map(str, arguments))) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_files_of_other_stages_are_refused(chain, config, tmp_path, capsys):
+    attack, data = chain / "otcm.safetensors", chain / "test.safetensors"
+    output = ["--output", tmp_path / "never"]
+    energy = ["--spec", config / "feature/energy.yaml", "--name", "energy"]
+    arguments = ["activation-feature", *energy, "--activations", attack, *output]
+    assert main(list(map(str, arguments))) == 1
+    assert f"{attack} is no file of activations" in capsys.readouterr().err
+    arguments = ["activations", "--spec", ACTIVATIONS, "--device", "cpu", "--attack", data]
+    arguments += ["--model", chain / "model.safetensors", *output]
+    assert main(list(map(str, arguments))) == 1
+    assert f"{data} is no file of an attack" in capsys.readouterr().err

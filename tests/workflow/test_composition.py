@@ -189,3 +189,9 @@ def test_a_model_that_nothing_fits_cannot_be_borrowed(config_dir, owner, said):
     with pytest.raises(ConfigurationError) as caught:
         load_experiment(config_dir, borrow(config_dir, owner))
     assert str(caught.value).startswith(said)
+
+
+def test_a_model_of_a_sweep_cannot_be_borrowed(config_dir):
+    config = borrow(config_dir, "kd") | {"overrides": "feature.kd.max_per_class=[20,30]"}
+    with pytest.raises(ConfigurationError, match=r"_fitted_by_: kd is a sweep \(kd,max_per_class="):
+        load_experiment(config_dir, config)

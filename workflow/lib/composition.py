@@ -292,9 +292,13 @@ def _check_references(experiment: Experiment) -> None:
     for name, spec in users.items():
         owner = spec.get("_fitted_by_")
         if owner and owner not in experiment.fitted_features:
-            raise ConfigurationError(
-                f"{name}._fitted_by_: {owner} has no auxiliary model (no _fit_)."
+            swept = [
+                fitted for fitted in experiment.fitted_features if fitted.startswith(f"{owner},")
+            ]
+            reason = (
+                f"is a sweep ({'; '.join(swept)})" if swept else "has no auxiliary model (no _fit_)"
             )
+            raise ConfigurationError(f"{name}._fitted_by_: {owner} {reason}.")
     for name, spec in experiment.defenses.items():
         for detector in spec["detectors"]:
             feature = detector["feature"]

@@ -44,9 +44,11 @@ def activations(
         ``logits``. A layer that runs several times is named ``name#2`` and so on.
 
     Raises:
-        AdvdetectError: A module does not exist, did not run or does not return one row per image,
-            or there is no penultimate layer.
+        AdvdetectError: ``max_width`` is below 1, a module does not exist, did not run or does not
+            return one row per image, or there is no penultimate layer.
     """
+    if not (isinstance(max_width, int) and max_width >= 1):
+        raise AdvdetectError(f"activations.max_width must be at least 1, not {max_width}.")
     # Clones, because a later in-place ReLU would change what was seen.
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}

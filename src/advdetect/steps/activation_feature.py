@@ -8,10 +8,10 @@ from typing import Any
 
 from advdetect import provenance
 from advdetect.errors import AdvdetectError
-from advdetect.io import read_all_arrays, read_provenance, write_table
+from advdetect.io import read_all_arrays, write_table
 from advdetect.progress import report
 from advdetect.steps import options
-from advdetect.steps.activation_file import read_activations
+from advdetect.steps.activation_file import read_activations, read_source
 from advdetect.steps.columns import feature_table
 
 
@@ -35,9 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
             )
         given["fitted"] = read_all_arrays(arguments.fitted)
     feature = options.bind_target(spec, "_target_", positional=1, given=given)
-    source = read_provenance(arguments.activations)
+    attack, names = read_source(arguments.activations)
     kinds = {}
-    for kind in source["kinds"]:
+    for kind in names:
         index, activations = read_activations(arguments.activations, kind)
         kinds[kind] = (index, feature(activations, **given))
     facts = provenance.describe(
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         spec,
         arguments.code,
         name=arguments.name,
-        attack=source["attack"],
+        attack=attack,
     )
     write_table(arguments.output, feature_table(kinds, arguments.name), facts)
     report(f"feature {arguments.name}: {arguments.output}")

@@ -2,12 +2,25 @@
 
 from typing import TYPE_CHECKING
 
+from advdetect.errors import AdvdetectError
 from advdetect.io import read_arrays, read_provenance
 
 if TYPE_CHECKING:
     import numpy as np
 
 TRAIN = "train"
+
+
+def read_source(path: str) -> tuple[str, list[str]]:
+    """Return whose activations a file holds, and of which kinds of images.
+
+    Raises:
+        AdvdetectError: It is another stage's file.
+    """
+    facts = read_provenance(path)
+    if facts.get("step") != "activations":
+        raise AdvdetectError(f"{path} is no file of activations: make one with that stage.")
+    return facts["attack"], facts["kinds"]
 
 
 def read_activations(path: str, kind: str) -> tuple["np.ndarray", dict[str, "np.ndarray"]]:

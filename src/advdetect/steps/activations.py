@@ -1,7 +1,6 @@
 """Collect the activations of a model once, for all the features that are computed from them."""
 
 import argparse
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from advdetect.steps.images import CLEAN, attacked_images, clean_images
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
-    options.add_spec(parser, "{layers: null, max_width: 256}")
+    options.add_spec(parser, """'{"layers": null, "max_width": 256}'""")
     options.add_runtime(parser)
     parser.add_argument("--model", required=True, help="model, from train")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -35,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Collect and write the activations of every kind of image."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
+    options.check_names(spec, ("layers", "max_width"))
     model = read_model(arguments.model, device)
     tensors: dict[str, Tensor] = {}
     if arguments.train:
@@ -48,14 +48,13 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         source, kinds = attacked_images(arguments.attack)
 
-    collect = partial(activations, layers=spec["layers"], max_width=spec["max_width"])
     layers: list[str] = []
     for kind, (index, images) in kinds.items():
         batches = list(batch_slices(len(images), arguments.batch_size))
         parts = []
         for rows in track(batches, len(batches), f"activations {source} {kind}", "batch"):
             batch = images[rows] if images.is_floating_point() else to_float(images[rows])
-            found = collect(model, batch.to(device))
+            found = activations(model, batch.to(device), **spec)
             parts.append({layer: values.float().cpu() for layer, values in found.items()})
         layers = list(parts[0])
         tensors[f"{kind}/index"] = index

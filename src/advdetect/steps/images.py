@@ -32,8 +32,14 @@ def held_out_images(path: str, index: Tensor) -> dict[str, Kind]:
 
 
 def attacked_images(path: str) -> tuple[str, dict[str, Kind]]:
-    """Return an attack's name and its noisy and adversarial images."""
+    """Return an attack's name and its noisy and adversarial images.
+
+    Raises:
+        AdvdetectError: It is another stage's file, or the attack changed no image.
+    """
     tensors, facts = read_tensors(path)
+    if facts.get("step") != "attack":
+        raise AdvdetectError(f"{path} is no file of an attack: make one with that stage.")
     return facts["name"], _changed_images(tensors, facts["name"])
 
 

@@ -3,7 +3,7 @@
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,20 @@ def _check_values(spec: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
             error = next(jsonschema.Draft202012Validator(constraint).iter_errors(spec[name]), None)
             if error:
                 raise AdvdetectError(f"{name}: {error.message}.")
+
+
+def check_names(spec: Mapping[str, Any], known: Sequence[str], all_needed: bool = False) -> None:
+    """Check the names in a specification that belongs to the step itself.
+
+    Raises:
+        AdvdetectError: A name is unknown or, where all are needed, missing.
+    """
+    wrong = set(spec) ^ set(known) if all_needed else set(spec) - set(known)
+    if wrong:
+        raise AdvdetectError(
+            f"--spec: {', '.join(sorted(wrong))} is unknown or missing; the names are "
+            f"{', '.join(known)}."
+        )
 
 
 def parameters(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,10 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
         "data set": _described(spec["dataset"]),
         "model": _described(spec["model"]),
         "seeds": ", ".join(map(str, settings["seeds"])),
-        "evaluation": _described(settings["evaluation"]),
+        **{
+            name: _described(settings[name])
+            for name in ("activations", "sensitivity", "evaluation")
+        },
     }
     for group in ("features", "detectors", "defenses"):
         for name, method in spec[group]:

@@ -17,7 +17,7 @@ from advdetect.steps import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
-    options.add_spec(parser, "{classes: all, examples: 2}")
+    options.add_spec(parser, """'{"classes": "all", "examples": 2}'""")
     options.add_runtime(parser, batch_size=False)
     parser.add_argument("--model", required=True, help="model, from train")
     parser.add_argument("--data", required=True, help="test split, from prepare-data")
@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Compute the maps of the attack's first successes, or of its first images without one."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
+    options.check_names(spec, ("classes", "examples"), all_needed=True)
     model = read_model(arguments.model, device)
     tensors, attack = read_tensors(arguments.attack)
     chosen = tensors["success"].nonzero().flatten()
