@@ -138,7 +138,7 @@ def test_layer_rules_apply_without_warning(name: str) -> None:
         fisher_sensitivity(build(name), images())
 
 
-@pytest.mark.parametrize("name", [*NORMALIZING, "tied"])
+@pytest.mark.parametrize("name", [*sorted(NORMALIZING), "tied"])
 def test_models_that_are_not_covered_warn_once(name: str) -> None:
     model, x = build(name), images()
     with pytest.warns(UserWarning, match="which is slower") as record:
