@@ -7,6 +7,7 @@ import pytest
 from advdetect.evaluation.metrics import MEAN
 from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.evaluation.standard import DETECTION_TABLES, standard_tables
+from advdetect.steps.tables import DEFENSE_TABLES
 from pipeline import Pipeline
 
 
@@ -40,9 +41,10 @@ def test_detection_tables_hold_the_cells_of_their_protocol(
 def test_the_workflow_expects_just_these_files(
     tables: dict, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = Pipeline(repository, {})
     monkeypatch.setattr(Pipeline, "features", ["bu", "fisher_input"])
-    assert sorted(pipeline.tables) == sorted(tables)
+    assert sorted(Pipeline(repository, {"defenses": []}).tables) == sorted(tables)
+    defended = Pipeline(repository, {"defenses": ["magnet"]})
+    assert sorted(defended.tables) == sorted([*tables, *DEFENSE_TABLES])
 
 
 def test_least_perturbations_are_one_table_more(

@@ -230,6 +230,7 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
             "title": "Every stage by hand",
             "seeds": [4],
             "activations": {"layers": None, "max_width": 256},
+            "sensitivity": {"classes": "all", "examples": 2},
             "evaluation": {
                 "primary_detector": "random_forest",
                 "replicates": 100,
