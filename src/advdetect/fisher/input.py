@@ -15,11 +15,10 @@ What arithmetic cannot resolve is reported as the limit of resolution, never as 
 import torch
 from torch import Tensor, nn
 
-from advdetect.fisher.categorical import SMALLEST_SQUARE, LogOdds, log10_of_scaled, log_odds
+from advdetect.fisher.categorical import LogOdds, log_odds
 from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.convolution import FastInputGradient
-
-_ROUNDING = torch.finfo(torch.float64).eps
+from advdetect.fisher.gram_root import gram_root, log10_eigenvalues
 
 
 def input_fisher_spectrum(model: nn.Module, images: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ def input_fisher_spectrum(model: nn.Module, images: Tensor) -> Tensor:
     """
     odds, jacobian = log_odds_jacobian(model, images)
     factor = _gram_root(jacobian, odds.seeds.dtype) @ odds.scaled_root()
-    return _log10_eigenvalues(torch.linalg.svdvals(factor), odds)
+    return log10_eigenvalues(torch.linalg.svdvals(factor), odds)
 
 
 def top_eigenvector(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +66,7 @@ def top_eigenvector(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     vector = torch.where((vector * ascent).sum(dim=1, keepdim=True) < 0, -vector, vector)
     length = torch.linalg.vector_norm(vector, dim=1, keepdim=True)
     vector = vector / torch.where(length > 0, length, 1)
-    return vector.view_as(images).to(images.dtype), _log10_eigenvalues(singular, odds)[:, 0]
+    return vector.view_as(images).to(images.dtype), log10_eigenvalues(singular, odds)[:, 0]
 
 
 def log_odds_jacobian(model: nn.Module, images: Tensor) -> tuple[LogOdds, Tensor]:
@@ -131,20 +130,7 @@ def input_gradients(variable: Tensor, logits: Tensor, seeds: Tensor, dtype: torc
 
 
 def _gram_root(jacobian: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return R with RᵀR = JJᵀ for (N, C − 1, D) J, raised to what the dtype of J can resolve.
-
-    The singular values of R L are found with a relative error of ε σ₁/σ, where the eigenvalues of
-    LᵀKL would have ε (σ₁/σ)²: this is what keeps the small ones when q spans many decades.
-    """
+    """Return R with RᵀR = JJᵀ for (N, C − 1, D) J, raised to what the dtype of J can resolve."""
     gram = jacobian @ jacobian.mT
     check_finite_gradient(gram)
-    values, vectors = torch.linalg.eigh(gram)
-    resolution = max((8 * torch.finfo(dtype).eps) ** 2, len(values[0]) * _ROUNDING)
-    floor = (values[:, -1:] * resolution).clamp_min(SMALLEST_SQUARE)
-    return values.clamp_min(floor).sqrt()[:, :, None] * vectors.mT
-
-
-def _log10_eigenvalues(singular: Tensor, odds: LogOdds) -> Tensor:
-    """Return the log10 eigenvalues of (N, C − 1) descending singular values of R L."""
-    floor = singular[:, :1] * singular.shape[1] * _ROUNDING
-    return log10_of_scaled(singular.clamp_min(floor).square(), odds.log_scale)
+    return gram_root(gram, (8 * torch.finfo(dtype).eps) ** 2)

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
-from advdetect.fisher.categorical import SMALLEST_SQUARE, log10_of_scaled, log_odds
+from advdetect.fisher.categorical import log_odds
 from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.gram_root import gram_root, log10_eigenvalues
 from advdetect.fisher.weight_gradients import record_weight_gradients
-
-_ROUNDING = torch.finfo(torch.float64).eps
 
 
 def weight_fisher_spectrum(model: nn.Module, images: Tensor) -> Tensor:
@@ -56,19 +55,5 @@ def weight_fisher_spectrum(model: nn.Module, images: Tensor) -> Tensor:
             "The gradient of the model's logits with respect to its weights is not finite: look in "
             "the model for an operation without a derivative there."
         )
-    factor = _root(gram, odds.seeds.dtype) @ odds.scaled_root()
-    singular = torch.linalg.svdvals(factor)
-    floor = singular[:, :1] * size * _ROUNDING
-    return log10_of_scaled(singular.clamp_min(floor).square(), odds.log_scale)
-
-
-def _root(gram: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return R with RᵀR = K for (N, C − 1, C − 1) K, raised to what the model's dtype resolves.
-
-    The singular values of R L have a relative error of ε σ₁/σ, where the eigenvalues of LᵀKL would
-    have ε (σ₁/σ)²: this is what keeps the small ones when the probabilities span many decades.
-    """
-    values, vectors = torch.linalg.eigh(gram)
-    resolution = max(8 * torch.finfo(dtype).eps, values.shape[1] * _ROUNDING)
-    floor = (values[:, -1:] * resolution).clamp_min(SMALLEST_SQUARE)
-    return values.clamp_min(floor).sqrt()[:, :, None] * vectors.mT
+    root = gram_root(gram, 8 * torch.finfo(odds.seeds.dtype).eps)
+    return log10_eigenvalues(torch.linalg.svdvals(root @ odds.scaled_root()), odds)

@@ -8,6 +8,7 @@ from torch import Tensor
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.evaluation.names import CLEAN
 from advdetect.inference import batch_slices, to_float
 from advdetect.io import write_tensors
 from advdetect.models.activations import activations
@@ -15,7 +16,7 @@ from advdetect.models.store import read_model
 from advdetect.progress import report, track
 from advdetect.steps import options
 from advdetect.steps.activation_file import TRAIN
-from advdetect.steps.images import CLEAN, attacked_images, clean_images
+from advdetect.steps.images import attacked_images, clean_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

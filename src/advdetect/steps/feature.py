@@ -10,6 +10,7 @@ from torch import Tensor
 from advdetect import provenance
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.names import CLEAN
 from advdetect.inference import batch_slices
 from advdetect.io import read_tensors, write_table
 from advdetect.models.store import read_model
@@ -18,7 +19,7 @@ from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.steps.columns import feature_table
-from advdetect.steps.images import CLEAN, HELD_OUT, attacked_images, clean_images, held_out_images
+from advdetect.steps.images import HELD_OUT, attacked_images, clean_images, held_out_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
