@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from advdetect.data.split import ImageSplit
-from advdetect.data.subset import subset
+from advdetect.data.subset import hold_out_validation, subset
 from advdetect.errors import AdvdetectError
 
 
@@ -37,3 +37,18 @@ def test_the_whole_split_is_left_alone(split, count):
 def test_impossible_counts_say_what_to_ask_for(split, count, said):
     with pytest.raises(AdvdetectError, match=said):
         subset(split, count, 0, "test")
+
+
+def test_the_validation_split_is_a_stratified_sixth_that_training_no_longer_has(split):
+    remaining, validation = hold_out_validation(split, 0)
+    assert torch.bincount(validation.labels).tolist() == [4, 4, 4, 4]
+    rows = [part.images.flatten().tolist() for part in (remaining, validation)]
+    assert sorted(rows[0] + rows[1]) == list(range(100))
+    assert rows == [sorted(part) for part in rows]
+    assert validation.class_names == split.class_names
+
+
+def test_a_validation_split_needs_an_image_of_each_class(split):
+    small = ImageSplit(split.images[:20], split.labels[:20], split.class_names)
+    with pytest.raises(AdvdetectError, match=r"here 3 of 20.*use more training images"):
+        hold_out_validation(small, 0)

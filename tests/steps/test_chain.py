@@ -229,6 +229,7 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
             "name": "by_hand",
             "title": "Every stage by hand",
             "seeds": [4],
+            "evaluate_on": "validation",
             "activations": {"layers": None, "max_width": 256},
             "sensitivity": {"classes": "all", "examples": 2},
             "evaluation": {
@@ -256,6 +257,7 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "Every stage by hand" in page
     assert "OTCM" in page
+    assert "validation images" in page
 
 
 def test_the_seconds_in_the_method_are_written(chain, config, tmp_path):

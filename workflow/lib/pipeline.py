@@ -126,7 +126,8 @@ class Pipeline(Publication):
                 "settings": {
                     key: settings[key]
                     for key in (
-                        *("name", "title", "seeds", "activations", "sensitivity", "evaluation"),
+                        *("name", "title", "seeds", "evaluate_on"),
+                        *("activations", "sensitivity", "evaluation"),
                     )
                 },
                 "dataset": json.loads(self.dataset_spec) | {"name": self.experiment.dataset_name},

@@ -15,10 +15,11 @@ rule prepare_data:
         runtime=30,
     params:
         spec=PIPELINE.dataset_spec,
+        evaluate_on=PIPELINE.experiment.settings["evaluate_on"],
         source_files=PIPELINE.source_files,
         code=PIPELINE.code("prepare_data", PIPELINE.dataset_spec),
     shell:
         "python -m advdetect prepare-data --spec {params.spec:q} --code {params.code}"
-        " --root={resources.root:q}"
+        " --root={resources.root:q} --evaluate-on {params.evaluate_on}"
         " --train {output.train:q} --test {output.test:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"

@@ -1,4 +1,4 @@
-"""Stratified subsets of a split."""
+"""Stratified subsets of a split, and a validation split cut from the training images."""
 
 import numpy as np
 import torch
@@ -6,6 +6,39 @@ from sklearn.model_selection import train_test_split
 
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError
+
+VALIDATION_SHARE = (
+    6  # one training image in so many; of MNIST's 60,000 as many as it has for testing
+)
+
+
+def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, ImageSplit]:
+    """Divide a training split into what remains of it and a validation split, a sixth of it.
+
+    Stratified and at random, each part kept in the order of the split.
+
+    Args:
+        train: The whole training split.
+        seed: Seed of the draw.
+
+    Returns:
+        The training images that remain, and the validation images.
+
+    Raises:
+        AdvdetectError: A sixth of the images is fewer than there are classes.
+    """
+    count = len(train) // VALIDATION_SHARE
+    if count < len(train.class_names):
+        raise AdvdetectError(
+            f"evaluate_on=validation holds out a sixth of the training images, here {count} of "
+            f"{len(train)}, which is below the number of classes ({len(train.class_names)}): use "
+            "more training images, or evaluate_on=test."
+        )
+    parts = train_test_split(
+        np.arange(len(train)), test_size=count, stratify=train.labels.numpy(), random_state=seed
+    )
+    remaining, held_out = (_take(train, rows) for rows in parts)
+    return remaining, held_out
 
 
 def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageSplit:
@@ -36,5 +69,9 @@ def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageS
     chosen, _ = train_test_split(
         rows, train_size=count, stratify=split.labels.numpy(), random_state=seed
     )
-    chosen_rows = torch.from_numpy(np.sort(chosen))
-    return ImageSplit(split.images[chosen_rows], split.labels[chosen_rows], split.class_names)
+    return _take(split, chosen)
+
+
+def _take(split: ImageSplit, rows: np.ndarray) -> ImageSplit:
+    chosen = torch.from_numpy(np.sort(rows))
+    return ImageSplit(split.images[chosen], split.labels[chosen], split.class_names)

@@ -110,6 +110,7 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
     settings = spec["settings"]
     rows = {
         "data set": _described(spec["dataset"]),
+        "evaluated on": f"{settings['evaluate_on']} images",
         "model": _described(spec["model"]),
         "seeds": ", ".join(map(str, settings["seeds"])),
         **{
