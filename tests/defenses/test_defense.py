@@ -13,6 +13,7 @@ from advdetect.features.magnet import magnet
 from advdetect.features.mid import mid
 from advdetect.imports import locate
 from advdetect.randomness import SampleGenerator
+from composition import load_experiment
 
 COUNT = 40
 DETECTORS = [
@@ -113,20 +114,36 @@ def test_too_few_held_out_images_and_a_missing_reformer_are_refused(model, image
         defend(model, images, held_out=features(99, 0), detectors=DETECTORS, reformer=3, **common)
 
 
-@pytest.mark.parametrize("name", ["magnet", "mid"])
-def test_the_configuration_is_possible_and_runs(name, repository, model, images, fitted):
-    spec = yaml.safe_load((repository / f"config/defense/{name}.yaml").read_text())
-    parameters = {key: value for key, value in spec.items() if not key.startswith("_")}
-    assert set(parameters) == set(spec["_schema_"])
-    for key, schema in spec["_schema_"].items():
-        jsonschema.Draft202012Validator.check_schema(schema)
-        jsonschema.validate(parameters[key], schema)
+def test_impossible_detectors_in_the_configuration_are_refused(repository):
+    schema = yaml.safe_load((repository / "config/defense/magnet.yaml").read_text())["_schema_"]
     wrong = [DETECTORS[0] | {"false_positive_rate": 0}]
-    assert not jsonschema.Draft202012Validator(spec["_schema_"]["detectors"]).is_valid(wrong)
+    assert not jsonschema.Draft202012Validator(schema["detectors"]).is_valid(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "third"),
+    [
+        ("magnet", []),
+        ("mid", ["mid.jaccard"]),
+        ("mid_mixture", ["mid_mixture.mutual_information"]),
+        ("mid_samples", ["mid_samples.mutual_information"]),
+    ],
+)
+def test_the_configuration_is_possible_and_runs(name, third, repository, model, images, fitted):
+    experiment = load_experiment(
+        repository / "config", {"experiment": "hsu2018_small", "defenses": [name]}
+    )
+    spec = experiment.defenses[name]
+    parameters = {key: value for key, value in spec.items() if not key.startswith("_")}
+    features = experiment.computed_features
 
     def columns(shown):
         common = {"generator": SampleGenerator(0, range(len(shown))), "fitted": fitted}
-        return {"magnet": magnet(model, shown, **common), "mid": mid(model, shown, **common)}
+        shown_features = {"magnet": magnet(model, shown, **common)}
+        for feature in {item["feature"] for item in spec["detectors"]} - {"magnet"}:
+            own = {key: features[feature][key] for key in ("estimator", "draws", "autoencoder")}
+            shown_features[feature] = mid(model, shown, **common, **own)
+        return shown_features
 
     clean = torch.rand(999, 1, 6, 6, generator=torch.Generator().manual_seed(5))
     defense = locate(spec["_target_"])(
@@ -139,6 +156,5 @@ def test_the_configuration_is_possible_and_runs(name, repository, model, images,
         **parameters,
     )
     errors = [f"magnet.reconstruction_error_{number}" for number in (1, 2)]
-    expected = errors if name == "magnet" else [*errors, "mid.jaccard"]
-    assert list(defense.thresholds) == expected
+    assert list(defense.thresholds) == [*errors, *third]
     assert {value["false_positive_rate"] for value in parameters["detectors"]} == {0.001}

@@ -1,6 +1,7 @@
 """LeNet-5 for 28×28 images (LeCun et al. 1998), with ReLU and max pooling."""
 
 from collections.abc import Sequence
+from itertools import chain, pairwise
 
 from torch import Tensor, nn
 
@@ -15,7 +16,8 @@ class LeNet5(nn.Module):
         in_channels: Channels of the images.
         image_size: Height and width of the images in pixels, at least 12.
         maps: Feature maps of the two convolutions.
-        hidden: Units of the two hidden layers.
+        hidden: Units of the hidden layers: two as in LeNet-5, or one, ``[500]`` behind maps
+            ``[20, 50]`` as in the LeNet that came with Caffe.
         dropout: Probability of dropping a hidden unit, in [0, 1); needed by the feature ``bu``.
         mean: Mean of each channel, for the normalisation.
         std: Standard deviation of each channel.
@@ -43,15 +45,14 @@ class LeNet5(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
+        widths = [maps[1] * side * side, *hidden]
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(maps[1] * side * side, hidden[0]),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden[0], hidden[1]),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden[1], num_classes),
+            *chain.from_iterable(
+                (nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
+                for before, after in pairwise(widths)
+            ),
+            nn.Linear(widths[-1], num_classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:
