@@ -38,13 +38,16 @@ include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/defend.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/reproduce.smk"
 
 
 localrules:
     all,
     prepare_data,
     tables,
+    reproduce,
     figure,
+    paper_figure,
     report,
 
 
@@ -52,7 +55,10 @@ rule all:
     default_target: True
     input:
         "<results>/report.html",
-        collect("<results>/tables/{table}.md", table=PIPELINE.tables),
+        collect(
+            "<results>/tables/{table}.md",
+            table=PIPELINE.tables + PIPELINE.reproductions,
+        ),
 
 
 onsuccess:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reproductions import unknown_names, unknown_names_of_figure
 from sweeps import SWEEP, is_whole
 
 GROUPS = {
@@ -310,6 +311,20 @@ def _check_references(experiment: Experiment) -> None:
                     f"defense.{name}.detectors: the feature {feature} is not made with the "
                     f"auxiliary model of {spec.get('_fitted_by_')}, which says what is held out."
                 )
+    own_names = {
+        "attack": experiment.attacks,
+        "feature": experiment.features,
+        "computed": experiment.computed_features,
+        "detector": experiment.detectors,
+        "defense": experiment.defenses,
+    }
+    for key, problems_of in (
+        ("reproductions", unknown_names),
+        ("paper_figures", unknown_names_of_figure),
+    ):
+        for name, spec in experiment.settings[key].items():
+            for problem in problems_of(spec, own_names):
+                raise ConfigurationError(f"{key}.{name}: {problem}.")
     evaluation = experiment.settings["evaluation"]
     for key, known in (
         ("primary_detector", experiment.detectors),

@@ -49,6 +49,8 @@ class Pipeline(Publication):
             self.feature_code(feature)
         for defense in self.experiment.defenses:
             self.code("defend", self.defense_spec(defense))
+        for name in self.reproductions:
+            self.reproduction_reported(name)
 
     def use_this_source(self) -> None:
         """Make the jobs run the code that is fingerprinted here, with this Python.
@@ -215,13 +217,47 @@ class Pipeline(Publication):
     def reported(self) -> list[str]:
         """The file of reported values, if any."""
         name = self.experiment.settings["reported"]
-        if not name:
-            return []
+        return [self._reference("reported", name)] if name else []
+
+    def reproduction_spec(self, name: str) -> str:
+        """One paper's table, without the file of its reported values, which is an input.
+
+        What maps the paper's names to ours is a list of pairs: their order is that of the table.
+        """
+        spec = self.experiment.settings["reproductions"][name]
+        return canonical_json(_in_order({k: v for k, v in spec.items() if k != "reported"}))
+
+    def reproduction_reported(self, name: str) -> str:
+        """The file of the values that a paper's table reports."""
+        spec = self.experiment.settings["reproductions"][name]
+        return self._reference(f"reproductions.{name}.reported", spec["reported"])
+
+    @property
+    def reproduction_names(self) -> str:
+        """Pattern of the names of the papers' tables."""
+        return _any_of(self.reproductions)
+
+    def paper_figure_spec(self, name: str) -> str:
+        """One paper's figure, without its caption; its columns are pairs in order."""
+        spec = self.experiment.settings["paper_figures"][name]
+        return canonical_json(_in_order({k: v for k, v in spec.items() if k != "caption"}))
+
+    @property
+    def paper_figure_names(self) -> str:
+        """Pattern of the names of the papers' figures."""
+        return _any_of(self.paper_figures)
+
+    @cached_property
+    def path_spec(self) -> str:
+        """What is followed along adversarial perturbations."""
+        return canonical_json(self.experiment.settings["paths"])
+
+    def _reference(self, where: str, name: str) -> str:
         path = self._config / "reference" / name
         if not path.is_file():
             known = ", ".join(sorted(file.name for file in path.parent.glob("*.csv")))
-            raise WorkflowError(f"reported: {name} is not among config/reference/: {known}.")
-        return [str(path)]
+            raise WorkflowError(f"{where}: {name} is not among config/reference/: {known}.")
+        return str(path)
 
     @property
     def own_weights(self) -> list[str]:
@@ -292,6 +328,19 @@ class Pipeline(Publication):
 def _any_of(names: Iterable[str]) -> str:
     """Return a pattern that matches these names only; of none, nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def _in_order(spec: Any) -> Any:
+    """Return the specification with the mappings whose order is shown as lists of pairs."""
+    if isinstance(spec, list):
+        return [_in_order(value) for value in spec]
+    if not isinstance(spec, dict):
+        return spec
+    shown = ("values", "methods", "attacks", "defenses", "columns")
+    return {
+        key: list(value.items()) if key in shown and isinstance(value, dict) else _in_order(value)
+        for key, value in spec.items()
+    }
 
 
 def _targets(spec: Any) -> Iterable[str]:

@@ -6,8 +6,9 @@ from snakemake.io import expand
 from snakemake_interface_common.exceptions import WorkflowError
 
 from composition import Experiment
+from reproductions import OF_EXAMPLES, SPECTRUM, figure_files, files
 
-SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
+REPRODUCTION = "reproduction_"  # before the name of a table, that of its figure
 WEIGHTS = "fisher_weights"  # the feature that the sensitivity of pixels belongs to
 
 
@@ -16,11 +17,23 @@ class Publication:
 
     Args:
         experiment: The experiment.
+
+    Raises:
+        WorkflowError: A table or figure of a paper is called like one of ours.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.results = f"{experiment.settings['results']}/{experiment.settings['name']}"
+        for key, kind, ours in (
+            ("reproductions", "table", self.tables),
+            ("paper_figures", "figure", self.figures),
+        ):
+            for name in experiment.settings[key]:
+                if name in ours:
+                    raise WorkflowError(
+                        f"{key}.{name}: there is another {kind} of that name; rename it."
+                    )
 
     @property
     def attacks(self) -> list[str]:
@@ -70,8 +83,37 @@ class Publication:
         return [name for name, spec in self.experiment.detectors.items() if "_control_" in spec]
 
     @property
+    def reproductions(self) -> list[str]:
+        """Names of the papers' tables that are reproduced."""
+        return list(self.experiment.settings["reproductions"])
+
+    @property
+    def paper_figures(self) -> list[str]:
+        """Names of the papers' figures that are drawn from this experiment."""
+        return list(self.experiment.settings["paper_figures"])
+
+    def paper_figure_inputs(self, wildcards: Any) -> list[str]:
+        """Return the files that a paper's figure is drawn from."""
+        spec = self.experiment.settings["paper_figures"][wildcards.figure]
+        names = self.run_names
+        if spec["kind"] in OF_EXAMPLES:
+            names = names | {"seed": names["seed"][:1]}
+        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
+        return [path for file in figure_files(spec) for path in expand(f"{run}/{file}", **names)]
+
+    def reproduction_inputs(self, wildcards: Any) -> list[str]:
+        """Return the files that a paper's table is compared with."""
+        spec = self.experiment.settings["reproductions"][wildcards.reproduction]
+        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
+        return [
+            path
+            for file in files(spec, self.attacks)
+            for path in expand(f"{run}/{file}", **self.run_names)
+        ]
+
+    @property
     def tables(self) -> list[str]:
-        """Names of the table files, without suffix."""
+        """Names of the files of our own tables, without suffix."""
         variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
         variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
         return [
@@ -85,7 +127,7 @@ class Publication:
 
     @property
     def figures(self) -> list[str]:
-        """Names of the figures of the report."""
+        """Names of the figures of the report, those of papers left out."""
         has_spectrum = SPECTRUM in self.experiment.computed_features
         names = ["fooling_rate"] if self.minimal_norm_attacks or self.epsilon_sweeps else []
         if self.line_searches and has_spectrum:
@@ -100,12 +142,16 @@ class Publication:
         if WEIGHTS in self.experiment.computed_features:
             names.append("sensitivity")
         names += ["cross_attack", "gallery"]
+        names += [f"{REPRODUCTION}{name}" for name in self.reproductions]
         # Weights that were not trained here have no training curve.
         return names if self.experiment.model.get("weights") else ["training", *names]
 
     def figure_kind(self, wildcards: Any) -> str:
         """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
-        return "scores" if wildcards.figure.startswith("scores_") else wildcards.figure
+        name = wildcards.figure
+        if name.startswith(REPRODUCTION):
+            return "reproduction"
+        return "scores" if name.startswith("scores_") else name
 
     def figure_inputs(self, wildcards: Any) -> list[str]:
         """Return the files that a figure is drawn from."""
@@ -113,6 +159,8 @@ class Publication:
         features = self.features
         if kind == "scores":
             features = [wildcards.figure.removeprefix("scores_")]
+        if kind == "reproduction":
+            return [f"{self.results}/tables/{wildcards.figure.removeprefix(REPRODUCTION)}.csv"]
         run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
         first = f"{self.results}/{{dataset}}/{{model}}/seed{self.experiment.settings['seeds'][0]}"
         patterns = {

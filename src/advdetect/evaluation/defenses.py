@@ -40,19 +40,13 @@ def defense_accuracies(
         low and high (see `perturbation.mean_with_interval`), n_seeds, n_positive (images that are
         defended, of all seeds) and n_negative (images that are not).
     """
-    kind = "adversarial_8bit" if bits == "8bit" else "adversarial"
     parts = []
     for defense, seeds in defenses.items():
-        chosen = [
-            table[
-                table["kind"].isin([CLEAN, kind])
-                & (table["success"] if positives == "successful" else True)
-            ]
-            for table in seeds.values()
-        ]
-        for attack in pd.concat(chosen)["attack"].unique():
-            tables = [table[table["attack"] == attack] for table in chosen]
-            cell = mean_with_interval(tables, _share, replicates=replicates, seed=seed)
+        for attack in pd.concat(seeds.values())["attack"].unique():
+            tables = defended_tables(seeds, attack, bits, positives)
+            if not any(map(len, tables)):
+                continue
+            cell = mean_with_interval(tables, defended_share, replicates=replicates, seed=seed)
             good = sum(int(table["good"].sum()) for table in tables)
             counts = {
                 "n_seeds": len(tables),
@@ -129,7 +123,29 @@ def reported_accuracies(table: pd.DataFrame, dataset: str, attacks: list[str]) -
     return pd.DataFrame(rows, columns=["attack", "defense", "value"])
 
 
-def _share(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def defended_tables(
+    seeds: Mapping[int, pd.DataFrame], attack: str, bits: str, positives: str
+) -> list[pd.DataFrame]:
+    """Return of each seed the images of an attack (or the clean ones) that count.
+
+    Args:
+        seeds: As in `defense_accuracies`, of one defence.
+        attack: Name of the attack, or `CLEAN`.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+    """
+    kind = "adversarial_8bit" if bits == "8bit" else "adversarial"
+    return [
+        table[
+            (table["attack"] == attack)
+            & table["kind"].isin([CLEAN, kind])
+            & (table["success"] if positives == "successful" else True)
+        ]
+        for table in seeds.values()
+    ]
+
+
+def defended_share(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share of the images that are good, (1, B)."""
     total = weights.sum(axis=1)
     good = weights @ table["good"].to_numpy(np.float64)

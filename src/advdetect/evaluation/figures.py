@@ -54,7 +54,7 @@ def roc_figure(
                 if positive.all() or not positive.any():
                     continue
                 smallest = min(smallest, 1 / (~positive).sum())
-                curve = _roc(cell["score"].to_numpy(np.float64), positive)
+                curve = roc_polyline(cell["score"].to_numpy(np.float64), positive)
                 curves.setdefault(str(attack), {}).setdefault(feature, []).append(curve)
     if not curves:
         raise AdvdetectError("No attack has adversarials in the test part: there is no ROC curve.")
@@ -259,8 +259,16 @@ def training_curves(histories: Mapping[int, Sequence[Mapping[str, float]]]) -> F
     return figure
 
 
-def _roc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ROC polyline from (0, 0) to (1, 1), one corner per distinct score."""
+def roc_polyline(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ROC polyline from (0, 0) to (1, 1), one corner per distinct score.
+
+    Args:
+        scores: (n,) scores, higher is more adversarial.
+        positive: (n,) True for adversarial rows; at least one of each.
+
+    Returns:
+        False and true positive rates, each (number of distinct scores + 1,).
+    """
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     true_positives = np.cumsum(positive[order])[last]

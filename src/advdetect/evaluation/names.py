@@ -50,6 +50,8 @@ _DISPLAY = {
     "lbfgs": "L-BFGS",
     "cw_l2": "C&W L2",
     "ead": "EAD",
+    "ead_l1": "EAD, L1 rule",
+    "ead_en": "EAD, EN rule",
     "jsma": "JSMA",
     "deepfool": "DeepFool",
     "substitute": "Substitute",
@@ -94,6 +96,22 @@ _DISPLAY = {
     # columns of the least perturbations
     "least_l2": "Mean least L2",
     "fooling_rate": "Fooling rate (%)",
+    # columns and rows of reproduced tables
+    "reported": "Reported",
+    "reproduced": "Reproduced",
+    "difference": "Difference",
+    "cells": "Cells",
+    "within": "Within",
+    "above": "Above",
+    "below": "Below",
+    "mean_absolute_difference": "Mean absolute difference",
+    "norm_at_rate": "L2 norm",
+    "eigenvalues": "Eigenvalues",
+    "trace": "Trace (4)",
+    "quadratic_form": "Quadratic form (5)",
+    "normalized_quadratic_form": "Normalised form (8)",
+    "mid_mixture": "MID, mixture",
+    "mid_samples": "MID, samples",
 }
 
 

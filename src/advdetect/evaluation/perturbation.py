@@ -96,6 +96,26 @@ def fooled_within(radii: NDArray[np.float64]) -> Statistic:
     return shares
 
 
+def norm_at_rate(rate: float) -> Statistic:
+    """Return the statistic of the least L2 norm within which that share of the images is fooled.
+
+    Args:
+        rate: The share, in (0, 1]. There is no value where fewer images are fooled at any norm.
+    """
+
+    def norm(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        norms = table["l2"].where(table["success"], np.inf).to_numpy(np.float64)
+        order = np.argsort(norms, kind="stable")
+        reached = np.cumsum(weights[:, order], axis=1)
+        total = reached[:, -1:]
+        # A share that is met exactly must not be missed by rounding.
+        first = (reached >= rate * total * (1 - 1e-12)).argmax(axis=1)
+        found = np.where(total[:, 0] > 0, norms[order][first], np.inf)
+        return np.where(np.isinf(found), np.nan, found)[None]
+
+    return norm
+
+
 def rank_correlation(x: str, y: str) -> Statistic:
     """Return the statistic of Spearman's rank correlation of two columns.
 

@@ -1,6 +1,6 @@
 """Figures of perturbations: fooling rate against norm, top eigenvalue against least perturbation.
 
-Figures 2 and 3 of Zhao et al. 2019.
+Figures 2, 3 and 4 (right) of Zhao et al. 2019.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,6 +119,35 @@ def eigenvalue_perturbation_figure(
                 )
             axis.set_ylim(bottom=0)
             axis.set(xlabel=r"$\log_{10}$ top eigenvalue, clean", ylabel="Least perturbation, L2")
+    return figure
+
+
+def eigenvalue_path_figure(paths: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the largest eigenvalue along adversarial perturbations (Zhao et al. 2019, Figure 4).
+
+    Args:
+        paths: For each attack a row per image and point of its path: index, l2 (distance from the
+            clean image, in pixel units of [0, 1]), log10_eigenvalue, and fooled (whether the point
+            is classified wrongly).
+
+    Returns:
+        One panel per attack, a line per image; a cross marks where the class changes.
+    """
+    with styled():
+        figure, axes = panels([display_name(attack) for attack in paths], width=4.4, height=3.6)
+        for axis, table in zip(axes, paths.values(), strict=True):
+            for number, (_, path) in enumerate(table.groupby("index", sort=False)):
+                path = path.sort_values("l2")
+                colour = PALETTE[number % len(PALETTE)]
+                axis.plot(path["l2"], path["log10_eigenvalue"], color=colour, linewidth=1.3)
+                for _, point in path[path["fooled"]].head(1).iterrows():
+                    axis.plot(
+                        point["l2"], point["log10_eigenvalue"], "x", color=colour, ms=7, mew=2
+                    )
+            axis.set_xlim(left=0)
+            axis.set(xlabel="L2 distance from the image", ylabel=r"$\log_{10}$ top eigenvalue")
+        changed = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 7}
+        shared_legend(figure, {"the class changes": changed})
     return figure
 
 

@@ -17,14 +17,17 @@ class CellFormat:
     Attributes:
         scale: Factor before rounding; 100 for percent.
         decimals: Digits after the point.
-        spread: What follows the value: its interval, its deviation over seeds, or nothing.
+        spread: What follows the value: its interval, its deviation over seeds, what the cells'
+            column ``note`` says, or nothing.
         best: Whether the largest value of the column is marked.
+        signed: Whether positive values get a sign.
     """
 
     scale: float = 100
     decimals: int = 1
-    spread: Literal["interval", "deviation", "nothing"] = "interval"
+    spread: Literal["interval", "deviation", "note", "nothing"] = "interval"
     best: bool = True
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ class Table:
 
 
 def _number(value: float, style: CellFormat) -> str:
-    return NO_VALUE if np.isnan(value) else f"{value * style.scale:.{style.decimals}f}"
+    if np.isnan(value):
+        return NO_VALUE
+    return f"{value * style.scale:{'+' if style.signed else ''}.{style.decimals}f}"
 
 
 def _spread(cell: Mapping, style: CellFormat) -> str:
@@ -101,4 +106,6 @@ def _spread(cell: Mapping, style: CellFormat) -> str:
         return f"[{_number(low, style)}, {_number(high, style)}]"
     if style.spread == "deviation" and not np.isnan(deviation):
         return f"± {_number(deviation, style)}"
+    if style.spread == "note" and isinstance(cell["note"], str):
+        return cell["note"]
     return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from advdetect import provenance
 from advdetect.errors import AdvdetectError
-from advdetect.io import read_all_arrays, write_table
+from advdetect.io import read_all_arrays, read_provenance, write_table
 from advdetect.progress import report
 from advdetect.steps import options
 from advdetect.steps.activation_file import read_activations, read_source
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.code,
         name=arguments.name,
         attack=attack,
+        seed=read_provenance(arguments.activations).get("seed"),
     )
     write_table(arguments.output, feature_table(kinds, arguments.name), facts)
     report(f"feature {arguments.name}: {arguments.output}")

@@ -10,7 +10,7 @@ from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.evaluation.names import CLEAN
 from advdetect.inference import batch_slices, to_float
-from advdetect.io import write_tensors
+from advdetect.io import read_provenance, write_tensors
 from advdetect.models.activations import activations
 from advdetect.models.store import read_model
 from advdetect.progress import report, track
@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         spec,
         arguments.code,
         attack=source,
+        seed=read_provenance(arguments.model).get("seed"),
         kinds=list(kinds),
         layers=layers,
         device=device.type,

@@ -24,6 +24,7 @@ from advdetect.evaluation.perturbation_figures import (
     fooling_rate_figure,
 )
 from advdetect.evaluation.plotting import save_figure
+from advdetect.evaluation.reproduction_figures import reproduction_figure
 from advdetect.evaluation.sensitivity_figure import SensitivityExamples, sensitivity_figure
 from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
@@ -167,6 +168,11 @@ def draw_eigenvalue_perturbation(inputs: list[str], detector: str) -> Figure:
     )
 
 
+def draw_reproduction(inputs: list[str], detector: str) -> Figure:
+    """Draw all cells of a paper's table, reported and reproduced."""
+    return reproduction_figure(read_csv(*inputs))
+
+
 FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
     "roc": draw_roc,
     "roc_low": draw_low_roc,
@@ -178,6 +184,7 @@ FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
     "fooling_rate": draw_fooling_rate,
     "eigenvalue_perturbation": draw_eigenvalue_perturbation,
     "training": draw_training,
+    "reproduction": draw_reproduction,
 }
 
 

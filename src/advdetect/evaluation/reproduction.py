@@ -1,0 +1,300 @@
+"""Reported against reproduced: what a paper reports beside what came out here, cell by cell.
+
+A paper leaves choices open. Each set of choices that it may have meant is a *reading*, and all
+readings are compared with the same reported values, so that one sees which of them explains these.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.metrics import detection_metrics
+from advdetect.evaluation.names import display_name
+from advdetect.evaluation.perturbation import Statistic, mean_with_interval
+from advdetect.evaluation.table import CellFormat, Table
+
+#: Where the reported value lies: inside our 95 % interval, or ours is above or below it.
+WITHIN, ABOVE, BELOW = "within", "above", "below"
+#: Columns that name a cell. The column is empty where the quantity says it all.
+KEYS = ["row", "column", "quantity"]
+_PERCENT_SUFFIX = "_percent"
+#: Quantities that are norms; all others are shares.
+NORMS = ("least_l2", "norm_at_rate")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a reproduced table: what it is computed from.
+
+    Attributes:
+        row: Name of its row in the paper's table.
+        column: Name of its column, perhaps empty.
+        quantity: What is computed: ``auroc``, ``fooling_rate``, ``least_l2``, ….
+        seeds: Of each seed a table with the column ``index`` of source images.
+        statistic: What is computed of each.
+    """
+
+    row: str
+    column: str
+    quantity: str
+    seeds: Sequence[pd.DataFrame]
+    statistic: Statistic
+
+
+def reported_cells(
+    table: pd.DataFrame,
+    *,
+    dataset: str,
+    rows: Sequence[str],
+    columns: str | None,
+    values: Mapping[str, str],
+) -> pd.DataFrame:
+    """Return the values that a paper reports, in long form.
+
+    Args:
+        table: As in ``config/reference/``. Where it has the column ``dataset``, only its rows for
+            ours count.
+        dataset: Name of the data set.
+        rows: The columns that together name a row, as in ``cw_l2,kappa=5``.
+        columns: The column that names a column; None where the quantities are the columns.
+        values: By column of values, the quantity. A name that ends in ``_percent`` is divided by
+            100.
+
+    Returns:
+        Columns `KEYS`, value (in natural units: shares, not percent), and the columns of ``rows``
+        and ``columns`` as they were.
+
+    Raises:
+        AdvdetectError: The table lacks a column, or has no row for the data set.
+    """
+    wanted = [*rows, *([columns] if columns else []), *values]
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        raise AdvdetectError(
+            f"The reported values have no column {', '.join(missing)}; they have: "
+            f"{', '.join(table.columns)}."
+        )
+    here = table[table["dataset"] == dataset] if "dataset" in table.columns else table
+    if here.empty:
+        known = ", ".join(sorted(table["dataset"].unique()))
+        raise AdvdetectError(f"There are no reported values for {dataset}; there are for: {known}.")
+    names = here[[*rows, *([columns] if columns else [])]].astype(str)
+    parts = [
+        names.assign(
+            row=[_row_name(record) for record in names[list(rows)].to_dict("records")],
+            column=names[columns] if columns else "",
+            quantity=quantity,
+            value=here[name] / (100 if name.endswith(_PERCENT_SUFFIX) else 1),
+        )
+        for name, quantity in values.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def auroc(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area under the ROC curve, (1, B), of a table with the columns kind and score.
+
+    Positives are the rows of kind ``adversarial``; see `metrics.detection_metrics`.
+    """
+    positive = (table["kind"] == "adversarial").to_numpy(bool)
+    if positive.all() or not positive.any():
+        return np.full((1, len(weights)), np.nan)
+    return detection_metrics(table["score"].to_numpy(np.float64), positive, weights)[:1]
+
+
+def compare(
+    readings: Mapping[str, Iterable[Cell]],
+    reported: pd.DataFrame,
+    *,
+    replicates: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Compute the cells of each reading and compare them with what is reported.
+
+    Args:
+        readings: The cells of each reading.
+        reported: What `reported_cells` returns.
+        replicates: Number of bootstrap replicates, at least 1.
+        seed: Bootstrap seed in [0, 2**64).
+
+    Returns:
+        A row for each cell of each reading: reading, `KEYS`, value, standard_deviation, low, high
+        (see `perturbation.mean_with_interval`), n_seeds, n_images (rows of all seeds), reported,
+        difference (ours less reported) and verdict (`WITHIN`, `ABOVE`, `BELOW`, or empty where
+        either is missing). All in the units that are shown: percent, or the norm itself.
+    """
+    parts = []
+    for reading, cells in readings.items():
+        for cell in cells:
+            own = mean_with_interval(cell.seeds, cell.statistic, replicates=replicates, seed=seed)
+            named = {"reading": reading, "row": cell.row, "column": cell.column}
+            counts = {"n_seeds": len(cell.seeds), "n_images": sum(map(len, cell.seeds))}
+            parts.append(own.assign(**named, quantity=cell.quantity, **counts))
+    if not parts:
+        raise AdvdetectError(
+            "None of the reported cells is in this experiment: mend the names of its readings."
+        )
+    ours = pd.concat(parts, ignore_index=True)
+    known = reported[[*KEYS, "value"]].rename(columns={"value": "reported"})
+    table = ours.merge(known, on=KEYS, how="left")
+    scale = np.where(table["quantity"].isin(NORMS), 1.0, 100.0)
+    for name in ("value", "standard_deviation", "low", "high", "reported"):
+        table[name] *= scale
+    table["difference"] = table["value"] - table["reported"]
+    table["verdict"] = np.select(
+        [
+            table["reported"].isna() | table["low"].isna(),
+            table["reported"] < table["low"],
+            table["reported"] > table["high"],
+        ],
+        ["", ABOVE, BELOW],
+        WITHIN,
+    )
+    order = ["reading", *KEYS, "value", "standard_deviation", "low", "high", "n_seeds", "n_images"]
+    return table[[*order, "reported", "difference", "verdict"]]
+
+
+def summarize(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Count the verdicts of each reading.
+
+    Args:
+        comparison: What `compare` returns.
+
+    Returns:
+        One row per reading: reading, cells (those with a verdict), within, above, below, and
+        mean_absolute_difference over them (NaN where the quantities have different units).
+    """
+    rows = []
+    for reading, cells in comparison.groupby("reading", sort=False):
+        judged = cells[cells["verdict"] != ""]
+        one_unit = len(judged["quantity"].unique()) == 1
+        rows.append(
+            {
+                "reading": reading,
+                "cells": len(judged),
+                **{verdict: int((judged["verdict"] == verdict).sum()) for verdict in _VERDICTS},
+                "mean_absolute_difference": judged["difference"].abs().mean()
+                if one_unit
+                else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def reproduction_tables(name: str, title: str, comparison: pd.DataFrame) -> list[Table]:
+    """Build the tables of a reproduction.
+
+    Args:
+        name: Its name, such as ``table4``.
+        title: What it reproduces, in plain text without a full stop.
+        comparison: What `compare` returns.
+
+    Returns:
+        The first reading beside what is reported, with the difference and the verdict; the counts
+        of all readings; and, for several readings, all of them side by side.
+    """
+    labelled = comparison.assign(cell=[cell_label(row) for row in comparison.to_dict("records")])
+    first = labelled[labelled["reading"] == labelled["reading"].iloc[0]]
+    tables = [_main_table(name, title, first), _summary_table(name, title, comparison)]
+    if len(comparison["reading"].unique()) > 1:
+        tables.append(_side_by_side(name, title, labelled))
+    return tables
+
+
+_VERDICTS = (WITHIN, ABOVE, BELOW)
+_PLAIN = CellFormat(scale=1, decimals=2, best=False)
+_NOTES = "In brackets our 95 % bootstrap interval over seeds and source images."
+
+
+def _main_table(name: str, title: str, first: pd.DataFrame) -> Table:
+    reading = first["reading"].iloc[0]
+    columns = {
+        "reported": _cells(first, "reported", "reported"),
+        "reproduced": _cells(first, "value", "reproduced", interval=True),
+        "difference": _cells(first, "difference", "difference").assign(
+            note=first["verdict"].to_numpy()
+        ),
+    }
+    return Table(
+        name=name,
+        caption=f"{title}, reported and reproduced. Reading: {reading}. {_NOTES} Within: the "
+        "reported value lies in it; above or below: ours is above or below the reported value.",
+        rows="cell",
+        columns="source",
+        cells=pd.concat(columns.values(), ignore_index=True),
+        formats={"difference": replace(_PLAIN, spread="note", signed=True)},
+        format=_PLAIN,
+    )
+
+
+def _side_by_side(name: str, title: str, labelled: pd.DataFrame) -> Table:
+    reported = labelled.drop_duplicates("cell")
+    parts = [_cells(reported, "reported", "reported")]
+    for reading, cells in labelled.groupby("reading", sort=False):
+        parts.append(_cells(cells, "value", str(reading), interval=True))
+    return Table(
+        name=f"{name}_readings",
+        caption=f"{title}: every reading of the protocol beside what is reported. {_NOTES}",
+        rows="cell",
+        columns="source",
+        cells=pd.concat(parts, ignore_index=True),
+        format=_PLAIN,
+    )
+
+
+def _summary_table(name: str, title: str, comparison: pd.DataFrame) -> Table:
+    counts = summarize(comparison)
+    long = counts.melt("reading", var_name="quantity", value_name="value").astype({"value": float})
+    whole = replace(_PLAIN, decimals=0, spread="nothing")
+    return Table(
+        name=f"{name}_summary",
+        caption=f"{title}: in how many cells the reported value lies within our 95 % interval, and "
+        "in how many ours is above or below it.",
+        rows="reading",
+        columns="quantity",
+        cells=long.assign(standard_deviation=np.nan, low=np.nan, high=np.nan),
+        formats={
+            **dict.fromkeys(("cells", ABOVE, BELOW), whole),
+            WITHIN: replace(whole, best=True),
+            "mean_absolute_difference": _PLAIN,
+        },
+        format=_PLAIN,
+    )
+
+
+def _row_name(record: Mapping[Hashable, Any]) -> str:
+    (_, first), *rest = record.items()
+    return first + "".join(f",{name}={value}" for name, value in rest)
+
+
+def _cells(table: pd.DataFrame, value: str, source: str, *, interval: bool = False) -> pd.DataFrame:
+    nothing = np.full(len(table), np.nan)
+    return pd.DataFrame(
+        {
+            "cell": table["cell"].to_numpy(),
+            "source": source,
+            "value": table[value].to_numpy(),
+            "standard_deviation": nothing,
+            "low": table["low"].to_numpy() if interval else nothing,
+            "high": table["high"].to_numpy() if interval else nothing,
+        }
+    )
+
+
+def cell_label(row: Mapping[Hashable, Any]) -> str:
+    """Name a cell as a reader would: ``KD, FGM`` or ``FGM, Mean least L2``.
+
+    Args:
+        row: What `KEYS` says of it.
+    """
+    parts = [display_name(str(row["row"]))]
+    if row["column"]:
+        parts.append(display_name(str(row["column"])))
+    else:
+        parts.append(display_name(str(row["quantity"])))
+    return ", ".join(parts)

@@ -1,0 +1,75 @@
+"""Follow the largest eigenvalue from a few clean images along their adversarial perturbations."""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+import torch
+
+from advdetect import provenance
+from advdetect.data.store import read_split
+from advdetect.device import prepare_torch
+from advdetect.errors import AdvdetectError
+from advdetect.fisher.input import input_fisher_spectrum
+from advdetect.inference import to_float
+from advdetect.io import read_tensors, write_table
+from advdetect.models.store import read_model
+from advdetect.progress import report
+from advdetect.steps import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    options.add_spec(parser, """'{"examples": 8, "points": 41, "length": 2.0}'""")
+    options.add_runtime(parser, batch_size=False)
+    parser.add_argument("--model", required=True, help="model, from train")
+    parser.add_argument("--data", required=True, help="test split, from prepare-data")
+    parser.add_argument("--attack", required=True, help="file from attack")
+    parser.add_argument(
+        "--output", required=True, help="file to write: one row per image and point"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Walk from each image through the attack's first successes, and on to ``length`` times it."""
+    device = prepare_torch(arguments.device, arguments.threads)
+    spec = options.read_spec(arguments)
+    options.check_names(spec, ("examples", "points", "length"), all_needed=True)
+    model = read_model(arguments.model, device)
+    tensors, attack = read_tensors(arguments.attack)
+    chosen = tensors["success"].nonzero().flatten()[: spec["examples"]]
+    if not len(chosen):
+        raise AdvdetectError(
+            f"The attack {attack['name']} fooled the model on no image, so there is no path to "
+            "follow: make it stronger or name another in the figure."
+        )
+    index = tensors["index"][chosen]
+    clean = to_float(read_split(arguments.data).images[index])
+    step = tensors["adversarial"][chosen] - clean
+    parts = []
+    for share in np.linspace(0, spec["length"], spec["points"]):
+        images = (clean + float(share) * step).clamp(0, 1)
+        with torch.no_grad():
+            prediction = model(images.to(device)).argmax(dim=1).cpu()
+        spectrum = input_fisher_spectrum(model, images.to(device)).cpu()
+        parts.append(
+            pd.DataFrame(
+                {
+                    "index": index.numpy(),
+                    "l2": (images - clean).double().flatten(1).norm(dim=1).numpy(),
+                    "log10_eigenvalue": spectrum[:, 0].numpy(),
+                    "fooled": (prediction != tensors["label"][chosen]).numpy(),
+                }
+            )
+        )
+    facts = provenance.describe(
+        "eigenvalue-path",
+        spec,
+        arguments.code,
+        attack=attack["name"],
+        seed=attack["seed"],
+        device=device.type,
+        threads=arguments.threads,
+    )
+    write_table(arguments.output, pd.concat(parts, ignore_index=True), facts)
+    report(f"eigenvalue-path {attack['name']}: {len(chosen)} images, {spec['points']} points")

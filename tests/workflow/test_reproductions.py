@@ -1,0 +1,152 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_common.exceptions import WorkflowError
+
+from pipeline import Pipeline
+
+RUN = "results/quickstart/digits/small_cnn/seed{}/"
+TABLE = {
+    "kind": "detection",
+    "title": "A table",
+    "reported": "zhao_2019_table4_detection_auc.csv",
+    "rows": ["detector"],
+    "columns": "attack",
+    "values": {"auc_percent": "auroc"},
+    "methods": {"kd": {"feature": "kd", "detector": "threshold"}},
+    "readings": [{"name": "one", "attacks": {"ossa": "ossa", "fgm": "fgsm"}}],
+}
+FIGURE = {"kind": "fooling_rate", "caption": "A figure", "attacks": ["fgsm"]}
+COLUMN = {"feature": "fisher_weights", "column": "log10_trace", "adversarial": "high"}
+EXPERIMENTS = ["zhao2019", "martin2019", "hsu2018"]
+
+
+@pytest.fixture
+def make(repository, tmp_path, monkeypatch):
+    """Make the pipeline of a configuration; the working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    return lambda **config: Pipeline(repository, config)
+
+
+@pytest.fixture
+def with_table(make):
+    return lambda **changes: make(overrides=[f"+reproductions.t={as_hydra(TABLE | changes)}"])
+
+
+@pytest.fixture
+def with_figure(make):
+    return lambda **changes: make(overrides=[f"+paper_figures.f={as_hydra(FIGURE | changes)}"])
+
+
+def as_hydra(value):
+    """Write a value in the grammar of overrides, whose keys have no quotes."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_hydra(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_hydra, value)) + "]"
+    return json.dumps(value)
+
+
+def inputs(pipeline, name="t"):
+    return pipeline.reproduction_inputs(SimpleNamespace(reproduction=name))
+
+
+def test_a_table_of_detectors_needs_their_scores_only(with_table):
+    pipeline = with_table()
+    assert inputs(pipeline) == [RUN.format(seed) + "scores/kd.parquet" for seed in (0, 1)]
+    assert pipeline.reproductions == ["t"]
+    assert "reproduction_t" in pipeline.figures
+
+
+def test_a_table_of_columns_needs_the_feature_and_the_attacks_that_it_names(with_table):
+    files = ["attacks/fgsm.safetensors", "attacks/ossa.safetensors"]
+    files += [f"features/{name}/fisher_weights.parquet" for name in ("clean", "fgsm", "ossa")]
+    expected = [RUN.format(seed) + file for file in files for seed in (0, 1)]
+    assert inputs(with_table(methods={"trace": COLUMN})) == expected
+
+
+def test_a_table_of_norms_needs_attacks_only(with_table):
+    pipeline = with_table(kind="least_perturbation", methods={"unused": COLUMN}, columns="attack")
+    files = inputs(with_table(kind="norm_at_rate", rate=0.9, methods={"u": COLUMN}))
+    assert all("/attacks/" in file or "/features/" in file for file in files)
+    assert inputs(pipeline) == files
+
+
+def test_a_table_of_defences_needs_theirs(with_table):
+    reading = {"name": "one", "attacks": {"fgm": "fgsm"}, "defenses": {"magnet": "mid"}}
+    pipeline = with_table(kind="defense", readings=[reading])
+    assert inputs(pipeline) == [RUN.format(seed) + "defenses/mid.parquet" for seed in (0, 1)]
+
+
+def test_the_paper_s_order_of_names_survives_canonical_json(with_table):
+    spec = json.loads(with_table().reproduction_spec("t"))
+    assert spec["readings"][0]["attacks"] == [["ossa", "ossa"], ["fgm", "fgsm"]]
+    assert "reported" not in spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"methods": {"kd": {"feature": "kd", "detector": "svm"}}},
+            "the detector svm is not among",
+        ),
+        ({"methods": {"kd": {"feature": "lead", "detector": "threshold"}}}, "the feature lead is"),
+        ({"methods": {"t": COLUMN | {"feature": "lead"}}}, "the feature lead is not among"),
+        ({"methods": {"t": COLUMN | {"adversarial": "up"}}}, "adversarial: 'up' is not one of"),
+        ({"readings": [{"name": "one", "attacks": {"fgm": "fgm"}}]}, "the attack fgm is not among"),
+        ({"readings": [{"name": "a", "attacks": {"f": "fgsm,e={e}"}}]}, "fgsm,e={e} is not among"),
+        ({"reported": "none.csv"}, "t.reported: none.csv is not among config/reference/"),
+        ({"kind": "defense"}, "'defenses' is a required property"),
+        ({"kind": "guess"}, "t.kind: 'guess' is not one of"),
+        ({"values": {"auc_percent": "auc"}}, "'auc' is not one of"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_refused_before_any_job(with_table, changes, said):
+    with pytest.raises(WorkflowError) as caught:
+        with_table(**changes)
+    assert said in str(caught.value)
+    assert "reproductions.t" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attacks": ["fgm"]}, "paper_figures.f: the attack fgm is not among"),
+        ({"kind": "distribution"}, "'feature' is a required property"),
+        (
+            {"kind": "column_roc", "feature": "lead", "columns": {"a": "b"}},
+            "the feature lead is not",
+        ),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_before_any_job(with_figure, changes, said):
+    with pytest.raises(WorkflowError, match=said):
+        with_figure(**changes)
+
+
+def test_names_that_are_taken_are_refused(make):
+    with pytest.raises(WorkflowError, match="attacks: there is another table"):
+        make(overrides=[f"+reproductions.attacks={as_hydra(TABLE)}"])
+    with pytest.raises(WorkflowError, match="roc: there is another figure"):
+        make(overrides=[f"+paper_figures.roc={as_hydra(FIGURE)}"])
+
+
+def test_a_figure_of_examples_needs_the_first_seed_only(with_figure):
+    pipeline = with_figure(kind="eigenvalue_path")
+    wildcards = SimpleNamespace(figure="f")
+    assert pipeline.paper_figure_inputs(wildcards) == [RUN.format(0) + "paths/fgsm.parquet"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_small_sibling_of_a_paper_has_the_same_tables_on_fewer_images(make, name):
+    whole, small = (make(experiment=experiment) for experiment in (name, f"{name}_small"))
+    assert whole.reproductions == small.reproductions != []
+    for table in whole.reproductions:
+        assert whole.reproduction_spec(table) == small.reproduction_spec(table)
+    counts = [p.experiment.dataset["test_count"] or 10_000 for p in (whole, small)]
+    seeds = [len(p.experiment.settings["seeds"]) for p in (whole, small)]
+    assert counts[0] > counts[1]
+    assert seeds[0] > seeds[1]
