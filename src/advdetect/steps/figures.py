@@ -29,6 +29,7 @@ from advdetect.evaluation.sensitivity_figure import SensitivityExamples, sensiti
 from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
 from advdetect.steps.norms import read_norms
+from advdetect.steps.reproduce import read_comparison
 
 MAIN = {"bits": "float32", "positives": "successful"}
 EXAMPLES = 4  # rows of the gallery
@@ -170,7 +171,7 @@ def draw_eigenvalue_perturbation(inputs: list[str], detector: str) -> Figure:
 
 def draw_reproduction(inputs: list[str], detector: str) -> Figure:
     """Draw all cells of a paper's table, reported and reproduced."""
-    return reproduction_figure(read_csv(*inputs))
+    return reproduction_figure(read_comparison(*inputs))
 
 
 FIGURES: dict[str, Callable[[list[str], str], Figure]] = {

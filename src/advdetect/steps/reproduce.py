@@ -75,6 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+def read_comparison(path: str) -> pd.DataFrame:
+    """Read the comparison that this step wrote; names and verdicts that are empty stay so."""
+    return read_csv(path).fillna({"column": "", "verdict": ""})
+
+
 def read_sources(paths: list[str]) -> Sources:
     """Read files from detect, feature, attack and defend, each by the stage that made it."""
     scores: dict[str, dict[int, pd.DataFrame]] = {}
