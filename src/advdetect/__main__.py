@@ -22,6 +22,7 @@ STAGES = {
     "detect": "fit detectors on each attack and score every other",
     "defend": "apply a defence: which images it flags, which it mends",
     "evaluate": "metrics of one feature's detectors with bootstrap intervals",
+    "compare": "paired tests between all features",
     "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",
     "figures": "plots: ROC, scores, heat maps, gallery, spectra",
     "report": "the HTML report",
