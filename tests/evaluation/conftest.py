@@ -9,6 +9,7 @@ import pytest
 
 from advdetect.evaluation.metrics import evaluate_feature
 from advdetect.evaluation.names import KINDS
+from advdetect.evaluation.paired import own_attack_scores, paired_tests
 
 ATTACKS = ("fgsm", "cw_l2,kappa=10", "deepfool")
 DETECTORS = ("logistic_regression", "random_forest", "random_scores", "true_labels")
@@ -62,6 +63,17 @@ def metrics(scores: dict[str, dict[int, pd.DataFrame]]) -> pd.DataFrame:
         for feature, seeds in scores.items()
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def paired(scores: dict[str, dict[int, pd.DataFrame]]) -> pd.DataFrame:
+    features = {
+        feature: {
+            run: own_attack_scores(table, "logistic_regression") for run, table in seeds.items()
+        }
+        for feature, seeds in scores.items()
+    }
+    return paired_tests(features, replicates=50, seed=7)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 rule tables:
     input:
         metrics=collect("<results>/metrics/{feature}.csv", feature=PIPELINE.features),
+        paired="<results>/metrics/paired.csv",
         attacks=collect(
             "<results>/{dataset}/{model}/seed{seed}/attacks/{attack}.safetensors",
             attack=PIPELINE.attacks,
@@ -40,7 +41,8 @@ rule tables:
         replicates=PIPELINE.evaluation["replicates"],
         bootstrap_seed=PIPELINE.evaluation["bootstrap_seed"],
     shell:
-        "python -m advdetect tables --metrics {input.metrics:q} --attacks {input.attacks:q}"
+        "python -m advdetect tables --metrics {input.metrics:q} --paired {input.paired:q}"
+        " --attacks {input.attacks:q}"
         " --defenses {input.defenses:q} --reported {input.reported:q} --dataset {params.dataset:q}"
         " --detector {params.detector:q} --controls {params.controls:q}"
         " --replicates {params.replicates} --bootstrap-seed {params.bootstrap_seed}"
