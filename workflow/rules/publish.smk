@@ -81,6 +81,10 @@ rule figure:
 rule report:
     input:
         metrics=collect("<results>/metrics/{feature}.csv", feature=PIPELINE.features),
+        paired="<results>/metrics/paired.csv",
+        defense_tables=collect(
+            "<results>/tables/{table}.csv", table=PIPELINE.defense_tables
+        ),
         attack_summary="<results>/tables/attack_summary.csv",
         models=collect(
             "<results>/{dataset}/{model}/seed{seed}/metrics.json", **PIPELINE.run_names
@@ -109,7 +113,8 @@ rule report:
         benchmarks=f"{PIPELINE.results}/benchmarks",
     shell:
         "python -m advdetect report --spec {params.spec:q} --command {params.command:q}"
-        " --metrics {input.metrics:q} --attack-summary {input.attack_summary:q}"
+        " --metrics {input.metrics:q} --paired {input.paired:q}"
+        " --defense-tables {input.defense_tables:q} --attack-summary {input.attack_summary:q}"
         " --models {input.models:q} --attacks {input.attacks:q} --figures {input.figures:q}"
         " --benchmarks {params.benchmarks:q} --logs {params.logs:q}"
         " --output {output:q} --timing {log.timing:q}"

@@ -60,7 +60,8 @@ def paired_table(paired: pd.DataFrame, *, detector: str, controls: Collection[st
         f"{lower(detector)}, trained and tested on the same attack, "
         f"{display_name('successful')}, {display_name('float32')}. "
         f"{interval_note(int(paired['n_seeds'].max()))} p: two-sided, of the paired difference, "
-        f"corrected (Holm) for all {int(paired['p_value'].count())} pairs of features and attacks. "
+        f"corrected (Holm) for all {int(paired['p_value'].count())} pairs of features and attacks; "
+        f"the intervals are not corrected. "
         f"Bold: the best feature, and every one that cannot be distinguished from it "
         f"(p ≥ {SIGNIFICANCE}).",
         rows="feature",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from advdetect.evaluation.defenses import DEFENSE_TABLES, stored_defense_table
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
 from advdetect.evaluation.timings import stage_timings
@@ -65,6 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser, "report.yaml, the resolved configuration")
     parser.add_argument("--command", required=True, help="the command that makes the experiment")
     parser.add_argument("--metrics", nargs="+", required=True, help="files from evaluate")
+    parser.add_argument("--paired", required=True, help="the file from compare")
+    parser.add_argument(
+        "--defense-tables", nargs="*", default=[], help="defense_accuracy*.csv from tables"
+    )
     parser.add_argument("--attack-summary", required=True, help="attack_summary.csv from tables")
     parser.add_argument("--models", nargs="+", required=True, help="metrics from train")
     parser.add_argument("--attacks", nargs="+", required=True, help="files from attack")
@@ -92,6 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
             seed=settings["evaluation"]["bootstrap_seed"],
         ),
         metrics=read_csv(*arguments.metrics),
+        paired=read_csv(arguments.paired),
         primary_detector=settings["evaluation"]["primary_detector"],
         controls={
             name: detector["_control_"]
@@ -101,6 +107,10 @@ def run(arguments: argparse.Namespace) -> None:
         figures=[_figure(Path(path)) for path in arguments.figures],
         timings=stage_timings(Path(arguments.benchmarks), Path(arguments.logs)),
         provenance=_provenance(arguments.attacks),
+        defense_tables=[
+            stored_defense_table(read_csv(path), DEFENSE_TABLES[Path(path).stem])
+            for path in arguments.defense_tables
+        ],
     )
     write_text(arguments.output, render_report(context))
     report(f"report: {arguments.output}")
