@@ -23,6 +23,7 @@ STAGES = {
     "detect": "fit detectors on each attack and score every other",
     "defend": "apply a defence: which images it flags, which it mends",
     "evaluate": "metrics of one feature's detectors with bootstrap intervals",
+    "paired": "paired tests between all features",
     "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",
     "reproduce": "a paper's table: reported values beside ours",
     "paper-figure": "a paper's figure, drawn from ours",

@@ -9,10 +9,15 @@ import pytest
 
 from advdetect.evaluation.metrics import evaluate_feature
 from advdetect.evaluation.names import KINDS
+from advdetect.evaluation.paired import own_attack_scores, paired_tests
+from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
+from advdetect.evaluation.report import ReportContext, ReportFigure
 
 ATTACKS = ("fgsm", "cw_l2,kappa=10", "deepfool")
 DETECTORS = ("logistic_regression", "random_forest", "random_scores", "true_labels")
 NEVER_SUCCEEDS = "deepfool"
+NORMS = pd.DataFrame({"index": [0, 1], "success": [True, False], "l2": [1.0, 0.0]})
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="10"></svg>'
 
 
 def score_table(seed: int, separation: float, n: int = 40) -> pd.DataFrame:
@@ -62,6 +67,49 @@ def metrics(scores: dict[str, dict[int, pd.DataFrame]]) -> pd.DataFrame:
         for feature, seeds in scores.items()
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def paired(scores: dict[str, dict[int, pd.DataFrame]]) -> pd.DataFrame:
+    features = {
+        feature: {
+            run: own_attack_scores(table, "logistic_regression") for run, table in seeds.items()
+        }
+        for feature, seeds in scores.items()
+    }
+    return paired_tests(features, replicates=50, seed=7)
+
+
+@pytest.fixture(scope="session")
+def context(
+    metrics: pd.DataFrame, paired: pd.DataFrame, attack_summary: pd.DataFrame
+) -> ReportContext:
+    return ReportContext(
+        experiment="quickstart",
+        description="Two features.",
+        command="snakemake --cores all",
+        settings={"Data set": "digits", "Seeds": "0, 1"},
+        attacks={"fgsm": {"epsilon": 0.1}, "deepfool": {}},
+        model_metrics=pd.DataFrame(
+            {"seed": [0, 1], "train_accuracy": [1.0, 0.999], "test_accuracy": [0.9812, 0.97]}
+        ),
+        attack_summary=attack_summary,
+        least_perturbations=least_perturbations(
+            [AttackNorms("fgm_least", True, True, {0: NORMS})], replicates=10, seed=0
+        ),
+        metrics=metrics,
+        paired=paired,
+        primary_detector="logistic_regression",
+        controls={"random_scores": 0.5, "true_labels": 1.0},
+        figures=[
+            ReportFigure("detection", "ROC curves", SVG),
+            ReportFigure("gallery", "Examples", b"\x89PNG\r\n\x1a\n"),
+        ],
+        timings=pd.DataFrame(
+            {"stage": ["attack"], "jobs": [6], "seconds": [12345.6], "method_seconds": [np.nan]}
+        ),
+        provenance={"Package versions": {"torch": "2.15"}, "Hardware": {"Processor": "x"}},
+    )
 
 
 @pytest.fixture(scope="session")

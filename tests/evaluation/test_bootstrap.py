@@ -3,7 +3,12 @@ import pytest
 from scipy import stats
 
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.bootstrap import percentile_interval, poisson_weights, seed_weights
+from advdetect.evaluation.bootstrap import (
+    mean_of_seeds,
+    percentile_interval,
+    poisson_weights,
+    seed_weights,
+)
 
 
 def test_weights_follow_the_poisson_distribution() -> None:
@@ -64,3 +69,16 @@ def test_interval_leaves_out_replicates_without_a_value() -> None:
 def test_interval_of_nothing_is_nan() -> None:
     for replicates in (np.empty((2, 0)), np.full((2, 3), np.nan)):
         assert np.isnan(percentile_interval(replicates)).all()
+
+
+def test_the_mean_of_seeds_draws_them_in_each_replicate() -> None:
+    replicates = np.random.default_rng(0).normal(size=(3, 2, 40))
+    shares = seed_weights(3, 40, seed=5)
+    expected = [
+        [sum(shares[b, s] * replicates[s, m, b] for s in range(3)) for b in range(40)]
+        for m in range(2)
+    ]
+    np.testing.assert_allclose(mean_of_seeds(replicates, 5), expected, rtol=1e-12)
+    np.testing.assert_array_equal(mean_of_seeds(replicates[:1], 5), replicates[0])
+    replicates[1, 0, 7] = np.nan
+    assert np.isnan(mean_of_seeds(replicates, 5)[0, 7])

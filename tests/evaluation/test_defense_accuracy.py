@@ -1,3 +1,5 @@
+from io import StringIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,8 +8,9 @@ from advdetect.evaluation.defenses import (
     defense_accuracies,
     defense_table,
     reported_accuracies,
+    stored_defense_table,
 )
-from advdetect.evaluation.rendering import to_markdown
+from advdetect.evaluation.rendering import to_csv, to_markdown
 
 COUNT = 60
 
@@ -102,6 +105,14 @@ def test_without_reported_values_there_are_only_ours(defenses):
     shown = defense_table(accuracies(defenses), None, "8bit")
     assert shown.header == ["Attack", "MagNet", "MID"]
     assert "images rounded to 8 bits" in shown.caption
+
+
+def test_a_table_is_the_same_from_its_file(defenses):
+    reported = pd.DataFrame({"attack": ["cw_l2,kappa=5"], "defense": ["mid"], "value": [0.9]})
+    shown = defense_table(accuracies(defenses), reported, "8bit")
+    again = stored_defense_table(pd.read_csv(StringIO(to_csv(shown))), "8bit")
+    assert to_markdown(again) == to_markdown(shown)
+    assert to_csv(again) == to_csv(shown)
 
 
 def test_an_attack_without_success_has_no_value(defenses):

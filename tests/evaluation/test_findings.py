@@ -14,27 +14,85 @@ def metric_rows(*rows: tuple) -> pd.DataFrame:
     )
 
 
-def said(*rows: tuple) -> list[str]:
-    sentences = findings(metric_rows(*rows), detector="d", controls=("oracle",))
+def paired_rows(*rows: tuple) -> pd.DataFrame:
+    """Make paired tests: attack, two features and their AUROCs, limits, corrected p value."""
+    names = ["attack", "feature", "other", "auroc", "auroc_other", "low", "high", "p_value_holm"]
+    tests = pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[3:], float))
+    return tests.assign(
+        difference=tests["auroc"] - tests["auroc_other"], n_positive=10, n_negative=20
+    )
+
+
+def said(*rows: tuple, paired: pd.DataFrame | None = None) -> list[str]:
+    tests = paired_rows() if paired is None else paired
+    sentences = findings(metric_rows(*rows), tests, detector="d", controls=("oracle",))
     return [sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in sentences]
 
 
-def test_sentences_name_the_best_and_the_next() -> None:
+def test_sentences_say_what_is_better_and_what_is_not() -> None:
+    attacks = ("fgsm", "bim", "ossa")
+    values = {"kd": 0.8, "bu": 0.9, "lid": 0.89}
+    tests = paired_rows(
+        # Better than both; which one stands first in a pair does not matter.
+        ("fgsm", "kd", "bu", 0.8, 0.9, -0.15, -0.05, 0.002),
+        ("fgsm", "kd", "lid", 0.8, 0.89, -0.14, -0.04, 0.001),
+        ("fgsm", "bu", "lid", 0.9, 0.89, 0.004, 0.016, 0.0004),
+        # Better than one of them.
+        ("bim", "kd", "bu", 0.8, 0.9, -0.15, -0.05, 0.049),
+        ("bim", "kd", "lid", 0.8, 0.89, -0.14, -0.04, 0.001),
+        ("bim", "bu", "lid", 0.9, 0.89, -0.01, 0.03, 0.05),
+        # Better than neither.
+        ("ossa", "kd", "bu", 0.8, 0.9, -0.25, 0.05, 0.2),
+        ("ossa", "kd", "lid", 0.8, 0.89, -0.24, 0.06, 0.3),
+        ("ossa", "bu", "lid", 0.9, 0.89, -0.01, 0.03, 1.0),
+    )
+    sentences = said(
+        *(
+            (feature, attack, attack, "float32", value, value - 0.05, value + 0.05)
+            for attack in attacks
+            for feature, value in {**values, "oracle": 1.0}.items()
+        ),
+        paired=tests,
+    )
+    assert sentences[:4] == [
+        "Best on most attacks: BU (3 of 3 attacks).",
+        "FGSM: best is BU, AUROC 90.0 % [85.0, 95.0]; significantly better than the other 2 "
+        "(closest: LID, by 1.0 points [0.4, 1.6], p < 0.001).",
+        "BIM: best is BU, AUROC 90.0 % [85.0, 95.0]; not distinguishable from LID "
+        "(by 1.0 points [−1.0, 3.0], p = 0.05); significantly better than KD "
+        "(by 10.0 points [5.0, 15.0], p = 0.049).",
+        "OSSA: best is BU, AUROC 90.0 % [85.0, 95.0]; not distinguishable from the other 2 "
+        "(closest: LID, by 1.0 points [−1.0, 3.0], p = 1).",
+    ]
+
+
+def test_the_shorter_list_is_named_and_the_longer_counted() -> None:
+    names = ("kd", "bu", "lid", "mid")
+    rows = [(f, "a", "a", "float32", 0.9 - i / 10, 0.5, 1.0) for i, f in enumerate(names)]
+    for p_values, expected in (
+        ((0.2, 0.01, 0.02), "not distinguishable from BU (by 10.0 points [5.0, 15.0], p = 0.2); "
+         "significantly better than the other 2 (closest: LID, by 20.0 points [15.0, 25.0], "
+         "p = 0.01)."),
+        ((0.2, 0.3, 0.02), "significantly better than MID (by 30.0 points [25.0, 35.0], "
+         "p = 0.02); not distinguishable from the other 2 (closest: BU, by 10.0 points "
+         "[5.0, 15.0], p = 0.2)."),
+    ):  # fmt: skip
+        tests = paired_rows(
+            *(
+                ("a", "kd", other, 0.9, 0.9 - i / 10, i / 10 - 0.05, i / 10 + 0.05, p_value)
+                for i, (other, p_value) in enumerate(zip(names[1:], p_values, strict=True), 1)
+            )
+        )
+        assert said(*rows, paired=tests)[1].endswith(f"AUROC 90.0 % [50.0, 100.0]; {expected}")
+
+
+def test_sentences_without_a_test_compare_nothing() -> None:
     assert said(
-        ("kd", "fgsm", "fgsm", "float32", 0.8, 0.75, 0.86),
-        ("bu", "fgsm", "fgsm", "float32", 0.9, 0.85, 0.95),
-        ("oracle", "fgsm", "fgsm", "float32", 1.0, 1.0, 1.0),
-        ("kd", "bim", "bim", "float32", 0.7, 0.65, 0.75),
-        ("bu", "bim", "bim", "float32", 0.9, 0.85, 0.95),
         ("kd", "ead", "ead", "float32", 0.6, 0.5, 0.7),
         ("bu", "ead", "ead", "float32", np.nan, np.nan, np.nan),
         ("kd", "jsma", "jsma", "float32", np.nan, np.nan, np.nan),
     ) == [
-        "Best on most attacks: BU (2 of 3 attacks).",
-        "FGSM: best is BU, AUROC 90.0 % [85.0, 95.0]; next is KD, 80.0 % [75.0, 86.0]. "
-        "The intervals overlap.",
-        "BIM: best is BU, AUROC 90.0 % [85.0, 95.0]; next is KD, 70.0 % [65.0, 75.0]. "
-        "The intervals do not overlap.",
+        "Best on most attacks: KD (1 of 1 attacks).",
         "EAD: best is KD, AUROC 60.0 % [50.0, 70.0].",
         "JSMA: no adversarial in the test part, so there is no value.",
     ]

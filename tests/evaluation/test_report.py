@@ -1,4 +1,6 @@
 import base64
+import hashlib
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,8 +11,8 @@ import pandas as pd
 import pytest
 
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
+from advdetect.evaluation.table import Table
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"></svg>'
 SECTIONS = [
@@ -26,8 +28,14 @@ SECTIONS = [
     "provenance",
 ]
 VOID = {"meta", "img", "br"}
-NORMS = pd.DataFrame({"index": [0, 1], "success": [True, False], "l2": [1.0, 0.0]})
+PARTS = {"reproduction": "summary", "defenses": "other-metrics"}  # each and what it follows
 MALICIOUS = "<script>alert('x')</script>\"&"
+
+
+def small_table(name: str) -> Table:
+    cells = pd.DataFrame({"attack": ["fgsm"], "defense": ["magnet"], "value": [0.5]})
+    cells = cells.assign(standard_deviation=np.nan, low=0.4, high=0.6)
+    return Table(name, "A table.", "attack", "defense", cells)
 
 
 class Page(HTMLParser):
@@ -51,40 +59,14 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        element = self.open[-1] if self.open else ""
+        if element in ("style", "script"):
+            self.texts[element] = self.texts.get(element, "") + data
+        else:
             self.text += data
 
     def ids(self, tag: str) -> list[str]:
         return [values["id"] for name, values in self.tags if name == tag and "id" in values]
-
-
-@pytest.fixture(scope="module")
-def context(metrics: pd.DataFrame, attack_summary: pd.DataFrame) -> ReportContext:
-    return ReportContext(
-        experiment="quickstart",
-        description="Two features.",
-        command="snakemake --cores all",
-        settings={"Data set": "digits", "Seeds": "0, 1"},
-        attacks={"fgsm": {"epsilon": 0.1}, "deepfool": {}},
-        model_metrics=pd.DataFrame(
-            {"seed": [0, 1], "train_accuracy": [1.0, 0.999], "test_accuracy": [0.9812, 0.97]}
-        ),
-        attack_summary=attack_summary,
-        least_perturbations=least_perturbations(
-            [AttackNorms("fgm_least", True, True, {0: NORMS})], replicates=10, seed=0
-        ),
-        metrics=metrics,
-        primary_detector="logistic_regression",
-        controls={"random_scores": 0.5, "true_labels": 1.0},
-        figures=[
-            ReportFigure("detection", "ROC curves", SVG),
-            ReportFigure("gallery", "Examples", b"\x89PNG\r\n\x1a\n"),
-        ],
-        timings=pd.DataFrame(
-            {"stage": ["attack"], "jobs": [6], "seconds": [12345.6], "method_seconds": [np.nan]}
-        ),
-        provenance={"Package versions": {"torch": "2.15"}, "Hardware": {"Processor": "x"}},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +101,9 @@ def test_every_table_is_there(source: str, metrics: pd.DataFrame) -> None:
     ]
     detectors = ["table-detectors_auroc_float32_successful"]
     attacks = ["table-attacks", "table-least_perturbation"]
-    assert sorted(names) == sorted([*attacks, *detection, *detectors, *cross, *others])
+    paired = ["table-paired_auroc_logistic_regression_float32_successful"]
+    expected = [*paired, *attacks, *detection, *detectors, *cross, *others]
+    assert sorted(names) == sorted(expected)
     cells = metrics.query(
         "detector == 'logistic_regression' and trained_on == tested_on and seed == 'mean' "
         "and (metric == 'auroc' or bits == 'float32' and positives == 'successful')"
@@ -144,19 +128,94 @@ def test_a_failing_control_says_where(context: ReportContext) -> None:
     assert "There is no control" in Page(render_report(replace(context, controls={}))).text
 
 
+def test_the_summary_tests_the_best_feature_against_the_others(
+    context: ReportContext, source: str
+) -> None:
+    start, end = (source.index(f'<section id="{name}">') for name in ("summary", "settings"))
+    text = Page(source[start:end]).text
+    assert re.search(r"FGSM: best is Input .*; significantly better than BU \(by .*, p\s[<=]", text)
+    assert "table-paired_auroc_logistic_regression_float32_successful" in source[start:end]
+    one = replace(
+        context,
+        metrics=context.metrics[context.metrics["feature"] == "bu"],
+        paired=context.paired[:0],
+    )
+    page = Page(render_report(one))
+    assert "FGSM: best is BU, AUROC" in page.text
+    assert not any(name.startswith("table-paired") for name in page.ids("figure"))
+
+
+def test_parts_that_an_experiment_may_lack(context: ReportContext, source: str) -> None:
+    """The contents follow; without them nothing is left of such a part, not even its heading."""
+    shown = small_table("shown")
+    full = replace(
+        context,
+        defense_tables=[replace(shown, name="of_a_defence")],
+        reproduction_tables=[replace(shown, name="of_a_paper")],
+        figures=[*context.figures, ReportFigure("reproduction", "Both", SVG)],
+    )
+    page = Page(render_report(full))
+    sections = list(SECTIONS)
+    for name, before in PARTS.items():
+        sections.insert(sections.index(before) + 1, name)
+    assert page.ids("section") == sections
+    assert [v["href"] for tag, v in page.tags if tag == "a"] == [f"#{name}" for name in sections]
+    assert {"table-of_a_defence", "table-of_a_paper"} < set(page.ids("figure"))
+    for words in ("Reported and reproduced", "Defences"):
+        assert words in page.text
+        assert words not in Page(source).text
+    few = Page(render_report(replace(context, figures=[])))
+    assert few.ids("section") == [name for name in SECTIONS if name != "gallery"]
+
+
+def test_cells_carry_the_numbers_that_they_sort_by(context: ReportContext) -> None:
+    values = [0.12345, np.nan, np.inf, -1e-9]
+    timings = pd.DataFrame({"stage": ["a", "b", "c", "d"], "seconds": values})
+    page = Page(render_report(replace(context, timings=timings, metrics=context.metrics)))
+    numbers = [v["data-number"] for tag, v in page.tags if tag == "td" and "data-number" in v]
+    assert {"0.12345", "Infinity", "-1e-09"} < set(numbers)
+    assert "nan" not in numbers
+    cell = context.metrics.query(
+        "feature == 'bu' and detector == 'logistic_regression' and trained_on == tested_on and "
+        "seed == 'mean' and metric == 'auroc'"
+    )
+    assert {repr(float(value)) for value in cell["value"].dropna()} < set(numbers)
+
+
 def test_nothing_is_loaded_from_elsewhere(source: str) -> None:
-    for tag, values in Page(source).tags:
-        assert tag not in ("script", "link", "iframe", "object")
+    page = Page(source)
+    for tag, values in page.tags:
+        assert tag not in ("link", "iframe", "object")
+        assert "style" not in values  # which the policy would not admit
         for name in ("src", "href"):
             assert values.get(name, "#").startswith(("#", "data:image/"))
     for address in ("http:", "https:", "//", "@import", "url("):
-        assert address not in source.replace(base64.b64encode(SVG).decode(), "")
+        assert address not in page.text + page.texts["style"]
 
 
-def test_figures_are_embedded(source: str) -> None:
+def test_only_this_style_and_this_script_are_admitted(source: str) -> None:
+    page = Page(source)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    (policy,) = (v["content"] for tag, v in page.tags if tag == "meta" and "http-equiv" in v)
+    digests = {
+        name: base64.b64encode(hashlib.sha256(page.texts[name].encode()).digest()).decode()
+        for name in ("style", "script")
+    }
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src 'sha256-{digests['style']}'",
+        f"script-src 'sha256-{digests['script']}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+
+
+def test_figures_are_embedded(context: ReportContext, source: str) -> None:
     pictures = [values for tag, values in Page(source).tags if tag == "img"]
     assert [picture["alt"] for picture in pictures] == ["ROC curves", "Examples"]
-    assert pictures[0]["src"] == f"data:image/svg+xml;base64,{base64.b64encode(SVG).decode()}"
+    content = base64.b64encode(context.figures[0].content).decode()
+    assert pictures[0]["src"] == f"data:image/svg+xml;base64,{content}"
     assert pictures[1]["src"].startswith("data:image/png;base64,")
 
 
@@ -170,7 +229,10 @@ def test_least_perturbations_stand_with_the_attacks(context: ReportContext, sour
 
 
 def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame) -> None:
-    metrics = context.metrics.replace({"bu": MALICIOUS, "fgsm": MALICIOUS})
+    metrics, paired = (
+        table.replace({"bu": MALICIOUS, "fgsm": MALICIOUS})
+        for table in (context.metrics, context.paired)
+    )
     nasty = replace(
         context,
         experiment=MALICIOUS,
@@ -179,6 +241,7 @@ def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame)
         settings={MALICIOUS: MALICIOUS},
         attacks={MALICIOUS: {MALICIOUS: MALICIOUS}},
         metrics=metrics,
+        paired=paired,
         attack_summary=attack_summary.replace("fgsm", MALICIOUS),
         figures=[ReportFigure("models", MALICIOUS, SVG)],
         timings=pd.DataFrame({MALICIOUS: [MALICIOUS]}),
@@ -186,7 +249,7 @@ def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame)
     )
     page = Page(render_report(nasty))
     assert page.open == []
-    assert not any(tag == "script" for tag, _ in page.tags)
+    assert [tag for tag, _ in page.tags].count("script") == 1
     assert page.text.count(MALICIOUS) > 10
 
 

@@ -155,7 +155,7 @@ def test_the_tables_show_the_first_reading_in_full_and_all_of_them_side_by_side(
     known = reported(kd=0.7).assign(column="fgm")
     first, summary, readings_table = reproduction_tables("t", "Table", compared(readings, known))
     assert "| KD, FGM |      70.00 | 50.00 " in to_markdown(first)
-    assert "-20.00 below |" in to_markdown(first)
+    assert "\N{MINUS SIGN}20.00 below |" in to_markdown(first)
     assert summary.header == [
         "Reading",
         "Cells",

@@ -243,6 +243,7 @@ def detection_files(*features: str) -> set[str]:
     return {
         *(f"scores/{feature}.parquet" for feature in features),
         *(f"metrics/{feature}.csv" for feature in features),
+        "metrics/paired.csv",
         *(f"figures/{figure}.svg" for figure in figures),
         "tables",
         "report.html",

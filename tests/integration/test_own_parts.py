@@ -160,6 +160,7 @@ AFTER_ATTACK = {
     "features/invert/brightness.parquet",
     "scores/brightness.parquet",
     "metrics/brightness.csv",
+    "metrics/paired.csv",
     "tables",
     *(f"figures/{name}.svg" for name in ("roc", "roc_low", "cross_attack", "gallery")),
     "figures/scores_brightness.svg",

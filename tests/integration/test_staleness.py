@@ -137,6 +137,12 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         ),
         {"report.html"},
     ),
+    "the report's script": (
+        lambda project: project.append(
+            f"{PACKAGE}/evaluation/templates/sort_tables.js", "// more\n"
+        ),
+        {"report.html"},
+    ),
     "an added attack": (
         lambda project: project.replace(TINY, "[fgsm, otcm,", "[fgm, fgsm, otcm,"),
         attack_files("fgm") | AFTER_ATTACKS,

@@ -8,6 +8,8 @@ import pytest
 from safetensors.torch import load_file
 from step_runs import ACTIVATIONS, SEED, run
 
+from advdetect.io import read_provenance, write_table
+
 DETECTORS = [
     ["threshold", {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}],
     [
@@ -210,8 +212,16 @@ def test_the_threshold_scores_are_the_feature_itself(features, scores):
 def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path):
     tables = tmp_path / "tables"
     attacks = ["--attacks", chain / "otcm.safetensors"]
-    run("tables", "--metrics", metrics, *attacks, "--controls", "true_labels", "--output", tables)
-    for name in ("detection", "detectors", "attacks", "cross_attack_kd"):
+    paired = ["--paired", tmp_path / "paired.csv"]
+    another = tmp_path / "another.parquet"
+    facts = read_provenance(scores) | {"name": "another"}
+    write_table(another, pd.read_parquet(scores), facts)
+    run("paired", "--scores", scores, another, "--replicates", 100, "--output", paired[1])
+    run(
+        *("tables", "--metrics", metrics, *paired, *attacks, "--controls", "true_labels"),
+        *("--output", tables),
+    )
+    for name in ("detection", "detectors", "attacks", "cross_attack_kd", "paired"):
         for suffix in ("csv", "md", "tex", "txt"):
             assert (tables / f"{name}.{suffix}").stat().st_size > 0
     figures = {
@@ -244,11 +254,19 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
         "features": [["kd", {"bandwidth": "auto"}]],
         "detectors": [*DETECTORS[:2], DETECTORS[3], ["true_labels", {"_control_": 1.0}]],
         "defenses": [],
+        "reproductions": {},
+        "paper_figures": {},
     }
     for folder in ("benchmarks", "logs"):
         (tmp_path / folder).mkdir()
+    defense_table = tables / "defense_accuracy_8bit.csv"
+    defense_table.write_text(
+        "attack,defense,value,standard_deviation,low,high,interval,n_positive,n_negative\n"
+        "clean,magnet,0.95,,0.9,0.97,95 % bootstrap,95,5\n"
+    )
     run(
         *("report", "--spec", json.dumps(spec), "--command", "by hand", "--metrics", metrics),
+        *(*paired, "--defense-tables", defense_table),
         *("--attack-summary", tables / "attack_summary.csv", "--models", chain / "metrics.json"),
         *(*attacks, "--figures", *(tmp_path / "figures").glob("*.svg")),
         *("--benchmarks", tmp_path / "benchmarks", "--logs", tmp_path / "logs"),
@@ -256,6 +274,8 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
     )
     page = (tmp_path / "report.html").read_text()
     assert "Every stage by hand" in page
+    assert "not distinguishable from another" in page
+    assert "Defence accuracy" in page
     assert "OTCM" in page
     assert "validation images" in page
 

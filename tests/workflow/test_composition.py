@@ -154,6 +154,12 @@ def test_an_attack_cannot_take_the_name_of_something_else(config_dir, name):
         load_experiment(config_dir, {"attacks": [name, "fgsm"]})
 
 
+def test_a_feature_cannot_take_the_name_of_the_paired_tests(config_dir):
+    (config_dir / "feature" / "paired.yaml").write_text("_target_: my_module.mine\n")
+    with pytest.raises(ConfigurationError, match=r"^A feature cannot be named paired: \w"):
+        load_experiment(config_dir, {"features": ["paired", "kd"]})
+
+
 def borrow(config_dir, owner):
     text = f"_target_: my_module.mine\n_fitted_by_: {owner}\n_schema_: {{}}\n"
     (config_dir / "feature" / "mine.yaml").write_text(text)

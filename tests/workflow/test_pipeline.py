@@ -76,7 +76,10 @@ def test_detectors_keep_the_order_of_the_configuration(make):
 
 def test_the_code_of_every_step_and_method_has_a_fingerprint_of_its_own(quickstart):
     codes = [quickstart.code(step, of(quickstart)) for step, of in SPECS]
-    codes += [quickstart.code(step) for step in ("evaluate", "tables", "figures")]
+    codes += [
+        quickstart.code(step)
+        for step in ("evaluate", "paired", "tables", "figures", "reproduce", "paper_figure")
+    ]
     assert len(set(codes)) == len(codes)
     again = [quickstart.code(step, of(quickstart)) for step, of in SPECS]
     assert codes[: len(again)] == again

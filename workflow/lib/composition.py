@@ -26,12 +26,15 @@ GROUPS = {
     "defense": "defenses",
 }
 SCHEMA = "_schema_"
-# What stands where an attack's name would.
+# What stands where the name of an attack or of a feature would.
 RESERVED = {
-    "clean": "clean images are",
-    "train": "training images are",
-    "others": "all attacks but one are",
-    "held_out": "training images that nothing is fitted on are",
+    "An attack": {
+        "clean": "clean images are",
+        "train": "training images are",
+        "others": "all attacks but one are",
+        "held_out": "training images that nothing is fitted on are",
+    },
+    "A feature": {"paired": "the tests between features are"},
 }
 Spec = dict[str, Any]
 
@@ -282,9 +285,11 @@ def _dotted(*parts: str) -> str:
 
 def _check_references(experiment: Experiment) -> None:
     """Check the names that one part of the configuration uses of another."""
-    for name, used in RESERVED.items():
-        if name in experiment.attacks:
-            raise ConfigurationError(f"An attack cannot be named {name}: {used}; rename it.")
+    named = {"An attack": experiment.attacks, "A feature": experiment.features}
+    for what, reserved in RESERVED.items():
+        for name, used in reserved.items():
+            if name in named[what]:
+                raise ConfigurationError(f"{what} cannot be named {name}: {used}; rename it.")
     for name, spec in experiment.computed_features.items():
         if "_union_" in spec:
             raise ConfigurationError(f"feature.{name} is a union and cannot be a part of another.")

@@ -138,6 +138,12 @@ class Pipeline(Publication):
                 "features": list(self.experiment.features.items()),
                 "detectors": list(self.experiment.detectors.items()),
                 "defenses": list(self.experiment.defenses.items()),
+                "reproductions": {
+                    name: spec["title"] for name, spec in settings["reproductions"].items()
+                },
+                "paper_figures": {
+                    name: spec["caption"] for name, spec in settings["paper_figures"].items()
+                },
             }
         )
 
@@ -276,9 +282,12 @@ class Pipeline(Publication):
 
     @property
     def report_template(self) -> str:
-        """Fingerprint of the report's template, which is no Python module."""
-        template = self._roots[0] / "advdetect" / "evaluation" / "templates" / "report.html.j2"
-        return hashlib.sha256(template.read_bytes()).hexdigest()[:16]
+        """Fingerprint of the report's templates, style and script, which are no Python modules."""
+        folder = self._roots[0] / "advdetect" / "evaluation" / "templates"
+        digest = hashlib.sha256()
+        for path in sorted(folder.iterdir()):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:16]
 
     @property
     def command(self) -> str:

@@ -121,9 +121,15 @@ class Publication:
             *(f"cross_attack_{feature}" for feature in self.features),
             "detectors",
             "attacks",
+            *(["paired"] if len(self.features) > 1 else []),
             *(["least_perturbation"] if self.minimal_norm_attacks else []),
-            *(["defense_accuracy", "defense_accuracy_8bit"] if self.defenses else []),
+            *self.defense_tables,
         ]
+
+    @property
+    def defense_tables(self) -> list[str]:
+        """Names of the tables of defence accuracy, without suffix."""
+        return ["defense_accuracy", "defense_accuracy_8bit"] if self.defenses else []
 
     @property
     def figures(self) -> list[str]:

@@ -68,3 +68,39 @@ rule evaluate:
         " --primary-detector {params.primary_detector:q}"
         " --output {output:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"
+
+
+# Of all features at once, since each is compared with every other.
+rule paired:
+    input:
+        collect(
+            "<results>/{dataset}/{model}/seed{seed}/scores/{feature}.parquet",
+            feature=PIPELINE.features,
+            **PIPELINE.run_names,
+        ),
+    output:
+        "<results>/metrics/paired.csv",
+    log:
+        messages="<logs>/paired/paired.log",
+        timing="<logs>/paired/paired.json",
+    benchmark:
+        "<benchmarks>/paired/paired.tsv"
+    conda:
+        "../../envs/advdetect.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=120,
+    params:
+        code=PIPELINE.code("paired"),
+        replicates=PIPELINE.evaluation["replicates"],
+        bootstrap_seed=PIPELINE.evaluation["bootstrap_seed"],
+        primary_detector=PIPELINE.evaluation["primary_detector"],
+    shell:
+        "python -m advdetect paired --scores {input:q}"
+        " --replicates {params.replicates} --bootstrap-seed {params.bootstrap_seed}"
+        " --primary-detector {params.primary_detector:q}"
+        " --output {output:q} --timing {log.timing:q}"
+        " 2>&1 | tee {log.messages:q}"
+
+
+ruleorder: paired > evaluate

@@ -1,6 +1,7 @@
 rule tables:
     input:
         metrics=collect("<results>/metrics/{feature}.csv", feature=PIPELINE.features),
+        paired="<results>/metrics/paired.csv",
         attacks=collect(
             "<results>/{dataset}/{model}/seed{seed}/attacks/{attack}.safetensors",
             attack=PIPELINE.attacks,
@@ -40,7 +41,8 @@ rule tables:
         replicates=PIPELINE.evaluation["replicates"],
         bootstrap_seed=PIPELINE.evaluation["bootstrap_seed"],
     shell:
-        "python -m advdetect tables --metrics {input.metrics:q} --attacks {input.attacks:q}"
+        "python -m advdetect tables --metrics {input.metrics:q} --paired {input.paired:q}"
+        " --attacks {input.attacks:q}"
         " --defenses {input.defenses:q} --reported {input.reported:q} --dataset {params.dataset:q}"
         " --detector {params.detector:q} --controls {params.controls:q}"
         " --replicates {params.replicates} --bootstrap-seed {params.bootstrap_seed}"
@@ -79,6 +81,10 @@ rule figure:
 rule report:
     input:
         metrics=collect("<results>/metrics/{feature}.csv", feature=PIPELINE.features),
+        paired="<results>/metrics/paired.csv",
+        defense_tables=collect(
+            "<results>/tables/{table}.csv", table=PIPELINE.defense_tables
+        ),
         attack_summary="<results>/tables/attack_summary.csv",
         models=collect(
             "<results>/{dataset}/{model}/seed{seed}/metrics.json", **PIPELINE.run_names
@@ -88,7 +94,13 @@ rule report:
             attack=PIPELINE.attacks,
             **PIPELINE.run_names,
         ),
-        figures=collect("<results>/figures/{figure}.svg", figure=PIPELINE.figures),
+        reproductions=collect(
+            "<results>/tables/{table}.csv", table=PIPELINE.reproductions
+        ),
+        figures=collect(
+            "<results>/figures/{figure}.svg",
+            figure=PIPELINE.figures + PIPELINE.paper_figures,
+        ),
     output:
         "<results>/report.html",
     log:
@@ -107,7 +119,9 @@ rule report:
         benchmarks=f"{PIPELINE.results}/benchmarks",
     shell:
         "python -m advdetect report --spec {params.spec:q} --command {params.command:q}"
-        " --metrics {input.metrics:q} --attack-summary {input.attack_summary:q}"
+        " --metrics {input.metrics:q} --paired {input.paired:q}"
+        " --defense-tables {input.defense_tables:q}"
+        " --reproductions {input.reproductions:q} --attack-summary {input.attack_summary:q}"
         " --models {input.models:q} --attacks {input.attacks:q} --figures {input.figures:q}"
         " --benchmarks {params.benchmarks:q} --logs {params.logs:q}"
         " --output {output:q} --timing {log.timing:q}"

@@ -65,6 +65,20 @@ def seed_weights(n_seeds: int, replicates: int, seed: int) -> NDArray[np.float64
     return (draws[:, :, None] == np.arange(n_seeds, dtype=np.uint64)).mean(axis=1)
 
 
+def mean_of_seeds(replicates: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Average replicates over the seeds of the run, drawn with replacement in each replicate.
+
+    Args:
+        replicates: (S, M, B) replicated values of M statistics for each of S seeds.
+        seed: Bootstrap seed in [0, 2**64).
+
+    Returns:
+        (M, B) replicates of the means; NaN where any seed has none.
+    """
+    n_seeds, _, n_replicates = replicates.shape
+    return np.einsum("bs,smb->mb", seed_weights(n_seeds, n_replicates, seed), replicates)
+
+
 def percentile_interval(
     replicates: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

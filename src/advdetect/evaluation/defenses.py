@@ -11,6 +11,8 @@ from advdetect.evaluation.perturbation import mean_with_interval
 from advdetect.evaluation.table import CellFormat, Table
 
 REPORTED = "_reported"
+# File name → bits.
+DEFENSE_TABLES = {"defense_accuracy": "float32", "defense_accuracy_8bit": "8bit"}
 
 
 def defense_accuracies(
@@ -84,6 +86,17 @@ def defense_table(cells: pd.DataFrame, reported: pd.DataFrame | None, bits: str)
         if (table["defense"] == name).any()
     ]
     rank = table["defense"].map(order.index)
+    ordered = table.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True)
+    return stored_defense_table(ordered, bits)
+
+
+def stored_defense_table(cells: pd.DataFrame, bits: str) -> Table:
+    """Build the table again from its cells.
+
+    Args:
+        cells: The cells of a `defense_table`, as its CSV file holds them.
+        bits: ``float32`` or ``8bit``.
+    """
     return Table(
         name=f"defense_accuracy_{bits}",
         caption="Defence accuracy in percent, "
@@ -93,7 +106,7 @@ def defense_table(cells: pd.DataFrame, reported: pd.DataFrame | None, bits: str)
         "seeds and source images.",
         rows="attack",
         columns="defense",
-        cells=table.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True),
+        cells=cells,
         format=CellFormat(best=False),
     )
 

@@ -7,6 +7,8 @@ import pandas as pd
 
 from advdetect.evaluation.metrics import MEAN
 from advdetect.evaluation.names import OTHERS, display_name, on_own_attack
+from advdetect.evaluation.paired_table import against_best
+from advdetect.evaluation.table import SIGNIFICANCE, p_value_text
 
 _PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -25,44 +27,47 @@ class ControlCheck:
 
 def findings(
     metrics: pd.DataFrame,
+    paired: pd.DataFrame,
     *,
     detector: str,
-    bits: str = "float32",
-    positives: str = "successful",
     controls: Collection[str] = (),
 ) -> list[str]:
-    """Say in sentences what the AUROC tables show.
+    """Say in sentences what the tables of AUROC and of paired tests show.
+
+    They are about float32 images and successful adversarials.
 
     Args:
         metrics: Metrics of all features, with the column ``feature``.
+        paired: The paired tests of the same detector, as `paired.paired_tests` returns them.
         detector: Which detector.
-        bits: Which of ``float32`` and ``8bit`` the comparison of features is for.
-        positives: ``successful`` or ``all``.
         controls: Control features, left out.
 
     Returns:
-        Plain sentences: the feature that is best most often, the best and the next one for each
-        attack, the largest effect of rounding to 8 bits, and the mean over pairs of attacks.
+        Plain sentences: the feature that is best most often; for each attack the best one, which
+        others are significantly worse and which cannot be distinguished from it; the largest effect
+        of rounding to 8 bits; and the mean over pairs of attacks.
     """
     chosen = metrics[
         (metrics["metric"] == "auroc")
         & (metrics["seed"] == MEAN)
         & (metrics["detector"] == detector)
-        & (metrics["positives"] == positives)
+        & (metrics["positives"] == "successful")
         & ~metrics["feature"].isin(list(controls))
     ]
-    here = chosen[chosen["bits"] == bits]
+    here = chosen[chosen["bits"] == "float32"]
     same = here[on_own_attack(here)]
+    tests = against_best(paired, controls)
     winners: list[str] = []
     sentences = []
     for attack, cells in same.groupby("tested_on", sort=False, observed=True):
         ranked = cells.dropna(subset="value").sort_values("value", ascending=False, kind="stable")
         winners += list(ranked["feature"].head(1))
-        sentences.append(f"{display_name(str(attack))}: {_comparison(ranked)}")
+        comparison = _comparison(ranked, tests[tests["attack"] == attack])
+        sentences.append(f"{display_name(str(attack))}: {comparison}")
     if winners:
         counts = pd.Series(winners).value_counts(sort=True)
         often = counts.index[counts == counts.max()]
-        names = " and ".join(display_name(name) for name in often)
+        names = _listed([display_name(name) for name in often])
         each = " each" if len(often) > 1 else ""
         sentences.insert(
             0, f"Best on most attacks: {names} ({counts.max()} of {len(winners)} attacks{each})."
@@ -114,18 +119,57 @@ def _passes(expected: float, value: float, low: float, high: float) -> bool:
     return abs(value - expected) <= by_chance + 1e-9
 
 
-def _comparison(ranked: pd.DataFrame) -> str:
-    """Compare the two best features; `ranked` is sorted and holds no missing value."""
+def _comparison(ranked: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """Compare the best feature with the others.
+
+    Args:
+        ranked: The features' cells, the best first, without missing values.
+        tests: The rows of `against_best` of the attack.
+    """
     if ranked.empty:
         return "no adversarial in the test part, so there is no value."
     best = ranked.iloc[0]
     text = f"best is {display_name(best['feature'])}, AUROC {_percent(best)}"
-    if len(ranked) == 1:
+    tested = tests.dropna(subset="p_value").sort_values("value", ascending=False, kind="stable")
+    if tested.empty:
         return f"{text}."
-    second = ranked.iloc[1]
-    overlap = "overlap" if second["high"] >= best["low"] else "do not overlap"
-    follower = f"{display_name(second['feature'])}, {_percent(second)}"
-    return f"{text}; next is {follower}. The intervals {overlap}."
+    significant = tested["p_value"] < SIGNIFICANCE
+    groups = {
+        "not distinguishable from": tested[~significant],
+        "significantly better than": tested[significant],
+    }
+    # The shorter list is the one to read; the longer is what remains.
+    shorter, longer = sorted(groups.items(), key=lambda group: len(group[1]))
+    parts = [text]
+    if len(shorter[1]):
+        parts.append(f"{shorter[0]} {_listed(_names(shorter[1]))} ({_closest(shorter[1])})")
+    if len(longer[1]) == 1:
+        rest = display_name(longer[1].iloc[0]["feature"])
+    else:
+        rest = f"the other {len(longer[1])}"
+    parts.append(f"{longer[0]} {rest} ({_closest(longer[1])})")
+    return f"{'; '.join(parts)}."
+
+
+def _closest(tests: pd.DataFrame) -> str:
+    """Describe the comparison with the best of these features; they are sorted."""
+    test = tests.iloc[0]
+    name = "" if len(tests) == 1 else f"closest: {display_name(test['feature'])}, "
+    low, high = (100 * value for value in (-test["high"], -test["low"]))
+    points = 100 * -test["value"]
+    limits = f"[{low:z.1f}, {high:z.1f}]".replace("-", "\N{MINUS SIGN}")
+    p_value = p_value_text(test["p_value"]).replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{name}by {points:.1f} points {limits}, {p_value}"
+
+
+def _names(tests: pd.DataFrame) -> list[str]:
+    return [display_name(name) for name in tests["feature"]]
+
+
+def _listed(names: list[str]) -> str:
+    """Write names as a sentence does: "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _rounding(chosen: pd.DataFrame) -> list[str]:

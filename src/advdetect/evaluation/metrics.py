@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.bootstrap import percentile_interval, poisson_weights, seed_weights
+from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval, poisson_weights
 from advdetect.evaluation.names import CLEAN, KINDS
 
 FALSE_POSITIVE_RATES = (0.01, 0.05)
@@ -139,7 +139,7 @@ def evaluate_feature(
             "There are no scores to evaluate: give the table of at least one seed."
         )
     for run, scores in seeds.items():
-        _check(run, scores)
+        check_scores(run, scores)
     images = np.unique(np.concatenate([scores["index"].to_numpy() for scores in seeds.values()]))
     weights = poisson_weights(images, replicates, seed)
 
@@ -150,13 +150,22 @@ def evaluate_feature(
     rows = [
         (*key, *row)
         for key, runs in cells.items()
-        for row in [*_rows_of_seeds(runs), *_rows_of_mean(runs, replicates, seed)]
+        for row in [*_rows_of_seeds(runs), *_rows_of_mean(runs, seed)]
     ]
     columns = ["metric", "seed", "value", "standard_deviation", "low", "high"]
     return pd.DataFrame(rows, columns=[*CELL, *columns, "n_positive", "n_negative"])
 
 
-def _check(run: int, scores: pd.DataFrame) -> None:
+def check_scores(run: int, scores: pd.DataFrame) -> None:
+    """Check that a table is one of scores, as `evaluate_feature` takes them.
+
+    Args:
+        run: The run seed, for the message.
+        scores: The table.
+
+    Raises:
+        AdvdetectError: It lacks a column or has an unknown kind or a NaN score.
+    """
     missing = [column for column in _COLUMNS if column not in scores.columns]
     if missing:
         raise AdvdetectError(
@@ -206,7 +215,7 @@ def _rows_of_seeds(runs: Mapping[int, _Cell]) -> Iterator[tuple]:
             yield metric, str(run), cell.estimates[i], *spread, cell.n_positive, cell.n_negative
 
 
-def _rows_of_mean(runs: Mapping[int, _Cell], replicates: int, seed: int) -> Iterator[tuple]:
+def _rows_of_mean(runs: Mapping[int, _Cell], seed: int) -> Iterator[tuple]:
     n_positive = sum(cell.n_positive for cell in runs.values())
     n_negative = sum(cell.n_negative for cell in runs.values())
     present = [cell for cell in runs.values() if not np.isnan(cell.estimates).any()]
@@ -215,17 +224,11 @@ def _rows_of_mean(runs: Mapping[int, _Cell], replicates: int, seed: int) -> Iter
         values = np.mean([cell.estimates for cell in present], axis=0)
         if len(present) > 1:
             deviations = np.std([cell.estimates for cell in present], axis=0, ddof=1)
-        low, high = percentile_interval(_mean_replicates(present, replicates, seed))
+        stacked = np.stack([cell.replicates for cell in present])
+        low, high = percentile_interval(mean_of_seeds(stacked, seed))
     for i, metric in enumerate(METRICS):
         spread = (deviations[i], low[i], high[i])
         yield metric, MEAN, values[i], *spread, n_positive, n_negative
-
-
-def _mean_replicates(present: list[_Cell], replicates: int, seed: int) -> NDArray[np.float64]:
-    stacked = np.stack([cell.replicates for cell in present])
-    if stacked.shape[2] == 0:
-        return stacked[0]
-    return np.einsum("bs,smb->mb", seed_weights(len(present), replicates, seed), stacked)
 
 
 def _cumulative(weights: NDArray) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from advdetect.evaluation.bootstrap import percentile_interval, poisson_weights, seed_weights
+from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval, poisson_weights
 
 #: Of one seed: maps its images and (B, n) weights of them to (M, B) values, NaN for none.
 Statistic = Callable[[pd.DataFrame, NDArray[np.float64]], NDArray[np.float64]]
@@ -66,8 +66,7 @@ def mean_with_interval(
         np.concatenate([statistic(t, _of_rows(block, images, t)) for block in blocks], axis=1)
         for t in tables
     ]
-    shares = seed_weights(len(tables), replicates, seed)
-    low, high = percentile_interval(np.einsum("bs,smb->mb", shares, np.stack(replicated)))
+    low, high = percentile_interval(mean_of_seeds(np.stack(replicated), seed))
     deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.nan
     return pd.DataFrame(
         dict(zip(columns, (values.mean(axis=0), deviation, low, high), strict=True))

@@ -44,7 +44,7 @@ def to_markdown(table: Table) -> str:
 
     def cell(text: CellText) -> str:
         value = f"**{text.value}**" if text.best else text.value
-        return f"{value} {_escape_markdown(text.spread)}".strip()
+        return _joined(value, _escape_markdown(text.spread), _escape_markdown(text.test))
 
     rows = [
         [_escape_markdown(name), *(cell(text) for text in texts)] for name, texts in table.body()
@@ -64,8 +64,10 @@ def to_latex(table: Table) -> str:
         value = escape_latex(text.value)
         value = rf"\textbf{{{value}}}" if text.best else value
         # Below the value, so that a table of many attacks stays legible in one column of text.
-        spread = rf"\scriptsize {escape_latex(text.spread)}"
-        return rf"\shortstack{{{value}\\{spread}}}" if text.spread else value
+        below = [
+            rf"\\\scriptsize {escape_latex(part)}" for part in (text.spread, text.test) if part
+        ]
+        return rf"\shortstack{{{value}{''.join(below)}}}" if below else value
 
     lines = [[escape_latex(name) for name in table.header]]
     lines += [[escape_latex(name), *(cell(text) for text in texts)] for name, texts in table.body()]
@@ -96,7 +98,7 @@ def to_text(table: Table) -> str:
     """Return the caption and an aligned table for a terminal; the best of each column has a *."""
 
     def cell(text: CellText) -> str:
-        return f"{text.value}{'*' * text.best} {text.spread}".strip()
+        return _joined(f"{text.value}{'*' * text.best}", text.spread, text.test)
 
     rows = [[name, *(cell(text) for text in texts)] for name, texts in table.body()]
     grid = _aligned(rows, table.header, "simple")
@@ -113,6 +115,10 @@ def escape_latex(text: str) -> str:
         LaTeX source that prints the text with pdflatex.
     """
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def _escape_markdown(text: str) -> str:

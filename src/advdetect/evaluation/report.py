@@ -5,15 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.findings import control_checks, findings
 from advdetect.evaluation.metrics import METRICS
-from advdetect.evaluation.names import NO_VALUE, display_name
+from advdetect.evaluation.page import render_page
 from advdetect.evaluation.standard import DETECTION_TABLES, standard_tables
+from advdetect.evaluation.table import Table
 
-FIGURE_SECTIONS = ("models", "attacks", "detection", "cross_attack", "gallery")
+FIGURE_SECTIONS = (
+    "models",
+    "attacks",
+    "detection",
+    "cross_attack",
+    "gallery",
+    "reproduction",
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,15 @@ class ReportContext:
         least_perturbations: What `perturbation.least_perturbations` returns, perhaps empty.
         metrics: The metrics of all features, with the column ``feature``, in the order in which
             features and attacks are to be shown.
+        paired: The paired tests of the primary detector, as `paired.paired_tests` returns them.
         primary_detector: The detector whose tables are shown in full.
         controls: The expected AUROC of each control, a detector or a feature (0.5 for random
             scores, 1.0 for true labels).
         figures: The figures, in the order in which they are to be shown.
         timings: One row per stage: stage, jobs, seconds, method_seconds, start_up_seconds.
         provenance: Groups of names and values: package versions, hardware, code fingerprints, …
+        defense_tables: The tables of defence accuracy; none without defences.
+        reproduction_tables: Tables of reported and reproduced values, perhaps none.
     """
 
     experiment: str
@@ -70,11 +80,14 @@ class ReportContext:
     attack_summary: pd.DataFrame
     least_perturbations: pd.DataFrame
     metrics: pd.DataFrame
+    paired: pd.DataFrame
     primary_detector: str
     controls: Mapping[str, float]
     figures: Sequence[ReportFigure]
     timings: pd.DataFrame
     provenance: Mapping[str, Mapping[str, str]]
+    defense_tables: Sequence[Table] = ()
+    reproduction_tables: Sequence[Table] = ()
 
 
 def render_report(context: ReportContext) -> str:
@@ -84,7 +97,8 @@ def render_report(context: ReportContext) -> str:
         context: What it shows.
 
     Returns:
-        A self-contained HTML page: no scripts, and nothing is loaded from elsewhere.
+        A self-contained HTML page: nothing is loaded from elsewhere, and the only script is the one
+        that sorts tables.
 
     Raises:
         AdvdetectError: If a figure names an unknown section or the metrics lack the primary
@@ -96,27 +110,25 @@ def render_report(context: ReportContext) -> str:
                 f"Unknown report section {figure.section!r}; use {', '.join(FIGURE_SECTIONS)}."
             )
     checks = control_checks(context.metrics, controls=context.controls)
-    environment = Environment(
-        loader=PackageLoader("advdetect.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = display_name
-    environment.filters["number"] = _number
     tables = standard_tables(
         context.metrics,
         context.attack_summary,
         detector=context.primary_detector,
         controls=context.controls,
         least_perturbations=context.least_perturbations,
+        paired=context.paired,
     )
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         context=context,
+        sections=_sections(context),
         findings=findings(
-            context.metrics, detector=context.primary_detector, controls=context.controls
+            context.metrics,
+            context.paired,
+            detector=context.primary_detector,
+            controls=context.controls,
         ),
+        paired_table=tables.get("paired"),
         checks=checks,
         models=_models(context.model_metrics),
         attack_tables=[
@@ -131,6 +143,29 @@ def render_report(context: ReportContext) -> str:
     )
 
 
+def _sections(context: ReportContext) -> dict[str, str]:
+    """Return the sections that there are, in their order: identifier and title."""
+    pictured = {figure.section for figure in context.figures}
+    return {
+        "summary": "Summary",
+        **(
+            {"reproduction": "Reported and reproduced"}
+            if context.reproduction_tables or "reproduction" in pictured
+            else {}
+        ),
+        "settings": "Settings",
+        "models": "Models",
+        "attacks": "Attacks",
+        "detection": "Detection",
+        "cross-attack": "Across attacks",
+        "other-metrics": "Other metrics",
+        **({"defenses": "Defences"} if context.defense_tables else {}),
+        **({"gallery": "Gallery"} if "gallery" in pictured else {}),
+        "timings": "Timings",
+        "provenance": "Provenance",
+    }
+
+
 def _models(model_metrics: pd.DataFrame) -> pd.DataFrame:
     """Show accuracies in percent, as everywhere else."""
     accuracies = [name for name in model_metrics.columns if name.endswith("accuracy")]
@@ -138,12 +173,3 @@ def _models(model_metrics: pd.DataFrame) -> pd.DataFrame:
     for name in accuracies:
         shown[name] = [f"{100 * value:.2f}" for value in model_metrics[name]]
     return shown.rename(columns={name: f"{name} (%)" for name in accuracies})
-
-
-def _number(value: object) -> str:
-    """Show a value of a plain table: at most four significant digits, "–" where there is none."""
-    if isinstance(value, float):
-        if value != value:
-            return NO_VALUE
-        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
-    return str(value)

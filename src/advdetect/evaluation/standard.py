@@ -5,6 +5,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from advdetect.evaluation.metrics import METRICS
+from advdetect.evaluation.paired_table import paired_table
 from advdetect.evaluation.table import Table
 from advdetect.evaluation.tables import (
     attack_table,
@@ -30,6 +31,7 @@ def standard_tables(
     detector: str,
     controls: Collection[str],
     least_perturbations: pd.DataFrame | None = None,
+    paired: pd.DataFrame | None = None,
 ) -> dict[str, Table]:
     """Build the tables of an experiment.
 
@@ -40,12 +42,13 @@ def standard_tables(
         controls: Names of the control detectors.
         least_perturbations: What `perturbation.least_perturbations` returns; None or empty where
             there is no attack of the minimal-norm kind.
+        paired: What `paired.paired_tests` returns; None or empty where there is one feature.
 
     Returns:
         By file name without suffix: ``detection`` (successful adversarials, float32 images), the
         same with ``_all`` (failed ones included) and ``_8bit`` (rounded images) and with the other
-        metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>`` and, with an attack of the
-        minimal-norm kind, ``least_perturbation``.
+        metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>``; with an attack of the
+        minimal-norm kind ``least_perturbation``, and with more than one feature ``paired``.
     """
     tables = {
         name: detection_table(metrics, detector=detector, bits=bits, positives=positives)
@@ -66,4 +69,6 @@ def standard_tables(
     tables["attacks"] = attack_table(attack_summary)
     if least_perturbations is not None and len(least_perturbations):
         tables["least_perturbation"] = least_perturbation_table(least_perturbations)
+    if paired is not None and len(paired):
+        tables["paired"] = paired_table(paired, detector=detector, controls=controls)
     return tables

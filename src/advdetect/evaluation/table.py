@@ -9,6 +9,8 @@ import pandas as pd
 
 from advdetect.evaluation.names import NO_VALUE, display_name
 
+SIGNIFICANCE = 0.05  # below it, features are said to differ
+
 
 @dataclass(frozen=True)
 class CellFormat:
@@ -17,26 +19,37 @@ class CellFormat:
     Attributes:
         scale: Factor before rounding; 100 for percent.
         decimals: Digits after the point.
-        spread: What follows the value: its interval, its deviation over seeds, what the cells'
-            column ``note`` says, or nothing.
-        best: Whether the largest value of the column is marked.
+        spread: What follows the value: its interval, its interval and the p value of a test, its
+            deviation over seeds, what the cells' column ``note`` says, or nothing.
+        best: Whether the largest value of the column is marked and, where it is tested, what cannot
+            be distinguished from it.
         signed: Whether positive values get a sign.
     """
 
     scale: float = 100
     decimals: int = 1
-    spread: Literal["interval", "deviation", "note", "nothing"] = "interval"
+    spread: Literal["interval", "test", "deviation", "note", "nothing"] = "interval"
     best: bool = True
     signed: bool = False
 
 
 @dataclass(frozen=True)
 class CellText:
-    """One cell as text: its value (or "–"), its spread (or ""), and whether it is the best."""
+    """One cell as text.
+
+    Attributes:
+        value: Its value, or "–".
+        spread: Its spread, or "".
+        best: Whether it is marked.
+        test: Its p value, or "".
+        number: The value as it is, to sort by; NaN where there is none.
+    """
 
     value: str
     spread: str
     best: bool
+    test: str = ""
+    number: float = field(default=float("nan"), compare=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,8 @@ class Table:
         rows: Column of `cells` that names the rows, for example ``feature``.
         columns: Column of `cells` that names the columns, for example ``attack``.
         cells: One row per cell: the two keys, value, standard_deviation, low, high, interval (what
-            low and high are), n_positive and n_negative, in the unit of the metric.
+            low and high are), n_positive and n_negative, in the unit of the metric; and p_value
+            where a format has the spread ``test``.
         controls: Names of rows and columns that bound the metric; nothing there is marked as best.
         formats: The format of each column that differs from `format`.
         format: The format of all other columns.
@@ -81,28 +95,51 @@ class Table:
         style = self.formats.get(column, self.format)
         cells = self.cells[self.cells[self.columns] == column].set_index(self.rows)
         cells = cells.reindex(rows)
-        values = [_number(value, style) for value in cells["value"]]
-        eligible = cells["value"].where(~cells.index.isin(list(self.controls)))
+        eligible = cells["value"].notna() & ~cells.index.isin(list(self.controls))
         # Ties in the digits that are shown are all best; a single candidate is no comparison.
-        top = _number(eligible.max(), style) if eligible.count() > 1 else NO_VALUE
-        compared = style.best and column not in self.controls
-        marks = [
-            compared and value == top != NO_VALUE and not np.isnan(candidate)
-            for value, candidate in zip(values, eligible, strict=True)
+        top = _number(cells["value"][eligible].max() if eligible.sum() > 1 else np.nan, style)
+        marked = eligible & style.best & (column not in self.controls)
+        return [
+            CellText(
+                value=_number(cell["value"], style),
+                spread=_spread(cell, style),
+                best=mark and _is_best(cell, top, style),
+                test=p_value_text(cell["p_value"]) if style.spread == "test" else "",
+                number=cell["value"],
+            )
+            for cell, mark in zip(cells.to_dict("records"), marked.tolist(), strict=True)
         ]
-        spreads = [_spread(cell, style) for cell in cells.to_dict("records")]
-        return [CellText(*parts) for parts in zip(values, spreads, marks, strict=True)]
+
+
+def p_value_text(p_value: float) -> str:
+    """Return a p value as readers see it, "" where there is none.
+
+    Args:
+        p_value: In [0, 1], or NaN.
+    """
+    if np.isnan(p_value):
+        return ""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+
+
+def _is_best(cell: Mapping, top: str, style: CellFormat) -> bool:
+    if style.spread == "test" and not np.isnan(cell["p_value"]):
+        return cell["p_value"] >= SIGNIFICANCE
+    return _number(cell["value"], style) == top
 
 
 def _number(value: float, style: CellFormat) -> str:
     if np.isnan(value):
         return NO_VALUE
-    return f"{value * style.scale:{'+' if style.signed else ''}.{style.decimals}f}"
+    # z: what is rounded to zero has no sign.
+    sign = "+" if style.signed else ""
+    shown = f"{value * style.scale:{sign}z.{style.decimals}f}"
+    return shown.replace("-", "\N{MINUS SIGN}")
 
 
 def _spread(cell: Mapping, style: CellFormat) -> str:
     low, high, deviation = cell["low"], cell["high"], cell["standard_deviation"]
-    if style.spread == "interval" and not np.isnan(low):
+    if style.spread in ("interval", "test") and not np.isnan(low):
         return f"[{_number(low, style)}, {_number(high, style)}]"
     if style.spread == "deviation" and not np.isnan(deviation):
         return f"± {_number(deviation, style)}"

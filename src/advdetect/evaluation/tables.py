@@ -16,7 +16,7 @@ from advdetect.evaluation.metrics import MEAN, METRICS
 from advdetect.evaluation.names import display_name, on_own_attack
 from advdetect.evaluation.table import CellFormat, Table
 
-_STATISTICS = [
+STATISTICS = [
     "value",
     "standard_deviation",
     "low",
@@ -59,7 +59,7 @@ def detection_table(
     chosen = chosen[on_own_attack(chosen)]
     return Table(
         name=f"detection_{metric}_{detector}_{bits}_{positives}",
-        caption=f"{display_name(metric)} in percent of {_lower(detector)} detectors trained and "
+        caption=f"{display_name(metric)} in percent of {lower(detector)} detectors trained and "
         f"tested on the same attack: {display_name(positives)}, {display_name(bits)}. "
         f"{_spread_note(metrics)}",
         rows="feature",
@@ -103,7 +103,7 @@ def cross_attack_table(
     return Table(
         name=f"cross_attack_{metric}_{feature}_{detector}_{bits}_{positives}",
         caption=f"{display_name(metric)} in percent of {display_name(feature)} with "
-        f"{_lower(detector)}, trained on the attack of the row and tested on the attack of the "
+        f"{lower(detector)}, trained on the attack of the row and tested on the attack of the "
         f"column: {display_name(positives)}, {display_name(bits)}. All others: trained on all "
         f"attacks but that of the column. {_spread_note(metrics)}",
         rows="trained_on",
@@ -153,7 +153,7 @@ def detector_table(
         "attack.",
         rows="feature",
         columns="detector",
-        cells=cells.reset_index().assign(interval="range over attacks")[[*keys, *_STATISTICS]],
+        cells=cells.reset_index().assign(interval="range over attacks")[[*keys, *STATISTICS]],
         controls=controls,
     )
 
@@ -195,7 +195,7 @@ def attack_table(summary: pd.DataFrame) -> Table:
         "deviation where there are several. Distances are over successful adversarials.",
         rows="attack",
         columns="quantity",
-        cells=cells[[*keys, *_STATISTICS]],
+        cells=cells[[*keys, *STATISTICS]],
         formats={**formats, "n": replace(plain, decimals=0, spread="nothing")},
         format=plain,
     )
@@ -224,7 +224,7 @@ def least_perturbation_table(cells: pd.DataFrame) -> Table:
         name="least_perturbation",
         caption="Least perturbation that fools the model: mean L2 norm, in pixel units of [0, 1], "
         "over the test images that are fooled, and the share of those. "
-        f"{_interval_note(int(cells['n_seeds'].max()))}",
+        f"{interval_note(int(cells['n_seeds'].max()))}",
         rows="attack",
         columns="quantity",
         cells=_tidy(pd.concat([cells, images], ignore_index=True), keys),
@@ -251,19 +251,21 @@ def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
 
 def _tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     interval = np.where(chosen["low"].isna(), "none", "95 % bootstrap")
-    return chosen.assign(interval=interval)[[*keys, *_STATISTICS]].reset_index(drop=True)
+    return chosen.assign(interval=interval)[[*keys, *STATISTICS]].reset_index(drop=True)
 
 
-def _lower(name: str) -> str:
+def lower(name: str) -> str:
+    """Return a display name as it stands within a sentence."""
     shown = display_name(name)
     return shown[:1].lower() + shown[1:]
 
 
 def _spread_note(metrics: pd.DataFrame) -> str:
-    return _interval_note(metrics.loc[metrics["seed"] != MEAN, "seed"].nunique())
+    return interval_note(metrics.loc[metrics["seed"] != MEAN, "seed"].nunique())
 
 
-def _interval_note(n_seeds: int) -> str:
+def interval_note(n_seeds: int) -> str:
+    """Say what stands in brackets, for results of this many seeds."""
     if n_seeds == 1:
         return "One seed; in brackets the 95 % bootstrap interval over source images."
     return (

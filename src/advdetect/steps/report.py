@@ -7,13 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+from advdetect.evaluation.defenses import DEFENSE_TABLES, stored_defense_table
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
+from advdetect.evaluation.reproduction import reproduction_tables
+from advdetect.evaluation.table import Table
 from advdetect.evaluation.timings import stage_timings
 from advdetect.io import read_csv, read_json, read_provenance, write_text
 from advdetect.progress import report
 from advdetect.steps import options
 from advdetect.steps.norms import read_norms
+from advdetect.steps.reproduce import read_comparison
 
 # Name of the figure up to its first underscore → section of the report and caption.
 CAPTIONS = {
@@ -56,6 +60,10 @@ CAPTIONS = {
         "Eigenvalues of the input's Fisher information: median and bands from the 25 % to the 75 % "
         "and from the 5 % to the 95 % quantile; all adversarials, failed ones included.",
     ),
+    "reproduction": (
+        "reproduction",
+        "Every cell of {title}: reported values (black) and ours with their 95 % intervals.",
+    ),
     "cross": ("cross_attack", "AUROC (%) of a detector trained on one attack, tested on another."),
 }
 
@@ -65,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser, "report.yaml, the resolved configuration")
     parser.add_argument("--command", required=True, help="the command that makes the experiment")
     parser.add_argument("--metrics", nargs="+", required=True, help="files from evaluate")
+    parser.add_argument("--paired", required=True, help="the file from paired")
+    parser.add_argument(
+        "--defense-tables", nargs="*", default=[], help="defense_accuracy*.csv from tables"
+    )
+    parser.add_argument(
+        "--reproductions", nargs="*", default=[], help="tables of papers, CSV, from reproduce"
+    )
     parser.add_argument("--attack-summary", required=True, help="attack_summary.csv from tables")
     parser.add_argument("--models", nargs="+", required=True, help="metrics from train")
     parser.add_argument("--attacks", nargs="+", required=True, help="files from attack")
@@ -92,15 +107,25 @@ def run(arguments: argparse.Namespace) -> None:
             seed=settings["evaluation"]["bootstrap_seed"],
         ),
         metrics=read_csv(*arguments.metrics),
+        paired=read_csv(arguments.paired),
         primary_detector=settings["evaluation"]["primary_detector"],
         controls={
             name: detector["_control_"]
             for name, detector in spec["detectors"]
             if "_control_" in detector
         },
-        figures=[_figure(Path(path)) for path in arguments.figures],
+        figures=[_figure(Path(path), spec) for path in arguments.figures],
         timings=stage_timings(Path(arguments.benchmarks), Path(arguments.logs)),
         provenance=_provenance(arguments.attacks),
+        defense_tables=[
+            stored_defense_table(read_csv(path), DEFENSE_TABLES[Path(path).stem])
+            for path in arguments.defense_tables
+        ],
+        reproduction_tables=[
+            table
+            for path in arguments.reproductions
+            for table in _reproduction(Path(path), spec["reproductions"])
+        ],
     )
     write_text(arguments.output, render_report(context))
     report(f"report: {arguments.output}")
@@ -147,11 +172,19 @@ def _model_metrics(paths: list[str]) -> pd.DataFrame:
     return pd.DataFrame([read_json(path) for path in paths]).drop(columns="history")
 
 
-def _figure(path: Path) -> ReportFigure:
-    section, caption = CAPTIONS[path.stem.partition("_")[0]]
-    if path.stem == "roc_low":
+def _figure(path: Path, spec: Mapping[str, Any]) -> ReportFigure:
+    name = path.stem
+    if name in spec["paper_figures"]:
+        return ReportFigure("reproduction", spec["paper_figures"][name], path.read_bytes())
+    section, caption = CAPTIONS[name.partition("_")[0]]
+    if name == "roc_low":
         caption = "The same with a logarithmic false positive rate."
-    return ReportFigure(section, caption, path.read_bytes())
+    title = spec["reproductions"].get(name.partition("_")[2], "")
+    return ReportFigure(section, caption.format(title=title), path.read_bytes())
+
+
+def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:
+    return reproduction_tables(path.stem, titles[path.stem], read_comparison(str(path)))
 
 
 def _provenance(paths: list[str]) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from advdetect.evaluation.defenses import (
+    DEFENSE_TABLES,
     defense_accuracies,
     defense_table,
     reported_accuracies,
@@ -20,7 +21,6 @@ from advdetect.progress import report
 from advdetect.steps.norms import read_norms
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
-DEFENSE_TABLES = {"defense_accuracy": "float32", "defense_accuracy_8bit": "8bit"}
 ATTACK_SUMMARY = "attack_summary.csv"
 
 
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", nargs="+", required=True, metavar="FILE", help="files from evaluate"
     )
+    parser.add_argument("--paired", metavar="FILE", help="the file from paired")
     parser.add_argument(
         "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
     )
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
             replicates=arguments.replicates,
             seed=arguments.bootstrap_seed,
         ),
+        paired=read_csv(arguments.paired) if arguments.paired else None,
     )
     if arguments.defenses:
         tables |= _defense_tables(arguments)
