@@ -29,6 +29,7 @@ STAGES = {
     "paper-figure": "a paper's figure, drawn from ours",
     "figures": "plots: ROC, scores, heat maps, gallery, spectra",
     "report": "the HTML report",
+    "results-page": "a page of results from a template and finished runs",
 }
 
 

@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
         },
         figures=[_figure(Path(path), spec) for path in arguments.figures],
         timings=stage_timings(Path(arguments.benchmarks), Path(arguments.logs)),
-        provenance=_provenance(arguments.attacks),
+        provenance=provenance_groups(arguments.attacks),
         defense_tables=[
             stored_defense_table(read_csv(path), DEFENSE_TABLES[Path(path).stem])
             for path in arguments.defense_tables
@@ -187,7 +187,7 @@ def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:
     return reproduction_tables(path.stem, titles[path.stem], read_comparison(str(path)))
 
 
-def _provenance(paths: list[str]) -> dict[str, dict[str, str]]:
+def provenance_groups(paths: list[str]) -> dict[str, dict[str, str]]:
     """Group what the attack files say of their making."""
     facts = [read_provenance(path) for path in paths]
     first = facts[0]

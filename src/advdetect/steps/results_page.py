@@ -1,0 +1,129 @@
+"""Write a page of results: a template whose tables and pictures come from finished runs."""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from advdetect.errors import AdvdetectError, one_line
+from advdetect.evaluation.timings import stage_timings
+from advdetect.io import write_text
+from advdetect.progress import report
+from advdetect.steps.report import provenance_groups
+
+IMAGES = "images"  # folder of the pictures, beside the page
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this step."""
+    parser.add_argument(
+        "--template",
+        required=True,
+        help="Markdown with {{ table(run, name) }}, {{ figure(run, name, caption) }}, "
+        "{{ timings(run) }} and {{ provenance(run) }}, where run is a folder of --results",
+    )
+    parser.add_argument("--results", default="results", help="folder of the runs (default results)")
+    parser.add_argument("--output", required=True, help="Markdown file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Render the template and copy the pictures that it shows."""
+    template = Path(arguments.template)
+    if not template.is_file():
+        raise AdvdetectError(f"--template: there is no file {template}.")
+    runs = Runs(Path(arguments.results), Path(arguments.output).parent)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
+    functions: dict[str, Callable[..., str]] = {
+        "table": runs.table,
+        "figure": runs.figure,
+        "timings": runs.timings,
+        "provenance": runs.provenance,
+    }
+    try:
+        page = environment.from_string(template.read_text(encoding="utf-8")).render(functions)
+    except jinja2.TemplateError as error:
+        raise AdvdetectError(f"{template} is no template of a page: {one_line(error)}.") from error
+    write_text(arguments.output, page)
+    report(f"results-page: {arguments.output}")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The finished runs below a folder, as the template sees them.
+
+    Attributes:
+        results: Folder that holds a folder for each run.
+        page: Folder of the page; pictures are copied to ``images`` in it.
+    """
+
+    results: Path
+    page: Path
+
+    def table(self, run: str, name: str) -> str:
+        """Return a table as Markdown: its caption, then its rows.
+
+        Raises:
+            AdvdetectError: The run has no such table.
+        """
+        return self._file(run, "tables", f"{name}.md").read_text(encoding="utf-8").strip()
+
+    def figure(self, run: str, name: str, caption: str) -> str:
+        """Copy a picture beside the page and return the Markdown that shows it.
+
+        Raises:
+            AdvdetectError: The run has no such figure.
+        """
+        source = self._file(run, "figures", f"{name}.png")
+        target = self.page / IMAGES / f"{run}_{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        return f"![{caption}]({IMAGES}/{target.name})\n*{caption}*"
+
+    def timings(self, run: str) -> str:
+        """Return the wall-clock time of all jobs, stage by stage, as a Markdown table.
+
+        Raises:
+            AdvdetectError: The run has none.
+        """
+        folder = self.results / run
+        stages = stage_timings(folder / "benchmarks", folder / "logs")
+        if stages.empty:
+            raise AdvdetectError(f"{folder} has no timings of jobs: run the experiment first.")
+        shown = stages[["stage", "jobs", "seconds", "method_seconds"]]
+        total = {"stage": "all", **shown.drop(columns="stage").sum().to_dict()}
+        rows = [*shown.to_dict("records"), total]
+        lines = ["| Stage | Jobs | Seconds | of these in the method |", "|:--|--:|--:|--:|"]
+        lines += [
+            f"| {row['stage']} | {row['jobs']:.0f} | {row['seconds']:.0f} "
+            f"| {row['method_seconds']:.0f} |"
+            for row in rows
+        ]
+        return "\n".join(lines)
+
+    def provenance(self, run: str) -> str:
+        """Return the software, the hardware and the code of the run as a Markdown list.
+
+        Raises:
+            AdvdetectError: The run has no attacks.
+        """
+        attacks = sorted((self.results / run).glob("*/*/seed*/attacks/*.safetensors"))
+        if not attacks:
+            raise AdvdetectError(
+                f"{self.results / run} has no attacks: run the experiment {run} first."
+            )
+        groups = provenance_groups(list(map(str, attacks)))
+        return "\n".join(
+            f"- {title}: " + ", ".join(f"{name} {value}" for name, value in values.items())
+            for title, values in groups.items()
+        )
+
+    def _file(self, run: str, kind: str, name: str) -> Path:
+        path = self.results / run / kind / name
+        if not path.is_file():
+            raise AdvdetectError(f"There is no file {path}: run the experiment {run} first.")
+        return path

@@ -1,0 +1,70 @@
+import json
+
+import pytest
+from step_runs import run
+
+from advdetect.__main__ import main
+
+
+@pytest.fixture
+def results(tmp_path, chain):
+    """A run with a table, a figure, timings and an attack."""
+    folder = tmp_path / "results" / "small"
+    for name in (
+        "tables",
+        "figures",
+        "benchmarks/attack",
+        "logs/attack",
+        "digits/cnn/seed4/attacks",
+    ):
+        (folder / name).mkdir(parents=True)
+    (folder / "tables" / "table1.md").write_text("A table\n\n| a |\n|--:|\n| 1 |\n")
+    (folder / "figures" / "roc.png").write_bytes(b"\x89PNG")
+    (folder / "benchmarks" / "attack" / "otcm.tsv").write_text("s\th:m:s\n3.5\t0:00:03\n")
+    (folder / "logs" / "attack" / "otcm.json").write_text(json.dumps({"method_s": 1.5}))
+    attack = folder / "digits/cnn/seed4/attacks/otcm.safetensors"
+    attack.write_bytes((chain / "otcm.safetensors").read_bytes())
+    return tmp_path / "results"
+
+
+def render(results, template, *, status=0):
+    source, output = results.parent / "page.md.j2", results.parent / "docs" / "page.md"
+    source.write_text(template)
+    arguments = ["--template", source, "--results", results, "--output", output]
+    if status:
+        assert main(["results-page", *map(str, arguments)]) == status
+        return ""
+    run("results-page", *arguments)
+    return output.read_text()
+
+
+def test_tables_pictures_timings_and_provenance_come_from_the_run(results):
+    page = render(
+        results,
+        "# Results\n{{ table('small', 'table1') }}\n{{ figure('small', 'roc', 'Curves') }}\n"
+        "{{ timings('small') }}\n{{ provenance('small') }}\n",
+    )
+    assert "# Results\nA table\n\n| a |" in page
+    assert "![Curves](images/small_roc.png)\n*Curves*" in page
+    assert (results.parent / "docs/images/small_roc.png").read_bytes() == b"\x89PNG"
+    assert "| attack | 1 | 4 | 2 |" in page
+    assert "- software: advdetect " in page
+    assert "attack otcm c0de" in page
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ table('small', 'none') }}", "run the experiment small first"),
+        ("{{ figure('none', 'roc', 'x') }}", "run the experiment none first"),
+        ("{{ timings('none') }}", "run the experiment first"),
+        ("{{ provenance('none') }}", "run the experiment none first"),
+        ("{{ tabel('small') }}", "is no template of a page: 'tabel' is undefined"),
+        ("{{ table('small' }}", "is no template of a page"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(results, capsys, template, said):
+    render(results, template, status=1)
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
