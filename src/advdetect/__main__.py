@@ -25,6 +25,7 @@ STAGES = {
     "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",
     "figures": "plots: ROC, scores, heat maps, gallery, spectra",
     "report": "the HTML report",
+    "compare": "which cells of the tables of two results folders changed beyond their intervals",
 }
 
 

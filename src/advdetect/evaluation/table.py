@@ -9,6 +9,19 @@ import pandas as pd
 
 from advdetect.evaluation.names import NO_VALUE, display_name
 
+#: The columns of tidy cells that are no keys.
+STATISTICS = [
+    "value",
+    "standard_deviation",
+    "low",
+    "high",
+    "interval",
+    "n_positive",
+    "n_negative",
+]
+#: What the column ``interval`` says where low and high are one; elsewhere they are another range.
+BOOTSTRAP_INTERVAL = "95 % bootstrap"
+
 
 @dataclass(frozen=True)
 class CellFormat:

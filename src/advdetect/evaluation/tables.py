@@ -14,17 +14,8 @@ import pandas as pd
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import MEAN, METRICS
 from advdetect.evaluation.names import display_name, on_own_attack
-from advdetect.evaluation.table import CellFormat, Table
+from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, STATISTICS, CellFormat, Table
 
-_STATISTICS = [
-    "value",
-    "standard_deviation",
-    "low",
-    "high",
-    "interval",
-    "n_positive",
-    "n_negative",
-]
 _SUMMARY_FORMATS = {
     "success_rate": (100, 1),
     "success_rate_8bit": (100, 1),
@@ -153,7 +144,7 @@ def detector_table(
         "attack.",
         rows="feature",
         columns="detector",
-        cells=cells.reset_index().assign(interval="range over attacks")[[*keys, *_STATISTICS]],
+        cells=cells.reset_index().assign(interval="range over attacks")[[*keys, *STATISTICS]],
         controls=controls,
     )
 
@@ -195,7 +186,7 @@ def attack_table(summary: pd.DataFrame) -> Table:
         "deviation where there are several. Distances are over successful adversarials.",
         rows="attack",
         columns="quantity",
-        cells=cells[[*keys, *_STATISTICS]],
+        cells=cells[[*keys, *STATISTICS]],
         formats={**formats, "n": replace(plain, decimals=0, spread="nothing")},
         format=plain,
     )
@@ -250,8 +241,8 @@ def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
 
 
 def _tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    interval = np.where(chosen["low"].isna(), "none", "95 % bootstrap")
-    return chosen.assign(interval=interval)[[*keys, *_STATISTICS]].reset_index(drop=True)
+    interval = np.where(chosen["low"].isna(), "none", BOOTSTRAP_INTERVAL)
+    return chosen.assign(interval=interval)[[*keys, *STATISTICS]].reset_index(drop=True)
 
 
 def _lower(name: str) -> str:
