@@ -68,18 +68,23 @@ def _described(facts: Mapping[str, Any], stem: str) -> Iterator[tuple[str, str, 
     """Yield owner, setting and value of all that a file's provenance says of its making."""
     for key in _OF_THE_RUN:
         if key in facts:
-            yield from ((RUN, name, value) for name, value in _flatten(key, facts[key]))
+            yield from ((RUN, name, value) for name, value in flatten(key, facts[key]))
     step = facts.get("step", "unknown step")
     owner = step if step in ("prepare-data", "train") else f"{step} {facts.get('name', stem)}"
-    for name, value in _flatten("", facts.get("spec", {})):
+    for name, value in flatten("", facts.get("spec", {})):
         yield owner, name, value
     yield owner, _CODE, str(facts.get("code"))
 
 
-def _flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """Yield the dotted names and the values of a tree as text; a list is one value."""
+def flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield the dotted names and the values of a tree as text; a list is one value.
+
+    Args:
+        name: What stands before the names; empty at the root.
+        value: A mapping, perhaps of mappings, or a value.
+    """
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _flatten(f"{name}.{key}" if name else str(key), inner)
+            yield from flatten(f"{name}.{key}" if name else str(key), inner)
     else:
         yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
