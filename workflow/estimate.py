@@ -109,8 +109,9 @@ def estimate(run_config: list[str], target_config: list[str], cores: list[int]) 
         forecast.table(),
         "",
         *forecast.sentences(cores),
-        f"Measured: {len(measured)} of the {len(run_jobs)} jobs of the other run. Start-up counts "
-        "as it was, the time in the method by the scale; Snakemake's own time does not count.",
+        f"Measured: {len(measured)} of the {len(run_jobs)} jobs of the other run. A range is from "
+        "nothing to all of the time in the steps growing by the scale: one run does not tell how "
+        "much of it is fixed. Start-up counts as it was there, Snakemake's own time not at all.",
     ]
     if differing := other_differences(run.experiment, target.experiment):
         lines += [

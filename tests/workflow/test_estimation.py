@@ -12,7 +12,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.io import write_arrays
 from composition import load_experiment
 from differences import other_differences
-from estimation import LIKE, RULE, SAME, Estimate, Predictor, wall_time
+from estimation import LIKE, RULE, SAME, Predictor, wall_time
 from extent import SIZE_FACTORS, TIME_FACTORS, Extent, count_images
 from forecast import Forecast, duration, file_size
 from job_list import Job
@@ -80,10 +80,13 @@ def test_the_start_up_stays_and_the_method_grows(predictor):
         job("attack", attack="fgsm", seed="7")
     )
     assert (found.basis, found.start_up) == (SAME, 3)
-    assert found.unscaled == 2
-    assert found.method == pytest.approx(2 * 5)  # 20 test images, then 100
+    assert found.fixed == 2
+    assert found.scaled == pytest.approx(2 * 5)  # 20 test images, then 100
     assert found.size == pytest.approx(1000 * 5)
-    assert found.seconds == pytest.approx(13)
+    assert (found.least, found.most) == (5, pytest.approx(13))
+    assert predictor(finish(job("train"), 5, 2), target=["model.training.epochs=4"]).predict(
+        job("train")
+    ).least == pytest.approx(3 + 2 * 3 / 10)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_the_start_up_stays_and_the_method_grows(predictor):
 )
 def test_a_rule_grows_with_its_factors(predictor, rule, changes, time, size):
     found = predictor(finish(job(rule), 4, 3, size=600), target=changes).predict(job(rule))
-    assert found.method == pytest.approx(3 * time)
+    assert found.scaled == pytest.approx(3 * time)
     assert found.size == pytest.approx(600 * size)
 
 
@@ -120,7 +123,7 @@ def test_a_fit_grows_with_the_epochs_of_all_its_models(predictor):
     write_arrays_at(output, (7, 3))
     fit = finish(job("fit_feature", output, feature="magnet"), 4, 3)
     found = predictor(fit, target=target).predict(job("fit_feature", feature="magnet"))
-    assert found.method == pytest.approx(3 * 3 * 40 / 120)
+    assert found.scaled == pytest.approx(3 * 3 * 40 / 120)
     assert found.size == Path(output).stat().st_size  # a net has its size whatever it is fitted on
 
 
@@ -145,9 +148,9 @@ def test_a_feature_that_keeps_training_images_meets_each_with_each(
     fit = finish(job("fit_activation_feature", output, feature=feature), 1, 0.5)
     use = finish(job("activation_feature", feature=feature, attack="fgsm"), 2, 1)
     made = predictor(fit, use, target=change, run=change)
-    assert made.predict(use).method == pytest.approx(5 * kept)
+    assert made.predict(use).scaled == pytest.approx(5 * kept)
     fitted = made.predict(fit)
-    assert fitted.method == pytest.approx(0.5 * 3)
+    assert fitted.scaled == pytest.approx(0.5 * 3)
     assert fitted.size == pytest.approx(Path(output).stat().st_size * kept)
 
 
@@ -166,7 +169,7 @@ def test_what_the_run_does_not_have_is_taken_from_the_nearest(predictor):
         found = made.predict(job("feature", **names))
         assert found.basis == basis
         assert found.start_up == pytest.approx(start_up)
-        assert found.method == pytest.approx(5 * method)
+        assert found.scaled == pytest.approx(5 * method)
     assert made.predict(job("defend", defense="magnet")) is None
 
 
@@ -183,7 +186,7 @@ def test_the_values_of_a_sweep_share_what_all_of_them_took(predictor):
     for name, basis in ((kappas[0], SAME), (kappas[2], SAME), ("cw_l2,kappa=5", LIKE)):
         found = made.predict(job("attack", attack=name))
         assert (found.basis, found.start_up) == (basis, 4)
-        assert found.method == pytest.approx(5 * 11)
+        assert found.scaled == pytest.approx(5 * 11)
 
 
 def test_a_sweep_that_shares_nothing_keeps_its_times(predictor):
@@ -191,7 +194,7 @@ def test_a_sweep_that_shares_nothing_keeps_its_times(predictor):
     jobs = [finish(job("attack", attack=name), 9, i + 1) for i, name in enumerate(names)]
     sweep = ["attacks=[bim_l2]", "attack.bim_l2.epsilon=[0.5,1.0]"]
     made = predictor(*jobs, run=sweep)
-    assert [made.predict(item).unscaled for item in jobs] == [1, 2]
+    assert [made.predict(item).fixed for item in jobs] == [1, 2]
 
 
 @pytest.mark.parametrize("missing", ["benchmark", "timing", "output"])
@@ -223,22 +226,18 @@ def test_a_damaged_time_is_named(load, which, text):
         measure([whole])
 
 
-def estimates(*jobs: tuple[Job, float]) -> list[Estimate]:
-    return [Estimate(item, SAME, 0, seconds, seconds, 0) for item, seconds in jobs]
-
-
 def test_wall_time_waits_for_inputs_and_cores():
     a, b = job("train", "a"), job("train", "b")
     c = job("attack", "c", inputs=("a", "not made here"))
     d = job("attack", "d", inputs=("b", "c"))
-    listed = estimates((a, 4), (b, 3), (c, 2), (d, 1))
-    assert wall_time(listed, 1) == 10
-    assert wall_time(listed, 2) == 7  # a, c and d one after another, b beside them
-    assert wall_time(listed, 100) == 7
-    assert wall_time([], 2) == 0
+    jobs, seconds = [a, b, c, d], [4, 3, 2, 1]
+    assert wall_time(jobs, seconds, 1) == 10
+    assert wall_time(jobs, seconds, 2) == 7  # a, c and d one after another, b beside them
+    assert wall_time(jobs, seconds, 100) == 7
+    assert wall_time([], [], 2) == 0
     wide = job("train", "e", threads=2)
-    assert wall_time(estimates((a, 4), (b, 3), (wide, 5)), 2) == 9  # waits for both cores
-    assert wall_time(estimates((wide, 5)), 1) == 5
+    assert wall_time([a, b, wide], [4, 3, 5], 2) == 9  # waits for both cores
+    assert wall_time([wide], [5], 1) == 5
 
 
 def test_images_are_counted_where_the_configuration_sets_none(load):
@@ -257,13 +256,13 @@ def test_the_table_has_what_is_known_and_what_is_not(predictor):
     forecast = Forecast([made.predict(known)], [unknown], [done])
     lines = [" ".join(line.split()) for line in forecast.table().splitlines()]
     rows = dict(line.split(" ", 1) for line in lines)
-    assert rows["attack"] == "1 0 1.1 min 5.0 MB 5 test images"
+    assert rows["attack"] == "1 0 1.0 min to 1.1 min 5.0 MB 5 test images"
     assert rows["defend"].startswith("1 0 unknown unknown ")
     assert rows["train"].startswith("0 1 ")
-    assert rows["all"] == "2 1 1.1 min + unknown 5.0 MB + unknown"
+    assert rows["all"] == "2 1 1.0 min to 1.1 min + unknown 5.0 MB + unknown"
     assert forecast.sentences([1, 4]) == [
-        "Wall time on 1 core: 1.1 min.",
-        "Wall time on 4 cores: 1.1 min.",
+        "Wall time on 1 core: 1.0 min to 1.1 min.",
+        "Wall time on 4 cores: 1.0 min to 1.1 min.",
         "Unknown and in no sum, since the other run has no such job: defend.",
     ]
 

@@ -20,35 +20,39 @@ Level = tuple[str, tuple[tuple[str, str], ...]]
 class Estimate:
     """What a job will take.
 
+    One run tells what a job took, not how much of that is the same however many images there are.
+    If the time in the step is a fixed part and a part in proportion to the factors, neither of them
+    negative, it lies between what it was and what it is if all of it grows.
+
     Attributes:
         job: The job.
         basis: `SAME`, `LIKE` or `RULE`.
         start_up: Wall-clock seconds of start-up.
-        method: Wall-clock seconds in the step itself.
-        unscaled: The seconds in the step itself that it took in the other run.
+        fixed: Wall-clock seconds in the step itself if none of them grows, as in the other run.
+        scaled: The same if all of them grow with the factors.
         size: Bytes of the files that it writes.
     """
 
     job: Job
     basis: str
     start_up: float
-    method: float
-    unscaled: float
+    fixed: float
+    scaled: float
     size: float
 
     @property
-    def seconds(self) -> float:
-        """Wall-clock seconds of the whole job."""
-        return self.start_up + self.method
+    def least(self) -> float:
+        """Wall-clock seconds of the whole job, at least."""
+        return self.start_up + min(self.fixed, self.scaled)
 
     @property
-    def core_seconds(self) -> float:
-        """Seconds of all cores that the job takes."""
-        return self.seconds * self.job.threads
+    def most(self) -> float:
+        """Wall-clock seconds of the whole job, at most."""
+        return self.start_up + max(self.fixed, self.scaled)
 
 
 class Predictor:
-    """Predicts jobs: start-up as it was, method and size by the ratio of their factors.
+    """Predicts jobs: start-up as it was, time in the step and size by the ratio of their factors.
 
     The same job of the other run is looked for first, any seed, data set or model of it; then one
     of the same method: another value of an attack's sweep, or the feature of another attack; then
@@ -77,8 +81,8 @@ class Predictor:
                     job=job,
                     basis=basis,
                     start_up=mean(item.start_up for item in like),
-                    method=self._scaled(job, like, TIME_FACTORS, lambda item: item.method),
-                    unscaled=mean(item.method for item in like),
+                    fixed=mean(item.method for item in like),
+                    scaled=self._scaled(job, like, TIME_FACTORS, lambda item: item.method),
                     size=self._scaled(job, like, SIZE_FACTORS, lambda item: item.size),
                 )
         return None
@@ -118,18 +122,20 @@ def _levels(job: Job) -> list[tuple[str, Level]]:
     return [*levels, (RULE, (job.rule, ()))]
 
 
-def wall_time(estimates: Sequence[Estimate], cores: int) -> float:
+def wall_time(jobs: Sequence[Job], seconds: Sequence[float], cores: int) -> float:
     """Return the seconds that jobs take on some cores, each begun when its inputs are there.
 
     Jobs are taken in the order of the list, as cores come free; Snakemake's own time and waiting
     for memory or disk do not count. A job that asks for more cores than there are gets all.
 
     Args:
-        estimates: The jobs.
+        jobs: The jobs.
+        seconds: What each takes.
         cores: At least 1.
     """
-    maker = {path: i for i, item in enumerate(estimates) for path in item.job.outputs}
-    waiting_for = [{maker[path] for path in item.job.inputs if path in maker} for item in estimates]
+    maker = {path: i for i, job in enumerate(jobs) for path in job.outputs}
+    waiting_for = [{maker[path] for path in job.inputs if path in maker} for job in jobs]
+    needed = [min(job.threads, cores) for job in jobs]
     users: dict[int, list[int]] = {}
     for i, makers in enumerate(waiting_for):
         for made in makers:
@@ -138,15 +144,13 @@ def wall_time(estimates: Sequence[Estimate], cores: int) -> float:
     running: list[tuple[float, int]] = []
     now, free = 0.0, cores
     while ready or running:
-        ready.sort()
-        for i in list(ready):
-            needed = min(estimates[i].job.threads, cores)
-            if needed <= free:
-                free -= needed
+        for i in sorted(ready):
+            if needed[i] <= free:
+                free -= needed[i]
                 ready.remove(i)
-                heapq.heappush(running, (now + estimates[i].seconds, i))
+                heapq.heappush(running, (now + seconds[i], i))
         now, done = heapq.heappop(running)
-        free += min(estimates[done].job.threads, cores)
+        free += needed[done]
         for i in users.get(done, []):
             waiting_for[i].discard(done)
             if not waiting_for[i]:

@@ -53,8 +53,8 @@ SIZE_FACTORS: dict[str, tuple[str, ...]] = {
     "activation_feature": (TEST,),
     "evaluate": (SEEDS, ATTACKS, ATTACKS, DETECTORS),
     "tables": (ATTACKS,),
-    "figure": (),
-    "report": (),
+    "figure": (ATTACKS,),
+    "report": (ATTACKS,),
 }
 # Parameters of features that bound how many training images they keep.
 _BOUNDS = ("reference", "max_reference")

@@ -33,7 +33,8 @@ class Forecast:
     def table(self) -> str:
         """Return a row per rule and one for all.
 
-        The scale is that of the seconds in the method, its least and its greatest over the jobs.
+        Core time is a range, see `Estimate`; the scale is its part that may grow, and where it
+        differs between the jobs the least and the greatest.
         """
         jobs = [*(item.job for item in self.estimates), *self.unknown, *self.finished]
         present = {job.rule for job in jobs}
@@ -52,9 +53,11 @@ class Forecast:
 
     def sentences(self, cores: Iterable[int]) -> list[str]:
         """Return the wall time on several numbers of cores, and what the estimate rests on."""
+        jobs = [item.job for item in self.estimates]
+        bounds = ([item.least for item in self.estimates], [item.most for item in self.estimates])
         lines = [
             f"Wall time on {number} core{'s' if number > 1 else ''}: "
-            f"{duration(wall_time(self.estimates, number))}."
+            f"{_range(*(wall_time(jobs, seconds, number) for seconds in bounds))}."
             for number in cores
         ]
         if self.unknown:
@@ -72,7 +75,10 @@ class Forecast:
         unknown = sum(job.rule in rules for job in self.unknown)
         finished = sum(job.rule in rules for job in self.finished)
         sums = [
-            duration(sum(item.core_seconds for item in estimates)),
+            _range(
+                sum(item.least * item.job.threads for item in estimates),
+                sum(item.most * item.job.threads for item in estimates),
+            ),
             file_size(sum(item.size for item in estimates)),
         ]
         if unknown:
@@ -96,8 +102,12 @@ def file_size(size: float) -> str:
     return f"{size / 1e3:.0f} kB"
 
 
+def _range(least: float, most: float) -> str:
+    return " to ".join(dict.fromkeys((duration(least), duration(most))))
+
+
 def _scales(estimates: Sequence[Estimate]) -> str:
-    scales = [item.method / item.unscaled for item in estimates if item.unscaled]
+    scales = [item.scaled / item.fixed for item in estimates if item.fixed]
     shown = dict.fromkeys(f"{scale:.3g}" for scale in (min(scales), max(scales))) if scales else ()
     return " to ".join(shown)
 
@@ -110,6 +120,6 @@ def _name(job: Job) -> str:
 
 
 def _counted(names: Iterable[str]) -> str:
-    return ", ".join(
-        name if count == 1 else f"{name} ({count} jobs)" for name, count in Counter(names).items()
-    )
+    """Name each once, in alphabetical order: that of Snakemake's jobs is a matter of chance."""
+    counts = sorted(Counter(names).items())
+    return ", ".join(name if count == 1 else f"{name} ({count} jobs)" for name, count in counts)
