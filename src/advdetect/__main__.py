@@ -30,6 +30,7 @@ STAGES = {
     "figures": "plots: ROC, scores, heat maps, gallery, spectra",
     "report": "the HTML report",
     "results-page": "a page of results from a template and finished runs",
+    "compare": "which cells of the tables of two results folders changed beyond their intervals",
 }
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from advdetect.evaluation.names import CLEAN, display_name
 from advdetect.evaluation.perturbation import mean_with_interval
-from advdetect.evaluation.table import CellFormat, Table
+from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, CellFormat, Table
 
 REPORTED = "_reported"
 # File name → bits.
@@ -72,7 +72,7 @@ def defense_table(cells: pd.DataFrame, reported: pd.DataFrame | None, bits: str)
     """
     keys = ["attack", "defense"]
     statistics = ["value", "standard_deviation", "low", "high", "n_positive", "n_negative"]
-    ours = cells[[*keys, *statistics]].assign(interval="95 % bootstrap")
+    ours = cells[[*keys, *statistics]].assign(interval=BOOTSTRAP_INTERVAL)
     parts = [ours]
     if reported is not None:
         known = reported.merge(cells[keys], on=keys)

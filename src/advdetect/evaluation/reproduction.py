@@ -16,7 +16,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import detection_metrics
 from advdetect.evaluation.names import display_name
 from advdetect.evaluation.perturbation import Statistic, mean_with_interval
-from advdetect.evaluation.table import CellFormat, Table
+from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, STATISTICS, CellFormat, Table
 
 #: Where the reported value lies: inside our 95 % interval, or ours is above or below it.
 WITHIN, ABOVE, BELOW = "within", "above", "below"
@@ -124,7 +124,8 @@ def compare(
 
     Returns:
         A row for each cell of each reading: reading, `KEYS`, value, standard_deviation, low, high
-        (see `perturbation.mean_with_interval`), n_seeds, n_images (rows of all seeds), reported,
+        (see `perturbation.mean_with_interval`), interval (what they are), n_positive (rows of all
+        seeds; n_negative is 0), reported,
         difference (ours less reported) and verdict (`WITHIN`, `ABOVE`, `BELOW`, or empty where
         either is missing). All in the units that are shown: percent, or the norm itself.
     """
@@ -133,7 +134,7 @@ def compare(
         for cell in cells:
             own = mean_with_interval(cell.seeds, cell.statistic, replicates=replicates, seed=seed)
             named = {"reading": reading, "row": cell.row, "column": cell.column}
-            counts = {"n_seeds": len(cell.seeds), "n_images": sum(map(len, cell.seeds))}
+            counts = {"n_positive": sum(map(len, cell.seeds)), "n_negative": 0}
             parts.append(own.assign(**named, quantity=cell.quantity, **counts))
     if not parts:
         raise AdvdetectError(
@@ -155,8 +156,8 @@ def compare(
         ["", ABOVE, BELOW],
         WITHIN,
     )
-    order = ["reading", *KEYS, "value", "standard_deviation", "low", "high", "n_seeds", "n_images"]
-    return table[[*order, "reported", "difference", "verdict"]]
+    table["interval"] = np.where(table["low"].isna(), "none", BOOTSTRAP_INTERVAL)
+    return table[["reading", *KEYS, *STATISTICS, "reported", "difference", "verdict"]]
 
 
 def summarize(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,20 @@ import pandas as pd
 from advdetect.evaluation.names import NO_VALUE, display_name
 
 SIGNIFICANCE = 0.05  # below it, features are said to differ
+#: The columns of tidy cells that are no keys.
+STATISTICS = [
+    "value",
+    "standard_deviation",
+    "low",
+    "high",
+    "interval",
+    "n_positive",
+    "n_negative",
+]
+#: Columns that tidy cells may have beside them, which neither name a cell nor are its value.
+FACTS = ["p_value", "reported", "difference", "verdict"]
+#: What the column ``interval`` says where low and high are one; elsewhere they are another range.
+BOOTSTRAP_INTERVAL = "95 % bootstrap"
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,8 @@ import pandas as pd
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import MEAN, METRICS
 from advdetect.evaluation.names import display_name, on_own_attack
-from advdetect.evaluation.table import CellFormat, Table
+from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, STATISTICS, CellFormat, Table
 
-STATISTICS = [
-    "value",
-    "standard_deviation",
-    "low",
-    "high",
-    "interval",
-    "n_positive",
-    "n_negative",
-]
 _SUMMARY_FORMATS = {
     "success_rate": (100, 1),
     "success_rate_8bit": (100, 1),
@@ -250,7 +241,7 @@ def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
 
 
 def _tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    interval = np.where(chosen["low"].isna(), "none", "95 % bootstrap")
+    interval = np.where(chosen["low"].isna(), "none", BOOTSTRAP_INTERVAL)
     return chosen.assign(interval=interval)[[*keys, *STATISTICS]].reset_index(drop=True)
 
 

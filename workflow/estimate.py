@@ -1,0 +1,130 @@
+"""What an experiment will take, estimated before it runs from a smaller one that has run.
+
+python workflow/estimate.py --from experiment=hsu2018_small --config experiment=hsu2018 --cores 2 16
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snakemake.cli import parse_config
+from snakemake_interface_common.exceptions import WorkflowError
+
+BASE = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
+
+from advdetect.errors import AdvdetectError, one_line
+from advdetect.steps.options import positive_integer
+from composition import ConfigurationError, load_experiment
+from differences import other_differences
+from estimation import Predictor
+from extent import Extent, count_images
+from forecast import Forecast
+from job_list import list_jobs
+from measurement import measure, share_sweeps
+from publication import Publication
+
+SNAKEFILE = BASE / "Snakefile"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the estimate; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        print(estimate(arguments.run, arguments.config, arguments.cores))
+    except (AdvdetectError, ConfigurationError, WorkflowError, ValueError) as error:
+        print(f"estimate: error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python workflow/estimate.py",
+        description="Estimate what an experiment will take (jobs, core time, disk, wall time) "
+        "from the benchmarks, timings and files of another that has run on this machine. "
+        "Jobs that are done are not counted.",
+    )
+    parser.add_argument(
+        "--from",
+        dest="run",
+        nargs="+",
+        required=True,
+        metavar="KEY=VALUE",
+        help="the experiment that has run, as its snakemake --config had it",
+    )
+    parser.add_argument(
+        "--config",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="the experiment to estimate, as for snakemake --config (default: the quickstart)",
+    )
+    parser.add_argument(
+        "--cores",
+        nargs="+",
+        type=positive_integer,
+        default=[os.cpu_count() or 1],
+        help="numbers of cores to give the wall time for (default: this machine's)",
+    )
+    return parser
+
+
+def estimate(run_config: list[str], target_config: list[str], cores: list[int]) -> str:
+    """Return the estimate of an experiment from one that has run, as text.
+
+    Args:
+        run_config: The experiment that has run, ``KEY=VALUE`` each as for ``snakemake --config``.
+        target_config: The experiment to estimate.
+        cores: Numbers of cores to give the wall time for.
+
+    Raises:
+        AdvdetectError: The first experiment has not run, or a data set cannot be loaded.
+        ConfigurationError: An experiment cannot be run.
+        ValueError: A text is no ``KEY=VALUE``.
+        WorkflowError: Snakemake finds no way to make an experiment.
+    """
+    configs = [parse_config(texts) for texts in (run_config, target_config)]
+    run, target = (_extent(config) for config in configs)
+    run_jobs = list_jobs(SNAKEFILE, configs[0], finished=True)
+    measured = measure(run_jobs)
+    if not measured:
+        raise AdvdetectError(
+            f"{Publication(run.experiment).results} has no timings: run that experiment first, "
+            f"snakemake --cores all --config {' '.join(run_config)}."
+        )
+    predictor = Predictor(share_sweeps(measured, run.experiment.attacks), run, target)
+    jobs = list_jobs(SNAKEFILE, configs[1], finished=True)
+    to_run = list_jobs(SNAKEFILE, configs[1], finished=False)
+    predicted = [(job, predictor.predict(job)) for job in to_run]
+    forecast = Forecast(
+        estimates=[found for _, found in predicted if found],
+        unknown=[job for job, found in predicted if not found],
+        finished=[job for job in jobs if job not in to_run],
+    )
+    lines = [
+        forecast.table(),
+        "",
+        *forecast.sentences(cores),
+        f"Measured: {len(measured)} of the {len(run_jobs)} jobs of the other run. A range is from "
+        "nothing to all of the time in the steps growing by the scale: one run does not tell how "
+        "much of it is fixed. Start-up counts as it was there, Snakemake's own time not at all.",
+    ]
+    if differing := other_differences(run.experiment, target.experiment):
+        lines += [
+            "What else differs and is taken as if it did not:",
+            *(f"  {d}" for d in differing),
+        ]
+    return "\n".join(lines)
+
+
+def _extent(config: Mapping[str, Any]) -> Extent:
+    experiment = load_experiment(BASE / "config", config)
+    return Extent(experiment, count_images(experiment, Publication(experiment).results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

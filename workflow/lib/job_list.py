@@ -1,0 +1,93 @@
+"""Asking Snakemake which jobs an experiment has, without running any."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.api import SnakemakeApi
+from snakemake.logging import logger
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+)
+from snakemake_interface_logger_plugins.common import LogEvent
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the DAG.
+
+    Attributes:
+        rule: Name of its rule.
+        wildcards: Values of the rule's wildcards by name.
+        inputs: Paths of the files that it reads.
+        outputs: Paths of the files that it writes.
+        logs: Paths of its log files.
+        benchmark: Path of its benchmark file.
+        threads: CPU cores that it takes.
+    """
+
+    rule: str
+    wildcards: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    logs: tuple[str, ...]
+    benchmark: str
+    threads: int
+
+
+def list_jobs(snakefile: Path, config: Mapping[str, Any], *, finished: bool) -> list[Job]:
+    """Return the jobs that a run of an experiment would have, as a dry run finds them.
+
+    The rule ``all`` does nothing and is left out.
+
+    Args:
+        snakefile: The Snakefile; paths are relative to the current folder, as in a run.
+        config: Snakemake's own configuration, what ``--config`` gives.
+        finished: Whether to return those as well that are finished and up to date.
+
+    Raises:
+        WorkflowError: There is no such DAG.
+    """
+    recorder = _JobRecorder()
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        logger.addHandler(recorder)
+        try:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(cores=1),
+                config_settings=ConfigSettings(config=dict(config)),
+                snakefile=snakefile,
+            )
+            settings = DAGSettings(forceall=finished, force_incomplete=True)
+            workflow.dag(settings).execute_workflow(executor="dryrun")
+        finally:
+            logger.removeHandler(recorder)
+    return recorder.jobs
+
+
+class _JobRecorder(logging.Handler):
+    """Keeps the jobs among Snakemake's log events, its interface for programs that follow a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[Job] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = vars(record)
+        if event.get("event") == LogEvent.JOB_INFO and event["benchmark"]:
+            self.jobs.append(
+                Job(
+                    rule=event["rule_name"],
+                    wildcards=dict(event["wildcards"] or {}),
+                    inputs=tuple(map(str, event["input"])),
+                    outputs=tuple(map(str, event["output"])),
+                    logs=tuple(map(str, event["log"])),
+                    benchmark=str(event["benchmark"]),
+                    threads=int(event["threads"]),
+                )
+            )
