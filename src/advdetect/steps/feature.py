@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         help="training split: of the images that the auxiliary model has not seen",
     )
-    parser.add_argument("--fitted", nargs="?", help="auxiliary model, from fit-feature")
+    options.add_fitted(parser, "fit-feature")
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
 
 
@@ -53,10 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     spec = options.read_spec(arguments)
     model = read_model(arguments.model, device)
     extra: dict[str, Any] = {}
-    if "_fit_" in spec or "_fitted_by_" in spec:
-        if not arguments.fitted:
-            raise AdvdetectError(f"The feature {arguments.name} needs --fitted (see fit-feature).")
-        fitted, _ = read_tensors(arguments.fitted)
+    if path := options.fitted_path(spec, arguments):
+        fitted, _ = read_tensors(path)
         extra["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
     if arguments.data:
         attack, kinds = CLEAN, clean_images(read_split(arguments.data), model, device)
