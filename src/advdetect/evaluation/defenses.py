@@ -38,20 +38,17 @@ def defense_accuracies(
     Returns:
         A row for each attack and defence: attack, defense, value in [0, 1], standard_deviation,
         low and high (see `perturbation.mean_with_interval`), n_seeds, n_positive (images that are
-        defended, of all seeds) and n_negative (images that are not).
+        defended, of all seeds) and n_negative (images that are not). An attack without an image in
+        any seed has no value.
     """
     kind = "adversarial_8bit" if bits == "8bit" else "adversarial"
     parts = []
     for defense, seeds in defenses.items():
-        chosen = [
-            table[
-                table["kind"].isin([CLEAN, kind])
-                & (table["success"] if positives == "successful" else True)
-            ]
-            for table in seeds.values()
-        ]
-        for attack in pd.concat(chosen)["attack"].unique():
-            tables = [table[table["attack"] == attack] for table in chosen]
+        shown = [table[table["kind"].isin([CLEAN, kind])] for table in seeds.values()]
+        for attack in pd.concat(shown)["attack"].unique():
+            tables = [table[table["attack"] == attack] for table in shown]
+            if positives == "successful":
+                tables = [table[table["success"]] for table in tables]
             cell = mean_with_interval(tables, _share, replicates=replicates, seed=seed)
             good = sum(int(table["good"].sum()) for table in tables)
             counts = {
