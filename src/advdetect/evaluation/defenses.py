@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from advdetect.evaluation.names import CLEAN, display_name
 from advdetect.evaluation.perturbation import mean_with_interval
+from advdetect.evaluation.sweeps import split_name
 from advdetect.evaluation.table import CellFormat, Table
 
 REPORTED = "_reported"
@@ -116,8 +117,7 @@ def reported_accuracies(table: pd.DataFrame, dataset: str, attacks: list[str]) -
     rows = []
     here = table[table["dataset"] == dataset]
     for attack in attacks:
-        base, *overrides = attack.split(",")
-        values = dict(part.split("=", 1) for part in overrides)
+        base, values = split_name(attack)
         name = f"{base}_{values['rule']}" if "rule" in values else base
         kappa = float(values.get("kappa", 0))
         matching = here[(here["attack"] == name) & (here["kappa"] == kappa)]
