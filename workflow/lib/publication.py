@@ -6,9 +6,11 @@ from snakemake.io import expand
 from snakemake_interface_common.exceptions import WorkflowError
 
 from composition import Experiment
+from sweeps import has_number_sweep
 
 SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
 WEIGHTS = "fisher_weights"  # the feature that the sensitivity of pixels belongs to
+DEFENSES = "defense_accuracy"  # the figure of the defences, and their table
 
 
 class Publication:
@@ -80,7 +82,7 @@ class Publication:
             "detectors",
             "attacks",
             *(["least_perturbation"] if self.minimal_norm_attacks else []),
-            *(["defense_accuracy", "defense_accuracy_8bit"] if self.defenses else []),
+            *([DEFENSES, f"{DEFENSES}_8bit"] if self.defenses else []),
         ]
 
     @property
@@ -99,9 +101,16 @@ class Publication:
             names.append("spectra")
         if WEIGHTS in self.experiment.computed_features:
             names.append("sensitivity")
+        if self.shows_defenses:
+            names.append(DEFENSES)
         names += ["cross_attack", "gallery"]
         # Weights that were not trained here have no training curve.
         return names if self.experiment.model.get("weights") else ["training", *names]
+
+    @property
+    def shows_defenses(self) -> bool:
+        """Whether the figure of the defences is drawn: over a number that an attack is swept of."""
+        return bool(self.defenses) and has_number_sweep(self.experiment.attacks)
 
     def figure_kind(self, wildcards: Any) -> str:
         """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
@@ -126,6 +135,7 @@ class Publication:
             "training": f"{run}/metrics.json",
             "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",
             "eigenvalue_perturbation": f"{run}/attacks/{{attack}}.safetensors",
+            DEFENSES: f"{run}/defenses/{{defense}}.parquet",
         }
         if kind not in patterns:
             raise WorkflowError(
@@ -140,8 +150,15 @@ class Publication:
                 f"The figure {wildcards.figure} needs an attack that looks for the least "
                 f"perturbation, such as fgm_least; this experiment has: {', '.join(self.attacks)}."
             )
+        if kind == DEFENSES and not self.shows_defenses:
+            raise WorkflowError(
+                f"The figure {kind} needs a defence and an attack with at least two values of a "
+                f"number, such as attack.cw_l2.kappa=[0,10]; this experiment has: "
+                f"{', '.join([*self.defenses, *self.attacks])}."
+            )
         names = {
             "attack": attacks,
+            "defense": self.defenses,
             "feature": features,
             "kind": ["clean", *self.attacks],
             **self.run_names,
@@ -152,3 +169,14 @@ class Publication:
         if kind == "eigenvalue_perturbation":
             files += expand(f"{run}/features/clean/{SPECTRUM}.parquet", **self.run_names)
         return files
+
+    def figure_options(self, wildcards: Any) -> list[str]:
+        """Return what the step must know for one figure only, so that it makes no other stale."""
+        if wildcards.figure != DEFENSES:
+            return []
+        evaluation = self.experiment.settings["evaluation"]
+        return [
+            f"--dataset={self.experiment.dataset_name}",
+            f"--replicates={evaluation['replicates']}",
+            f"--bootstrap-seed={evaluation['bootstrap_seed']}",
+        ]

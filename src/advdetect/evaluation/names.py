@@ -50,6 +50,8 @@ _DISPLAY = {
     "lbfgs": "L-BFGS",
     "cw_l2": "C&W L2",
     "ead": "EAD",
+    "ead,rule=en": "EAD EN",
+    "ead,rule=l1": "EAD L1",
     "jsma": "JSMA",
     "deepfool": "DeepFool",
     "substitute": "Substitute",
@@ -91,6 +93,9 @@ _DISPLAY = {
     "mean_linf": "Mean L∞",
     "mean_iterations": "Iterations",
     "mean_gradient_calls": "Gradient calls",
+    # swept parameters of attacks
+    "epsilon": "ε",
+    "kappa": "κ",
     # columns of the least perturbations
     "least_l2": "Mean least L2",
     "fooling_rate": "Fooling rate (%)",

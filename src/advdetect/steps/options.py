@@ -65,6 +65,18 @@ def add_runtime(parser: argparse.ArgumentParser, batch_size: bool = True) -> Non
         )
 
 
+def add_bootstrap(parser: argparse.ArgumentParser) -> None:
+    """Add ``--replicates`` and ``--bootstrap-seed``."""
+    parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
+    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
+
+
+def add_reported(parser: argparse.ArgumentParser) -> None:
+    """Add ``--reported`` and ``--dataset``; a rule passes the file that the experiment has."""
+    parser.add_argument("--reported", nargs="?", help="CSV of reported defence accuracies")
+    parser.add_argument("--dataset", default="", help="name of the data set in --reported")
+
+
 def add_fitted(parser: argparse.ArgumentParser, stage: str) -> None:
     """Add ``--fitted``: the auxiliary model of a feature that has one, from that stage.
 
