@@ -7,7 +7,7 @@ import yaml
 from torch import nn
 
 from advdetect.autoencoders.fitting import fit, restore
-from advdetect.defenses.defense import Defense, defend, detector_scores
+from advdetect.defenses.defense import Defense, defend, detector_scores, held_out_thresholds
 from advdetect.errors import AdvdetectError
 from advdetect.features.magnet import magnet
 from advdetect.features.mid import mid
@@ -52,7 +52,7 @@ def defense(model, images, fitted):
         model,
         images,
         features=features(COUNT, 2),
-        held_out=features(99, 3),
+        limits=held_out_thresholds(features(99, 3), DETECTORS),
         fitted=fitted,
         batch_size=7,
         detectors=DETECTORS,
@@ -64,7 +64,8 @@ def test_an_image_is_flagged_beyond_a_threshold_in_the_adversarial_direction(def
     shown, held_out = features(COUNT, 2), features(99, 3)
     upper = held_out["f"]["up"].sort().values[-10]  # 9 of 99 above, (9 + 1)/(99 + 1) = 0.1
     lower = held_out["g"]["down"].sort().values[19]
-    assert defense.thresholds == {"f.up": float(upper), "g.down": -float(lower)}
+    limits = held_out_thresholds(held_out, DETECTORS)
+    assert limits == {"f.up": float(upper), "g.down": -float(lower)}
     assert torch.equal(defense.flagged_by["f.up"], shown["f"]["up"] > upper)
     assert torch.equal(defense.flagged_by["g.down"], shown["g"]["down"] < lower)
     assert torch.equal(defense.flagged, (shown["f"]["up"] > upper) | (shown["g"]["down"] < lower))
@@ -82,7 +83,7 @@ def test_the_reformer_is_the_auto_encoder_of_that_number(model, images, fitted, 
 def test_accuracies_match_a_loop_over_all_cases():
     cases = list(itertools.product([False, True], [False, True], [0, 1, 2], [0, 1, 2]))
     first, second, reformed, labels = (torch.tensor(values) for values in zip(*cases, strict=True))
-    defense = Defense({}, {"a": first, "b": second}, first | second, reformed)
+    defense = Defense({"a": first, "b": second}, first | second, reformed)
     for row, (by_first, by_second, answer, label) in enumerate(cases):
         detected = by_first or by_second
         assert bool(defense.defended(labels)[row]) == (detected or answer == label)
@@ -107,11 +108,19 @@ def test_impossible_detectors_are_refused(detectors, message):
 
 
 def test_too_few_held_out_images_and_a_missing_reformer_are_refused(model, images, fitted):
-    common = {"features": features(COUNT, 2), "fitted": fitted, "batch_size": 9}
     with pytest.raises(AdvdetectError, match="at least 9,"):
-        defend(model, images, held_out=features(8, 0), detectors=DETECTORS, **common)
+        held_out_thresholds(features(8, 0), DETECTORS)
     with pytest.raises(AdvdetectError, match="no auto-encoder 3"):
-        defend(model, images, held_out=features(99, 0), detectors=DETECTORS, reformer=3, **common)
+        defend(
+            model,
+            images,
+            features=features(COUNT, 2),
+            limits=held_out_thresholds(features(99, 0), DETECTORS),
+            fitted=fitted,
+            batch_size=9,
+            detectors=DETECTORS,
+            reformer=3,
+        )
 
 
 def test_impossible_detectors_in_the_configuration_are_refused(repository):
@@ -146,15 +155,11 @@ def test_the_configuration_is_possible_and_runs(name, third, repository, model, 
         return shown_features
 
     clean = torch.rand(999, 1, 6, 6, generator=torch.Generator().manual_seed(5))
+    limits = held_out_thresholds(columns(clean), parameters["detectors"])
+    common = {"fitted": fitted, "batch_size": 16}
     defense = locate(spec["_target_"])(
-        model,
-        images,
-        features=columns(images),
-        held_out=columns(clean),
-        fitted=fitted,
-        batch_size=16,
-        **parameters,
+        model, images, features=columns(images), limits=limits, **common, **parameters
     )
     errors = [f"magnet.reconstruction_error_{number}" for number in (1, 2)]
-    assert list(defense.thresholds) == [*errors, *third]
+    assert list(limits) == list(defense.flagged_by) == [*errors, *third]
     assert {value["false_positive_rate"] for value in parameters["detectors"]} == {0.001}

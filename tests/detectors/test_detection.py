@@ -249,6 +249,48 @@ def test_an_attack_without_success_says_what_to_do(world, repository):
         cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_an_attack_that_rounding_undoes_has_no_scores_in_that_form(world, repository, alone):
+    """Supervised detectors trained on it have none; everything else is as if it succeeded."""
+    clean, attacks, fitting, testing = world
+    attacks = {"weak": attacks["weak"]} if alone else attacks
+    detectors = every_detector(repository)
+    whole = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    attacks["weak"].success.loc[sorted(fitting), "8bit"] = False
+    scores = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    empty = (
+        (whole["trained_on"] == "weak")
+        & (whole["bits"] == "8bit")
+        & (whole["positives"] == "successful")
+    )
+    assert whole["score"].notna().all()
+    assert scores["score"].isna().equals(empty)
+    assert set(scores.loc[empty, "detector"]) == set(detectors) - set(UNSUPERVISED)
+    pd.testing.assert_frame_equal(scores[~empty], whole[~empty])
+    pd.testing.assert_frame_equal(scores.drop(columns="score"), whole.drop(columns="score"))
+
+
+def test_an_attack_whose_every_rounded_image_fails_has_no_positives_to_score_either(
+    world, repository
+):
+    clean, attacks, fitting, testing = world
+    attacks["weak"].success["8bit"] = False
+    scores = cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
+    rows = scores[(scores["bits"] == "8bit") & (scores["positives"] == "successful")]
+    kinds = rows.groupby("tested_on", observed=True)["kind"].agg(set).to_dict()
+    assert kinds == {"weak": {"clean", "noisy"}, "strong": {"clean", "noisy", "adversarial"}}
+    assert rows["score"].isna().equals(rows["trained_on"] == "weak")
+
+
+def test_a_score_that_is_no_number_is_refused(world):
+    class Broken(RandomScores):
+        def decision_function(self, features):
+            return np.full(len(features), np.nan)
+
+    with pytest.raises(AdvdetectError, match="detector mine, trained on weak, returned scores"):
+        cross_attack_scores(world[0], world[1], {"mine": Detector(lambda: Broken(0))}, *world[2:])
+
+
 def test_threshold_follows_the_direction_of_the_paper():
     table = pd.DataFrame({"x": [1.0, 3.0, 2.0], "y": [0.0, 0.0, 0.0]})
     for direction, expected in (("high", [1, 3, 2]), ("low", [-1, -3, -2])):

@@ -120,4 +120,19 @@ def test_an_attack_without_success_has_no_value(defenses):
         for table in seeds.values():
             table.loc[table["kind"] == "adversarial", "success"] = False
     cells = accuracies(defenses)
-    assert set(cells["attack"]) == {"clean"}
+    none = cells[cells["attack"] == "cw_l2,kappa=5"]
+    assert list(none["defense"]) == ["magnet", "mid"]
+    assert none[["value", "standard_deviation", "low", "high"]].isna().all(axis=None)
+    assert (none[["n_positive", "n_negative"]] == 0).all(axis=None)
+    assert cells.loc[cells["attack"] == "clean", "value"].notna().all()
+    body = dict(defense_table(cells, None, "float32").body())
+    assert [cell.value for cell in body["C&W L2 (kappa=5)"]] == ["–", "–"]
+
+
+def test_a_seed_without_success_is_left_out_of_the_mean(defenses):
+    alone = accuracies({name: {0: seeds[0]} for name, seeds in defenses.items()})
+    for seeds in defenses.values():
+        seeds[1].loc[seeds[1]["kind"] == "adversarial", "success"] = False
+    both = accuracies(defenses)
+    values = [cells.set_index(["attack", "defense"])["value"] for cells in (both, alone)]
+    assert values[0].xs("cw_l2,kappa=5").equals(values[1].xs("cw_l2,kappa=5"))

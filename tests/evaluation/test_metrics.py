@@ -250,6 +250,26 @@ def test_a_seed_without_positives_is_left_out_of_the_mean() -> None:
     assert result.loc["mean", "n_positive"] == 30
 
 
+def test_a_cell_without_scores_has_no_value_and_touches_no_other() -> None:
+    scored = cluster_table(np.random.default_rng(0), 30)
+    unscored = scored.assign(trained_on="b", score=np.nan)
+    result = evaluate({0: pd.concat([unscored, scored], ignore_index=True), 1: scored})
+    none, one = (result[result["trained_on"] == name] for name in "ba")
+    assert none[["value", "standard_deviation", "low", "high"]].isna().all(axis=None)
+    assert (none[["n_positive", "n_negative"]] == [30, 60]).all(axis=None)
+    alone = evaluate({0: scored, 1: scored})
+    pd.testing.assert_frame_equal(one.reset_index(drop=True), alone)
+
+
+def test_a_seed_without_scores_is_left_out_of_the_mean() -> None:
+    scored = cluster_table(np.random.default_rng(0), 30)
+    result = evaluate({0: scored, 1: scored.assign(score=np.nan)})
+    result = result.query("metric == 'auroc'").set_index("seed")
+    assert np.isnan(result.loc["1", "value"])
+    columns = ["value", "low", "high"]
+    assert result.loc["mean", columns].equals(result.loc["0", columns])
+
+
 def test_one_positive_has_an_interval() -> None:
     scores = cluster_table(np.random.default_rng(0), 30)
     scores = scores[(scores["kind"] != "adversarial") | (scores["index"] == 4)]

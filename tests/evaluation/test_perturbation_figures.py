@@ -8,7 +8,6 @@ from advdetect.evaluation.perturbation import AttackNorms
 from advdetect.evaluation.perturbation_figures import (
     eigenvalue_perturbation_figure,
     fooling_rate_figure,
-    swept_epsilon,
 )
 
 
@@ -90,14 +89,6 @@ def test_an_attack_that_never_succeeds_is_a_flat_curve():
     (line,) = lines(figure.axes[0], "fgm_least")
     assert set(line.get_ydata()) == {0}
     assert labels(figure) == ["FGM, least ε"]
-
-
-@pytest.mark.parametrize(
-    ("name", "epsilon"),
-    [("fgm,epsilon=0.1", 0.1), ("bim,steps=3,epsilon=2", 2), ("fgm", None), ("x,kappa=1", None)],
-)
-def test_the_epsilon_of_an_instance_of_a_sweep(name, epsilon):
-    assert swept_epsilon(name) == epsilon
 
 
 def test_eigenvalues_are_shown_with_their_rank_correlation():

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.bisection import bisect_smallest
 from advdetect.attacks.result import AttackResult
 
 
@@ -28,6 +29,24 @@ def invert_some(model, images, labels, *, generator):
     adversarial = images.clone()
     adversarial[::2] = 1 - images[::2]
     return _result(adversarial, torch.ones_like(labels, dtype=torch.bool), labels)
+
+
+def stop_at_the_boundary(model, images, labels, *, generator):
+    """Move to where the model errs, towards the negative image, but not once that is rounded.
+
+    Where there is no such point the image stays as it is, a failure of a minimal-norm attack.
+    """
+
+    def moved(share):
+        return images + share.view(-1, 1, 1, 1) * (1 - 2 * images)
+
+    def fools(shown):
+        return model(shown).argmax(1) != labels
+
+    share, _ = bisect_smallest(lambda s: fools(moved(s)), torch.ones(len(images)), steps=20)
+    near = moved(share).clamp(0, 1)
+    success = fools(near) & ~fools(torch.round(near * 255) / 255)
+    return _result(torch.where(success.view(-1, 1, 1, 1), near, images), success, labels)
 
 
 def brighten(model, images, labels, *, generator, levels):

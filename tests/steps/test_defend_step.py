@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from step_runs import SEED, run
 
 from advdetect.__main__ import main
-from advdetect.io import read_provenance
+from advdetect.io import read_provenance, write_table
 
 AUTOENCODERS = [
     {"kind": "denoising", "structure": [4], "noise": 0.05},
@@ -104,6 +104,27 @@ def test_images_are_flagged_or_mended(defended, chain):
     clean = table[table["kind"] == "clean"]
     truth = labels[torch.from_numpy(clean["index"].to_numpy(copy=True))].numpy()
     assert (clean["good"] == (~clean["flagged"] & (clean["reformed_class"] == truth))).all()
+
+
+def test_the_figure_is_drawn_of_a_sweep_with_reported_values(defended, config, tmp_path):
+    """Of files in which the attack stands for two values of κ."""
+    folder, _, _ = defended
+    table = pd.read_parquet(folder / "mid.parquet")
+    kappas = [table[table["attack"] == "otcm"].assign(attack=f"cw_l2,kappa={k}") for k in (0, 5)]
+    swept = tmp_path / "mid.parquet"
+    facts = read_provenance(folder / "mid.parquet")
+    write_table(swept, pd.concat([table, *kappas], ignore_index=True), facts)
+    drawn = []
+    for dataset in ("digits", "mnist"):
+        output = tmp_path / f"{dataset}.svg"
+        run(
+            *("figures", "--figure", "defense_accuracy", "--inputs", swept),
+            *("--reported", config / "reference/hsu_2018_defense_accuracy.csv"),
+            *("--dataset", dataset, "--replicates", "20", "--output", output),
+        )
+        assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        drawn.append(output.read_text())
+    assert ["mid_reported" in text for text in drawn] == [False, True]
 
 
 def test_missing_features_are_named(defended, capsys):

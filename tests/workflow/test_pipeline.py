@@ -240,6 +240,29 @@ def test_a_figure_without_its_attacks_is_refused(quickstart, name):
         quickstart.figure_inputs(figure(name))
 
 
+def test_defences_have_a_figure_where_a_number_is_swept(make, quickstart, repository):
+    assert "defense_accuracy" not in quickstart.figures
+    assert quickstart.figure_options(figure("roc")) == []
+    sweep = {"attacks": ["cw_l2"], "overrides": "attack.cw_l2.kappa=[0,10]"}
+    pipeline = make(seeds=["0", "1"], reported="hsu_2018_defense_accuracy.csv", **sweep)
+    assert "defense_accuracy" in pipeline.figures
+    shown = figure("defense_accuracy")
+    assert pipeline.figure_kind(shown) == "defense_accuracy"
+    assert pipeline.figure_inputs(shown) == [
+        f"{RUN}{seed}/defenses/{defense}.parquet"
+        for defense in ("magnet", "mid")
+        for seed in (0, 1)
+    ]
+    reported = repository / "config" / "reference" / "hsu_2018_defense_accuracy.csv"
+    assert pipeline.figure_reported(shown) == [str(reported)]
+    assert pipeline.figure_reported(figure("roc")) == []
+    options = ["--dataset=digits", "--replicates=500", "--bootstrap-seed=0"]
+    assert pipeline.figure_options(shown) == options
+    assert "defense_accuracy" not in make(defenses=[], **sweep).figures
+    with pytest.raises(WorkflowError, match=r"^The figure defense_accuracy needs a defence and"):
+        quickstart.figure_inputs(shown)
+
+
 def test_the_code_of_a_direction_counts(make, tmp_path):
     target = "advdetect.attacks.least_perturbation.least_perturbation"
     module = tmp_path / "my_direction.py"

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from composition import ConfigurationError, load_experiment
-from sweeps import sweep_values
+from sweeps import has_number_sweep, sweep_values
 
 SWEEP = {"_target_": "my_module.sweep", "over": ["kappa", "rule"]}
 ATTACKS = {
@@ -36,6 +36,25 @@ def test_another_family_or_a_single_value_shares_nothing():
     name, spec = next(iter(ATTACKS.items()))
     attacks = {name: spec, "copy,kappa=10": spec | {"kappa": 10}}
     assert sweep_values(name, attacks) == {}
+
+
+@pytest.mark.parametrize(
+    ("attacks", "expected"),
+    [
+        (ATTACKS, True),
+        ({"a,kappa=0": {"kappa": 0}, "a,kappa=1.5": {"kappa": 1.5}}, True),
+        (
+            {"a,epsilon=0.1,n=l2": {"e": 0.1, "n": "l2"}, "a,epsilon=1,n=l1": {"e": 1, "n": "l1"}},
+            False,
+        ),
+        ({"a,rule=l1": {"kappa": 1, "rule": "l1"}, "a,rule=en": {"kappa": 1, "rule": "en"}}, False),
+        ({"a,stop=true": {"stop": True}, "a,stop=false": {"stop": False}}, False),
+        ({"a": {"kappa": 0}, "b": {"kappa": 1}}, False),
+        ({"a,kappa=0": {"kappa": 0}}, False),
+    ],
+)
+def test_a_sweep_of_a_number_is_found(attacks, expected):
+    assert has_number_sweep(attacks) is expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from composition import ConfigurationError, Spec, canonical_json, load_experiment
 from fingerprints import fingerprint
-from publication import Publication
+from publication import DEFENSES, Publication
 from sweeps import sweep_values
 
 RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
@@ -264,6 +264,10 @@ class Pipeline(Publication):
             known = ", ".join(sorted(file.name for file in path.parent.glob("*.csv")))
             raise WorkflowError(f"{where}: {name} is not among config/reference/: {known}.")
         return str(path)
+
+    def figure_reported(self, wildcards: Any) -> list[str]:
+        """The file of reported values, for the figure that shows them."""
+        return self.reported if wildcards.figure == DEFENSES else []
 
     @property
     def own_weights(self) -> list[str]:

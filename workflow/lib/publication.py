@@ -7,9 +7,11 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from composition import Experiment
 from reproductions import OF_EXAMPLES, SPECTRUM, figure_files, files
+from sweeps import has_number_sweep
 
 REPRODUCTION = "reproduction_"  # before the name of a table, that of its figure
 WEIGHTS = "fisher_weights"  # the feature that the sensitivity of pixels belongs to
+DEFENSES = "defense_accuracy"  # the figure of the defences, and their table
 
 
 class Publication:
@@ -129,7 +131,7 @@ class Publication:
     @property
     def defense_tables(self) -> list[str]:
         """Names of the tables of defence accuracy, without suffix."""
-        return ["defense_accuracy", "defense_accuracy_8bit"] if self.defenses else []
+        return [DEFENSES, f"{DEFENSES}_8bit"] if self.defenses else []
 
     @property
     def figures(self) -> list[str]:
@@ -147,10 +149,17 @@ class Publication:
             names.append("spectra")
         if WEIGHTS in self.experiment.computed_features:
             names.append("sensitivity")
+        if self.shows_defenses:
+            names.append(DEFENSES)
         names += ["cross_attack", "gallery"]
         names += [f"{REPRODUCTION}{name}" for name in self.reproductions]
         # Weights that were not trained here have no training curve.
         return names if self.experiment.model.get("weights") else ["training", *names]
+
+    @property
+    def shows_defenses(self) -> bool:
+        """Whether the figure of the defences is drawn: over a number that an attack is swept of."""
+        return bool(self.defenses) and has_number_sweep(self.experiment.attacks)
 
     def figure_kind(self, wildcards: Any) -> str:
         """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
@@ -180,6 +189,7 @@ class Publication:
             "training": f"{run}/metrics.json",
             "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",
             "eigenvalue_perturbation": f"{run}/attacks/{{attack}}.safetensors",
+            DEFENSES: f"{run}/defenses/{{defense}}.parquet",
         }
         if kind not in patterns:
             raise WorkflowError(
@@ -194,8 +204,15 @@ class Publication:
                 f"The figure {wildcards.figure} needs an attack that looks for the least "
                 f"perturbation, such as fgm_least; this experiment has: {', '.join(self.attacks)}."
             )
+        if kind == DEFENSES and not self.shows_defenses:
+            raise WorkflowError(
+                f"The figure {kind} needs a defence and an attack with at least two values of a "
+                f"number, such as attack.cw_l2.kappa=[0,10]; this experiment has: "
+                f"{', '.join([*self.defenses, *self.attacks])}."
+            )
         names = {
             "attack": attacks,
+            "defense": self.defenses,
             "feature": features,
             "kind": ["clean", *self.attacks],
             **self.run_names,
@@ -206,3 +223,14 @@ class Publication:
         if kind == "eigenvalue_perturbation":
             files += expand(f"{run}/features/clean/{SPECTRUM}.parquet", **self.run_names)
         return files
+
+    def figure_options(self, wildcards: Any) -> list[str]:
+        """Return what the step must know for one figure only, so that it makes no other stale."""
+        if wildcards.figure != DEFENSES:
+            return []
+        evaluation = self.experiment.settings["evaluation"]
+        return [
+            f"--dataset={self.experiment.dataset_name}",
+            f"--replicates={evaluation['replicates']}",
+            f"--bootstrap-seed={evaluation['bootstrap_seed']}",
+        ]

@@ -1,5 +1,6 @@
 """Sweeps: the values of an attack's parameters whose images are computed in the same batches."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,21 @@ def sweep_values(name: str, attacks: Mapping[str, Spec]) -> dict[str, Spec]:
         if _family(other) == _family(name) and _rest(spec, over) == _rest(attacks[name], over)
     }
     return values if len(values) > 1 else {}
+
+
+def has_number_sweep(attacks: Mapping[str, Spec]) -> bool:
+    """Return whether two attacks of the same family differ in one number only."""
+    return any(
+        _family(first) == _family(second) and _differ_in_a_number(attacks[first], attacks[second])
+        for first, second in itertools.combinations(attacks, 2)
+    )
+
+
+def _differ_in_a_number(first: Spec, second: Spec) -> bool:
+    differing = [
+        (first.get(key), second.get(key)) for key in first if first[key] != second.get(key)
+    ]
+    return len(differing) == 1 and all(type(value) in (int, float) for value in differing[0])
 
 
 def _family(name: str) -> str:

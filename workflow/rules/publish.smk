@@ -52,7 +52,8 @@ rule tables:
 
 rule figure:
     input:
-        PIPELINE.figure_inputs,
+        files=PIPELINE.figure_inputs,
+        reported=PIPELINE.figure_reported,
     output:
         svg=report(
             "<results>/figures/{figure}.svg",
@@ -72,8 +73,10 @@ rule figure:
         code=PIPELINE.code("figures"),
         kind=PIPELINE.figure_kind,
         detector=PIPELINE.evaluation["primary_detector"],
+        options=PIPELINE.figure_options,
     shell:
-        "python -m advdetect figures --figure {params.kind:q} --inputs {input:q}"
+        "python -m advdetect figures --figure {params.kind:q} --inputs {input.files:q}"
+        " --reported {input.reported:q} {params.options:q}"
         " --detector {params.detector:q} --output {output.svg:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"
 

@@ -45,14 +45,11 @@ class Defense:
     """What the defence says of N images; all tensors are (N,) and on the CPU.
 
     Attributes:
-        thresholds: Of each detector, named ``feature.column``, on its score (negated where low
-            values are adversarial).
-        flagged_by: bool of each detector.
+        flagged_by: bool of each detector, named ``feature.column``.
         flagged: bool, by any detector.
         reformed_class: int64, the class of ae(x).
     """
 
-    thresholds: dict[str, float]
     flagged_by: dict[str, Tensor]
     flagged: Tensor
     reformed_class: Tensor
@@ -80,12 +77,31 @@ class Defense:
         return self.reformed_class == labels.cpu()
 
 
+def held_out_thresholds(held_out: Features, detectors: Sequence[Detector]) -> dict[str, float]:
+    """Return the threshold of each detector; they serve for images of every kind.
+
+    Args:
+        held_out: The detectors' features of the clean images that the auto-encoders' fit held out.
+        detectors: The detectors, at least one.
+
+    Returns:
+        Of each detector, named ``feature.column``, on its score (negated where low values are
+        adversarial).
+
+    Raises:
+        AdvdetectError: A detector's column is missing or named twice, or the held-out images are
+            too few for a rate.
+    """
+    rates = {_name(detector): detector["false_positive_rate"] for detector in detectors}
+    return thresholds(detector_scores(held_out, detectors), rates)
+
+
 def defend(
     model: nn.Module,
     images: Tensor,
     *,
     features: Features,
-    held_out: Features,
+    limits: Mapping[str, float],
     fitted: Mapping[str, Tensor],
     batch_size: int,
     detectors: Sequence[Detector],
@@ -97,7 +113,7 @@ def defend(
         model: Classifier that returns logits, in eval mode.
         images: (N, C, H, W) float32 in [0, 1], on the CPU.
         features: The detectors' features of these images.
-        held_out: The same features of the clean images that the auto-encoders' fit held out.
+        limits: The detectors' thresholds, from `held_out_thresholds`.
         fitted: Auto-encoders, from `advdetect.autoencoders.fitting.fit`, on the model's device.
         batch_size: Images per forward pass.
         detectors: The detectors, at least one.
@@ -107,18 +123,12 @@ def defend(
         What is flagged, and the classes after the reformer.
 
     Raises:
-        AdvdetectError: A detector's column is missing or named twice, there is no such reformer, or
-            the held-out images are too few for a rate.
+        AdvdetectError: A detector's column is missing or named twice, or there is no such reformer.
     """
-    limits = thresholds(
-        detector_scores(held_out, detectors),
-        {_name(detector): detector["false_positive_rate"] for detector in detectors},
-    )
     flagged_by = {
         name: scores > limits[name] for name, scores in detector_scores(features, detectors).items()
     }
     return Defense(
-        thresholds=limits,
         flagged_by=flagged_by,
         flagged=torch.stack(list(flagged_by.values())).any(dim=0),
         reformed_class=_reformed_class(model, images, fitted, reformer, batch_size),

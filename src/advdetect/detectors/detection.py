@@ -79,6 +79,9 @@ def cross_attack_scores(
     that the cross-attack tables show. An unsupervised detector is fitted on the clean images only
     and scores all attacks.
 
+    Rounding may undo every success of an attack that stops at the boundary. A supervised detector
+    then has no positive image to be fitted on, and what it would score has no score (NaN).
+
     Negatives are the clean and the noisy images, positives the adversarial ones: the successful
     only (Zhao et al. 2019), or all (Martin & Elster 2019). Rounded images are detected by a
     detector that was fitted on rounded images.
@@ -95,7 +98,8 @@ def cross_attack_scores(
         trained_on is the name of an attack, `OTHERS` or `CLEAN`.
 
     Raises:
-        AdvdetectError: An attack has no positive image to fit a detector on.
+        AdvdetectError: An attack has no unrounded positive image to fit a detector on, or a
+            detector returned a score that is not a number.
     """
     parts = []
     for bits, positives in itertools.product(BITS, POSITIVES):
@@ -106,20 +110,14 @@ def cross_attack_scores(
             }
             for sources in (fitting, testing)
         )
-        _check_positives(fit, bits)
+        if not BITS[bits]:  # as the attack made them
+            _check_positives(fit)
         main = (bits, positives) == MAIN_FORM
         for training in _training_sets(fit, test, leave_one_out=main):
             for name, detector in detectors.items():
                 if detector.unsupervised == (training.name == CLEAN):
-                    scores = _fit_and_score(detector, training, clean.columns)
-                    parts.append(
-                        scores.assign(
-                            detector=name,
-                            trained_on=training.name,
-                            bits=bits,
-                            positives=positives,
-                        )
-                    )
+                    scores = _fit_and_score(name, detector, training, clean.columns)
+                    parts.append(scores.assign(bits=bits, positives=positives))
     scores = pd.concat(parts, ignore_index=True)
     names = ["detector", "trained_on", "tested_on", "bits", "positives", "kind"]
     return scores.astype(dict.fromkeys(names, "category"))[[*names[:5], "index", "kind", "score"]]
@@ -149,26 +147,38 @@ def _training_sets(
     yield _Training(CLEAN, any_attack[any_attack["kind"] == "clean"], every)
 
 
-def _fit_and_score(detector: Detector, training: _Training, columns: pd.Index) -> pd.DataFrame:
+def _fit_and_score(
+    name: str, detector: Detector, training: _Training, columns: pd.Index
+) -> pd.DataFrame:
     fit, test = training.fit[columns], training.test[columns]
     labels, true_labels = (
         (rows["kind"] == "adversarial").to_numpy() for rows in (training.fit, training.test)
     )
+    keys = training.test[["tested_on", "index", "kind"]].assign(
+        detector=name, trained_on=training.name
+    )
+    if not (detector.unsupervised or labels.any()):
+        return keys.assign(score=np.nan)
     if detector.sees_labels:
         fit = fit.assign(**{LABEL_COLUMN: labels})
         test = test.assign(**{LABEL_COLUMN: true_labels})
     estimator = detector.make()
     estimator.fit(fit, labels)
-    keys = training.test[["tested_on", "index", "kind"]]
-    return keys.assign(score=decision_scores(estimator, test))
+    scores = decision_scores(estimator, test)
+    if np.isnan(scores).any():
+        raise AdvdetectError(
+            f"The detector {name}, trained on {training.name}, returned scores that are not a "
+            "number: look at the detector or remove it."
+        )
+    return keys.assign(score=scores)
 
 
-def _check_positives(fit: Mapping[str, pd.DataFrame], bits: str) -> None:
+def _check_positives(fit: Mapping[str, pd.DataFrame]) -> None:
     for name, rows in fit.items():
         if not (rows["kind"] == "adversarial").any():
             raise AdvdetectError(
-                f"The attack {name} has no successful adversarial image ({bits}) to "
-                f"fit a detector on: make it stronger (a larger epsilon) or remove it."
+                f"The attack {name} has no successful adversarial image to fit a detector on: make "
+                f"it stronger (a larger epsilon) or remove it."
             )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from advdetect.evaluation.names import CLEAN, display_name
 from advdetect.evaluation.perturbation import mean_with_interval
+from advdetect.evaluation.sweeps import split_name
 from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, CellFormat, Table
 
 REPORTED = "_reported"
@@ -40,14 +41,13 @@ def defense_accuracies(
     Returns:
         A row for each attack and defence: attack, defense, value in [0, 1], standard_deviation,
         low and high (see `perturbation.mean_with_interval`), n_seeds, n_positive (images that are
-        defended, of all seeds) and n_negative (images that are not).
+        defended, of all seeds) and n_negative (images that are not). An attack without an image in
+        any seed has no value.
     """
     parts = []
     for defense, seeds in defenses.items():
         for attack in pd.concat(seeds.values())["attack"].unique():
             tables = defended_tables(seeds, attack, bits, positives)
-            if not any(map(len, tables)):
-                continue
             cell = mean_with_interval(tables, defended_share, replicates=replicates, seed=seed)
             good = sum(int(table["good"].sum()) for table in tables)
             counts = {
@@ -126,8 +126,7 @@ def reported_accuracies(table: pd.DataFrame, dataset: str, attacks: list[str]) -
     rows = []
     here = table[table["dataset"] == dataset]
     for attack in attacks:
-        base, *overrides = attack.split(",")
-        values = dict(part.split("=", 1) for part in overrides)
+        base, values = split_name(attack)
         name = f"{base}_{values['rule']}" if "rule" in values else base
         kappa = float(values.get("kappa", 0))
         matching = here[(here["attack"] == name) & (here["kappa"] == kappa)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -120,7 +121,8 @@ def evaluate_feature(
     Args:
         seeds: For each run seed a table with columns detector, trained_on, tested_on, bits,
             positives, index, kind (clean, noisy or adversarial) and score (higher is more
-            adversarial); one row per cell, image and kind.
+            adversarial, NaN in all rows of a cell whose detector had nothing to be fitted on); one
+            row per cell, image and kind.
         replicates: Number of bootstrap replicates, at least 1.
         seed: Bootstrap seed in [0, 2**64).
         primary_detector: The detector whose cross-attack cells get intervals as well.
@@ -129,10 +131,11 @@ def evaluate_feature(
         One row per cell, metric and seed: detector, trained_on, tested_on, bits, positives, metric,
         seed (the run seed as text, or "mean"), value, standard_deviation (over seeds, ddof 1; NaN
         for a single seed), low, high, n_positive, n_negative (rows; summed over seeds for the
-        mean). A cell without positives or without negatives has the value NaN.
+        mean). A cell without positives, without negatives or without scores has the value NaN.
 
     Raises:
-        AdvdetectError: If a table lacks a column or has an unknown kind or a NaN score.
+        AdvdetectError: If a table lacks a column or has an unknown kind, or some scores of a cell
+            are NaN.
     """
     if not seeds:
         raise AdvdetectError(
@@ -178,6 +181,9 @@ def check_scores(run: int, scores: pd.DataFrame) -> None:
         )
     bad = scores["score"].isna()
     if bad.any():
+        scored = scores.groupby(CELL, observed=True)["score"].transform("count")
+        bad &= scored > 0
+    if bad.any():
         first = scores.loc[bad].iloc[0]
         raise AdvdetectError(
             f"The scores of seed {run} contain {int(bad.sum())} NaN, the first for detector "
@@ -198,13 +204,14 @@ def _cells(
     for name, rows in scores.groupby(CELL, sort=False, observed=True).indices.items():
         key = tuple(str(part) for part in cast(tuple, name))
         detector, trained_on, tested_on, *_ = key
-        replicates = np.empty((len(METRICS), 0))
-        if trained_on in (tested_on, CLEAN) or detector == primary_detector:
-            row_weights = by_image[image[rows]].T
-            replicates = detection_metrics(score[rows], positive[rows], row_weights)
-        values = detection_metrics(score[rows], positive[rows], np.ones((1, len(rows))))
+        estimates, replicates = np.full(len(METRICS), np.nan), np.empty((len(METRICS), 0))
+        if not np.isnan(score[rows[0]]):  # of a cell either all or none
+            measure = partial(detection_metrics, score[rows], positive[rows])
+            estimates = measure(np.ones((1, len(rows))))[:, 0]
+            if trained_on in (tested_on, CLEAN) or detector == primary_detector:
+                replicates = measure(by_image[image[rows]].T)
         n_positive = int(positive[rows].sum())
-        yield key, _Cell(values[:, 0], replicates, n_positive, len(rows) - n_positive)
+        yield key, _Cell(estimates, replicates, n_positive, len(rows) - n_positive)
 
 
 def _rows_of_seeds(runs: Mapping[int, _Cell]) -> Iterator[tuple]:

@@ -50,8 +50,10 @@ _DISPLAY = {
     "lbfgs": "L-BFGS",
     "cw_l2": "C&W L2",
     "ead": "EAD",
-    "ead_l1": "EAD, L1 rule",
-    "ead_en": "EAD, EN rule",
+    "ead,rule=en": "EAD EN",
+    "ead,rule=l1": "EAD L1",
+    "ead_en": "EAD EN",
+    "ead_l1": "EAD L1",
     "jsma": "JSMA",
     "deepfool": "DeepFool",
     "substitute": "Substitute",
@@ -93,6 +95,9 @@ _DISPLAY = {
     "mean_linf": "Mean L∞",
     "mean_iterations": "Iterations",
     "mean_gradient_calls": "Gradient calls",
+    # swept parameters of attacks
+    "epsilon": "ε",
+    "kappa": "κ",
     # columns of the least perturbations
     "least_l2": "Mean least L2",
     "fooling_rate": "Fooling rate (%)",

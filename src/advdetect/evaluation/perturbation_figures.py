@@ -21,6 +21,7 @@ from advdetect.evaluation.perturbation import (
     rank_correlation,
 )
 from advdetect.evaluation.plotting import PALETTE, panels, shared_legend, styled
+from advdetect.evaluation.sweeps import number_of, without
 
 _SWEPT = "epsilon"
 _LEVEL = 0.9  # the fooling rate at which Zhao et al. compare attacks
@@ -50,8 +51,8 @@ def fooling_rate_figure(attacks: Sequence[AttackNorms]) -> Figure:
     curves = [attack for attack in attacks if attack.minimal_norm]
     sweeps: dict[str, list[AttackNorms]] = {}
     for attack in attacks:
-        if not attack.minimal_norm and swept_epsilon(attack.attack) is not None:
-            sweeps.setdefault(_without_epsilon(attack.attack), []).append(attack)
+        if not attack.minimal_norm and number_of(attack.attack, _SWEPT) is not None:
+            sweeps.setdefault(without(attack.attack, _SWEPT), []).append(attack)
     if not curves and not sweeps:
         raise AdvdetectError(
             "There is no fooling rate to draw: it needs an attack of the minimal-norm kind or a "
@@ -149,19 +150,6 @@ def eigenvalue_path_figure(paths: Mapping[str, pd.DataFrame]) -> Figure:
         changed = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 7}
         shared_legend(figure, {"the class changes": changed})
     return figure
-
-
-def swept_epsilon(attack: str) -> float | None:
-    """Return the ε in the name of an instance of a sweep, such as ``fgsm,epsilon=0.1``."""
-    for part in attack.split(",")[1:]:
-        name, _, value = part.partition("=")
-        if name == _SWEPT:
-            return float(value)
-    return None
-
-
-def _without_epsilon(attack: str) -> str:
-    return ",".join(part for part in attack.split(",") if not part.startswith(f"{_SWEPT}="))
 
 
 def _style(position: int, one_step: bool) -> dict[str, Any]:

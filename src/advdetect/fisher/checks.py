@@ -1,5 +1,7 @@
 """What every Fisher computation demands of a model."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -18,14 +20,20 @@ def check_eval_mode(model: nn.Module) -> None:
         )
 
 
-def check_finite_gradient(gradient: Tensor) -> None:
-    """Refuse gradients of the logits with respect to images, or what is made of them, that blew up.
+def check_finite_gradient(
+    *values: Tensor, by: Literal["an image", "its weights"] = "an image"
+) -> None:
+    """Refuse gradients of the logits, or what is made of them, that blew up.
+
+    Args:
+        values: The gradients, or anything that is finite only where they are.
+        by: What the logits are differentiated with respect to.
 
     Raises:
         AdvdetectError: An entry is not finite.
     """
-    if not torch.isfinite(gradient).all():
+    if not all(torch.isfinite(value).all() for value in values):
         raise AdvdetectError(
-            "The gradient of the model's logits with respect to an image is not finite: look in "
+            f"The gradient of the model's logits with respect to {by} is not finite: look in "
             "the model for an operation without a derivative there."
         )

@@ -17,9 +17,8 @@ What arithmetic cannot resolve is reported as the limit of resolution, never as 
 import torch
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError
 from advdetect.fisher.categorical import log_odds
-from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.gram_root import gram_root, log10_eigenvalues
 from advdetect.fisher.weight_gradients import record_weight_gradients
 
@@ -50,10 +49,6 @@ def weight_fisher_spectrum(model: nn.Module, images: Tensor) -> Tensor:
     size = odds.log_q.shape[1]
     empty = odds.log_q.new_zeros(len(odds.log_q), size, size)
     gram = sum(recording.parameter_grams(odds.seeds).values(), start=empty)
-    if not torch.isfinite(gram).all():
-        raise AdvdetectError(
-            "The gradient of the model's logits with respect to its weights is not finite: look in "
-            "the model for an operation without a derivative there."
-        )
+    check_finite_gradient(gram, by="its weights")
     root = gram_root(gram, 8 * torch.finfo(odds.seeds.dtype).eps)
     return log10_eigenvalues(torch.linalg.svdvals(root @ odds.scaled_root()), odds)

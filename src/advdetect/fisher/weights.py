@@ -27,7 +27,7 @@ from advdetect.fisher.categorical import (
     log_odds,
     two_class_log_odds,
 )
-from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.finite_difference import finite_difference_form
 from advdetect.fisher.many_classes import SEEDS_AT_ONCE, mean_squared_norm, products_with_mean
 from advdetect.fisher.weight_gradients import WeightGradients, record_weight_gradients
@@ -156,11 +156,7 @@ def _moments(odds: LogOdds, blocks: list[tuple[Tensor, Tensor]]) -> _Moments:
         total.trace.add_(norm - m * squared_length)
         total.squared_length.add_(squared_length)
         total.form.add_(variance + odds.log_p.exp() * m * squared_length.square())
-    if not all(torch.isfinite(value).all() for value in total):
-        raise AdvdetectError(
-            "The gradient of the model's logits with respect to its weights is not finite: look in "
-            "the model for an operation without a derivative there."
-        )
+    check_finite_gradient(*total, by="its weights")
     return total
 
 

@@ -7,7 +7,6 @@ import argparse
 from typing import Any
 
 from advdetect import provenance
-from advdetect.errors import AdvdetectError
 from advdetect.io import read_all_arrays, read_provenance, write_table
 from advdetect.progress import report
 from advdetect.steps import options
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser, "config/feature/kd.yaml")
     parser.add_argument("--name", required=True, help="name of the feature")
     parser.add_argument("--activations", required=True, help="file from activations")
-    parser.add_argument("--fitted", nargs="?", help="auxiliary model, from fit-activation-feature")
+    options.add_fitted(parser, "fit-activation-feature")
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
 
 
@@ -28,12 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Compute the feature of every kind of image and write the table."""
     spec = options.read_spec(arguments)
     given: dict[str, Any] = {}
-    if "_fit_" in spec or "_fitted_by_" in spec:
-        if not arguments.fitted:
-            raise AdvdetectError(
-                f"The feature {arguments.name} needs --fitted (see fit-activation-feature)."
-            )
-        given["fitted"] = read_all_arrays(arguments.fitted)
+    if path := options.fitted_path(spec, arguments):
+        given["fitted"] = read_all_arrays(path)
     feature = options.bind_target(spec, "_target_", positional=1, given=given)
     attack, names = read_source(arguments.activations)
     kinds = {}

@@ -16,7 +16,7 @@ from advdetect.models.store import read_model
 from advdetect.progress import report, track
 from advdetect.steps import options
 from advdetect.steps.activation_file import TRAIN
-from advdetect.steps.images import attacked_images, clean_images
+from advdetect.steps.images import changed_images, clean_images, read_attack
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
         kinds = {TRAIN: (torch.arange(len(data)), data.images)}
         tensors[f"{TRAIN}/labels"] = data.labels
     elif arguments.data:
-        source, kinds = CLEAN, clean_images(arguments.data, model, device)
+        source, kinds = CLEAN, clean_images(read_split(arguments.data), model, device)
     else:
-        source, kinds = attacked_images(arguments.attack)
+        source, attacked = read_attack(arguments.attack)
+        kinds = changed_images(source, attacked)
 
     layers: list[str] = []
     for kind, (index, images) in kinds.items():

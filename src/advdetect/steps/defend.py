@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advdetect import provenance
 from advdetect.data.store import read_split
-from advdetect.defenses.defense import Defense
+from advdetect.defenses.defense import Defense, held_out_thresholds
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.names import CLEAN
@@ -17,7 +17,7 @@ from advdetect.io import read_provenance, read_table, read_tensors, write_table
 from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.steps import options
-from advdetect.steps.images import HELD_OUT, attacked_images, clean_images
+from advdetect.steps.images import HELD_OUT, changed_images, clean_images, read_attack
 
 # For each source and kind, for each feature its columns.
 Columns = dict[tuple[str, str], dict[str, dict[str, Tensor]]]
@@ -48,26 +48,25 @@ def run(arguments: argparse.Namespace) -> None:
     """Defend every kind of image and write what came of it."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
-    given = ["features", "held_out", "fitted", "batch_size"]
+    given = ["features", "limits", "fitted", "batch_size"]
     defend = options.bind_target(spec, "_target_", positional=2, given=given)
     model = read_model(arguments.model, device)
     fitted, fit_facts = read_tensors(arguments.fitted)
     fitted = {name: tensor.to(device) for name, tensor in fitted.items()}
     columns = _read_features(arguments.features)
-    labels = read_split(arguments.data).labels
-    limits: dict[str, float] = {}
+    limits = held_out_thresholds(_of(columns, HELD_OUT, HELD_OUT), spec["detectors"])
+    data = read_split(arguments.data)
 
     def rows(source: str, kind: str, index: Tensor, images: Tensor) -> pd.DataFrame:
         defense: Defense = defend(
             model,
             images,
             features=_of(columns, source, kind),
-            held_out=_of(columns, HELD_OUT, HELD_OUT),
+            limits=limits,
             fitted=fitted,
             batch_size=arguments.batch_size,
         )
-        limits.update(defense.thresholds)
-        truth = labels[index]
+        truth = data.labels[index]
         good = defense.accepted(truth) if source == CLEAN else defense.defended(truth)
         return pd.DataFrame(
             {
@@ -84,11 +83,11 @@ def run(arguments: argparse.Namespace) -> None:
             }
         )
 
-    clean = clean_images(arguments.data, model, device)
+    clean = clean_images(data, model, device)
     parts = [rows(CLEAN, CLEAN, *clean[CLEAN]).assign(success=True)]
     for path in arguments.attacks:
-        attack, kinds = attacked_images(path)
-        tensors, _ = read_tensors(path)
+        attack, tensors = read_attack(path)
+        kinds = changed_images(attack, tensors)
         for suffix in ("", "_8bit"):
             kind = f"adversarial{suffix}"
             success = tensors[f"success{suffix}"][tensors[f"changed{suffix}"]]

@@ -89,6 +89,13 @@ def run(arguments: argparse.Namespace) -> None:
         "detect", spec, arguments.code, name=arguments.name, seed=arguments.seed
     )
     write_table(arguments.output, scores, facts)
+    unfitted = scores.loc[scores["score"].isna(), "trained_on"].unique()
+    if len(unfitted):
+        report(
+            f"detect {arguments.name} seed {arguments.seed}: warning: no image of "
+            f"{', '.join(unfitted)} that is rounded to 8 bits fools the model in the part to fit "
+            "on, so the cells of detectors trained on such images have no values"
+        )
     report(
         f"detect {arguments.name} seed {arguments.seed}: {len(detectors)} detectors × "
         f"{len(attacks)} attacks, {len(fitting)} images to fit, {len(testing)} to test"

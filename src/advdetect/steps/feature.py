@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from advdetect import provenance
+from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.names import CLEAN
@@ -19,7 +20,13 @@ from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.steps.columns import feature_table
-from advdetect.steps.images import HELD_OUT, attacked_images, clean_images, held_out_images
+from advdetect.steps.images import (
+    HELD_OUT,
+    changed_images,
+    clean_images,
+    held_out_images,
+    read_attack,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         help="training split: of the images that the auxiliary model has not seen",
     )
-    parser.add_argument("--fitted", nargs="?", help="auxiliary model, from fit-feature")
+    options.add_fitted(parser, "fit-feature")
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
 
 
@@ -46,15 +53,14 @@ def run(arguments: argparse.Namespace) -> None:
     spec = options.read_spec(arguments)
     model = read_model(arguments.model, device)
     extra: dict[str, Any] = {}
-    if "_fit_" in spec or "_fitted_by_" in spec:
-        if not arguments.fitted:
-            raise AdvdetectError(f"The feature {arguments.name} needs --fitted (see fit-feature).")
-        fitted, _ = read_tensors(arguments.fitted)
+    if path := options.fitted_path(spec, arguments):
+        fitted, _ = read_tensors(path)
         extra["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
     if arguments.data:
-        attack, kinds = CLEAN, clean_images(arguments.data, model, device)
+        attack, kinds = CLEAN, clean_images(read_split(arguments.data), model, device)
     elif arguments.attack:
-        attack, kinds = attacked_images(arguments.attack)
+        attack, tensors = read_attack(arguments.attack)
+        kinds = changed_images(attack, tensors)
     else:
         if HELD_OUT not in extra.get("fitted", {}):
             raise AdvdetectError(

@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.defense_figure import defense_accuracy_figure
+from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.figures import (
     cross_attack_heatmap,
     eigenvalue_spectra,
@@ -28,6 +30,8 @@ from advdetect.evaluation.reproduction_figures import reproduction_figure
 from advdetect.evaluation.sensitivity_figure import SensitivityExamples, sensitivity_figure
 from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
+from advdetect.steps import options
+from advdetect.steps.defended import read_defenses, read_reported
 from advdetect.steps.norms import read_norms
 from advdetect.steps.reproduce import read_comparison
 
@@ -47,9 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="roc and scores: files from detect; cross_attack: from evaluate; gallery: from attack "
         "and the test split; spectra: from feature; fooling_rate: from attack; "
         "eigenvalue_perturbation: from attack and, of the clean images, from feature; training: "
-        "metrics from train",
+        "metrics from train; defense_accuracy: from defend",
     )
     parser.add_argument("--detector", default="random_forest", help="the detector of the figure")
+    options.add_reported(parser)
+    options.add_bootstrap(parser)
     parser.add_argument(
         "--output", required=True, metavar="SVG", help="file to write; a PNG is put beside it"
     )
@@ -57,35 +63,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw the figure and write it as SVG and PNG."""
-    figure = FIGURES[arguments.figure](arguments.inputs, arguments.detector)
+    figure = FIGURES[arguments.figure](arguments)
     paths = save_figure(figure, Path(arguments.output).with_suffix(""))
     report(f"figures: {', '.join(map(str, paths))}")
 
 
-def draw_roc(inputs: list[str], detector: str) -> Figure:
+def draw_roc(arguments: argparse.Namespace) -> Figure:
     """Draw the ROC curves of every feature, each trained and tested on the same attack."""
-    return roc_figure(_own_scores(inputs, detector))
+    return roc_figure(_own_scores(arguments))
 
 
-def draw_low_roc(inputs: list[str], detector: str) -> Figure:
+def draw_low_roc(arguments: argparse.Namespace) -> Figure:
     """Draw the same with a logarithmic false positive rate."""
-    return roc_figure(_own_scores(inputs, detector), log_scale=True)
+    return roc_figure(_own_scores(arguments), log_scale=True)
 
 
-def draw_scores(inputs: list[str], detector: str) -> Figure:
+def draw_scores(arguments: argparse.Namespace) -> Figure:
     """Draw the score histograms of one feature, all seeds together."""
-    (by_seed,) = _own_scores(inputs, detector).values()
+    (by_seed,) = _own_scores(arguments).values()
     return score_histograms(pd.concat(by_seed.values(), ignore_index=True))
 
 
-def draw_cross_attack(inputs: list[str], detector: str) -> Figure:
+def draw_cross_attack(arguments: argparse.Namespace) -> Figure:
     """Draw the cross-attack heat map of every feature."""
-    return cross_attack_heatmap(_select(read_csv(*inputs), detector))
+    return cross_attack_heatmap(_select(read_csv(*arguments.inputs), arguments.detector))
 
 
-def draw_gallery(inputs: list[str], detector: str) -> Figure:
+def draw_gallery(arguments: argparse.Namespace) -> Figure:
     """Draw a few successes of each attack: clean, adversarial, difference."""
-    steps = {path: read_provenance(path) for path in inputs}
+    steps = {path: read_provenance(path) for path in arguments.inputs}
     (data,) = (path for path, facts in steps.items() if facts["step"] == "prepare-data")
     images = read_arrays(data, ["images"])["images"]
     examples = []
@@ -109,21 +115,21 @@ def draw_gallery(inputs: list[str], detector: str) -> Figure:
     return gallery_figure(examples)
 
 
-def draw_sensitivity(inputs: list[str], detector: str) -> Figure:
+def draw_sensitivity(arguments: argparse.Namespace) -> Figure:
     """Draw the Fisher information sensitivity of a few adversarials and of their originals."""
     names = [field.name for field in fields(SensitivityExamples) if field.name != "attack"]
     return sensitivity_figure(
         [
             SensitivityExamples(read_provenance(path)["attack"], **read_arrays(path, names))
-            for path in inputs
+            for path in arguments.inputs
         ]
     )
 
 
-def draw_spectra(inputs: list[str], detector: str) -> Figure:
+def draw_spectra(arguments: argparse.Namespace) -> Figure:
     """Draw the eigenvalue spectra of clean images and of each attack's, all seeds together."""
     tables: dict[str, list[pd.DataFrame]] = {}
-    for path in inputs:
+    for path in arguments.inputs:
         tables.setdefault(read_provenance(path)["attack"], []).append(read_table(path))
     clean = tables.pop("clean")
     return eigenvalue_spectra(
@@ -136,21 +142,33 @@ def draw_spectra(inputs: list[str], detector: str) -> Figure:
     )
 
 
-def draw_training(inputs: list[str], detector: str) -> Figure:
+def draw_training(arguments: argparse.Namespace) -> Figure:
     """Draw the training curves of every seed."""
-    metrics = [read_json(path) for path in inputs]
+    metrics = [read_json(path) for path in arguments.inputs]
     return training_curves({run["seed"]: run["history"] for run in metrics})
 
 
-def draw_fooling_rate(inputs: list[str], detector: str) -> Figure:
+def draw_fooling_rate(arguments: argparse.Namespace) -> Figure:
     """Draw the fooling rate against the norm: minimal-norm attacks and sweeps of epsilon."""
-    return fooling_rate_figure(read_norms(inputs))
+    return fooling_rate_figure(read_norms(arguments.inputs))
 
 
-def draw_eigenvalue_perturbation(inputs: list[str], detector: str) -> Figure:
+def draw_defense_accuracy(arguments: argparse.Namespace) -> Figure:
+    """Draw the accuracy of each defence over the swept parameter, reported values beside it."""
+    cells = defense_accuracies(
+        read_defenses(arguments.inputs),
+        **MAIN,
+        replicates=arguments.replicates,
+        seed=arguments.bootstrap_seed,
+    )
+    reported = read_reported(arguments.reported, arguments.dataset, cells)
+    return defense_accuracy_figure(cells, reported)
+
+
+def draw_eigenvalue_perturbation(arguments: argparse.Namespace) -> Figure:
     """Draw the top eigenvalue of each clean image against its least perturbation."""
     attacks, eigenvalues = [], {}
-    for path in inputs:
+    for path in arguments.inputs:
         facts = read_provenance(path)
         if facts["step"] == "attack":
             attacks.append(path)
@@ -169,12 +187,12 @@ def draw_eigenvalue_perturbation(inputs: list[str], detector: str) -> Figure:
     )
 
 
-def draw_reproduction(inputs: list[str], detector: str) -> Figure:
+def draw_reproduction(arguments: argparse.Namespace) -> Figure:
     """Draw all cells of a paper's table, reported and reproduced."""
-    return reproduction_figure(read_comparison(*inputs))
+    return reproduction_figure(read_comparison(*arguments.inputs))
 
 
-FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
+FIGURES: dict[str, Callable[[argparse.Namespace], Figure]] = {
     "roc": draw_roc,
     "roc_low": draw_low_roc,
     "scores": draw_scores,
@@ -186,15 +204,16 @@ FIGURES: dict[str, Callable[[list[str], str], Figure]] = {
     "eigenvalue_perturbation": draw_eigenvalue_perturbation,
     "training": draw_training,
     "reproduction": draw_reproduction,
+    "defense_accuracy": draw_defense_accuracy,
 }
 
 
-def _own_scores(inputs: list[str], detector: str) -> dict[str, dict[int, pd.DataFrame]]:
+def _own_scores(arguments: argparse.Namespace) -> dict[str, dict[int, pd.DataFrame]]:
     """Read the scores trained and tested on the same attack, by feature and seed."""
     scores: dict[str, dict[int, pd.DataFrame]] = {}
-    for path in inputs:
+    for path in arguments.inputs:
         facts = read_provenance(path)
-        table = _select(read_table(path), detector)
+        table = _select(read_table(path), arguments.detector)
         scores.setdefault(facts["name"], {})[facts["seed"]] = table[on_own_attack(table)]
     return scores
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from advdetect.data.split import ImageSplit
 from advdetect.data.store import read_split
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.names import CLEAN
@@ -17,9 +18,8 @@ HELD_OUT = "held_out"
 Kind = tuple[Tensor, Tensor]
 
 
-def clean_images(path: str, model: nn.Module, device: torch.device) -> dict[str, Kind]:
+def clean_images(data: ImageSplit, model: nn.Module, device: torch.device) -> dict[str, Kind]:
     """Return the images of a test split that the model classifies correctly."""
-    data = read_split(path)
     index = clean_correct(model, data, device)
     return {CLEAN: (index, to_float(data.images[index]))}
 
@@ -30,23 +30,30 @@ def held_out_images(path: str, index: Tensor) -> dict[str, Kind]:
     return {HELD_OUT: (index, to_float(data.images[index]))}
 
 
-def attacked_images(path: str) -> tuple[str, dict[str, Kind]]:
-    """Return an attack's name and its noisy and adversarial images.
+def read_attack(path: str) -> tuple[str, dict[str, Tensor]]:
+    """Return an attack's name and what its file holds.
 
     Raises:
-        AdvdetectError: It is another stage's file, or the attack changed no image.
+        AdvdetectError: It is another stage's file.
     """
     tensors, facts = read_tensors(path)
     if facts.get("step") != "attack":
         raise AdvdetectError(f"{path} is no file of an attack: make one with that stage.")
-    return facts["name"], _changed_images(tensors, facts["name"])
+    return facts["name"], tensors
 
 
-def _changed_images(tensors: Mapping[str, Tensor], attack: str) -> dict[str, Kind]:
-    """Return the images of each kind, as they are and rounded to 8 bits.
+def changed_images(attack: str, tensors: Mapping[str, Tensor]) -> dict[str, Kind]:
+    """Return an attack's noisy and adversarial images, as they are and rounded to 8 bits.
 
     An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
     clean image again and so is its noisy twin: neither is one of these kinds.
+
+    Args:
+        attack: The attack's name.
+        tensors: What its file holds.
+
+    Raises:
+        AdvdetectError: The attack changed no image.
     """
     kinds = {}
     for suffix in ("", "_8bit"):

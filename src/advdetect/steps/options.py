@@ -65,6 +65,42 @@ def add_runtime(parser: argparse.ArgumentParser, batch_size: bool = True) -> Non
         )
 
 
+def add_bootstrap(parser: argparse.ArgumentParser) -> None:
+    """Add ``--replicates`` and ``--bootstrap-seed``."""
+    parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
+    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
+
+
+def add_reported(parser: argparse.ArgumentParser) -> None:
+    """Add ``--reported`` and ``--dataset``; a rule passes the file that the experiment has."""
+    parser.add_argument("--reported", nargs="?", help="CSV of reported defence accuracies")
+    parser.add_argument("--dataset", default="", help="name of the data set in --reported")
+
+
+def add_fitted(parser: argparse.ArgumentParser, stage: str) -> None:
+    """Add ``--fitted``: the auxiliary model of a feature that has one, from that stage.
+
+    A rule passes what the feature has, so the option may come without a value.
+    """
+    parser.add_argument("--fitted", nargs="?", help=f"auxiliary model, from {stage}")
+    parser.set_defaults(fitting_stage=stage)
+
+
+def fitted_path(spec: Mapping[str, Any], arguments: argparse.Namespace) -> str | None:
+    """Return the file of the auxiliary model that a feature uses, its own or another's, if any.
+
+    Raises:
+        AdvdetectError: The feature uses one, and ``--fitted`` does not say which.
+    """
+    if not {"_fit_", "_fitted_by_"} & spec.keys():
+        return None
+    if not arguments.fitted:
+        raise AdvdetectError(
+            f"The feature {arguments.name} needs --fitted (see {arguments.fitting_stage})."
+        )
+    return arguments.fitted
+
+
 def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the specification that ``--spec`` and ``--set`` give, without its ``_schema_``.
 

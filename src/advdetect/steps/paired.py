@@ -7,6 +7,7 @@ import pandas as pd
 from advdetect.evaluation.paired import own_attack_scores, paired_tests
 from advdetect.io import atomic_path, read_provenance, read_table
 from advdetect.progress import report
+from advdetect.steps import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="scores of each feature and seed, from detect",
     )
-    parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
-    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
+    options.add_bootstrap(parser)
     parser.add_argument(
         "--primary-detector", default="random_forest", help="the detector that is compared"
     )

@@ -84,11 +84,16 @@ def draw_eigenvalue_path(inputs: list[str], spec: Mapping[str, Any]) -> Figure:
     )
 
 
+def _of(inputs: list[str]) -> argparse.Namespace:
+    """Return the arguments of a figure of our own that needs its inputs only."""
+    return argparse.Namespace(inputs=inputs)
+
+
 FIGURES: dict[str, Callable[[list[str], Mapping[str, Any]], Figure]] = {
     "distribution": draw_distribution,
     "column_roc": draw_column_roc,
     "eigenvalue_path": draw_eigenvalue_path,
-    "fooling_rate": lambda inputs, spec: draw_fooling_rate(inputs, ""),
-    "eigenvalue_perturbation": lambda inputs, spec: draw_eigenvalue_perturbation(inputs, ""),
-    "sensitivity": lambda inputs, spec: draw_sensitivity(inputs, ""),
+    "fooling_rate": lambda inputs, spec: draw_fooling_rate(_of(inputs)),
+    "eigenvalue_perturbation": lambda inputs, spec: draw_eigenvalue_perturbation(_of(inputs)),
+    "sensitivity": lambda inputs, spec: draw_sensitivity(_of(inputs)),
 }

@@ -38,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what the readings name: files from detect, feature, attack and defend",
     )
-    parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
-    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
+    options.add_bootstrap(parser)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
 
 

@@ -6,18 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from advdetect.evaluation.defenses import (
-    DEFENSE_TABLES,
-    defense_accuracies,
-    defense_table,
-    reported_accuracies,
-)
+from advdetect.evaluation.defenses import DEFENSE_TABLES, defense_accuracies, defense_table
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.evaluation.standard import standard_tables
 from advdetect.evaluation.table import Table
-from advdetect.io import read_arrays, read_csv, read_provenance, read_table, write_text
+from advdetect.io import read_arrays, read_csv, read_provenance, write_text
 from advdetect.progress import report
+from advdetect.steps import options
+from advdetect.steps.defended import read_defenses, read_reported
 from advdetect.steps.norms import read_norms
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
@@ -36,12 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--defenses", nargs="*", default=[], metavar="FILE", help="files from defend"
     )
-    parser.add_argument("--reported", nargs="?", help="CSV of reported defence accuracies")
-    parser.add_argument("--dataset", default="", help="name of the data set in --reported")
+    options.add_reported(parser)
     parser.add_argument("--detector", default="random_forest", help="the detector of the tables")
     parser.add_argument("--controls", nargs="*", default=[], help="names of control detectors")
-    parser.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
-    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
+    options.add_bootstrap(parser)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
 
 
@@ -73,10 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
     """Return the tables of defence accuracy, of float images and of rounded ones."""
-    defenses: dict[str, dict[int, pd.DataFrame]] = {}
-    for path in arguments.defenses:
-        facts = read_provenance(path)
-        defenses.setdefault(facts["name"], {})[facts["seed"]] = read_table(path)
+    defenses = read_defenses(arguments.defenses)
     tables = {}
     for name, bits in DEFENSE_TABLES.items():
         cells = defense_accuracies(
@@ -86,10 +78,7 @@ def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
             replicates=arguments.replicates,
             seed=arguments.bootstrap_seed,
         )
-        reported = None
-        if arguments.reported:
-            attacks = list(cells["attack"].unique())
-            reported = reported_accuracies(read_csv(arguments.reported), arguments.dataset, attacks)
+        reported = read_reported(arguments.reported, arguments.dataset, cells)
         tables[name] = defense_table(cells, reported, bits)
     return tables
 

@@ -1,0 +1,134 @@
+"""An attack whose images fool only until they are rounded to 8 bits, to the tables."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+from safetensors.torch import load_file
+from step_runs import ACTIVATIONS, SEED, run
+
+from advdetect.__main__ import main
+from advdetect.evaluation.findings import control_checks, findings
+
+DETECTORS = ("random_forest", "gaussian", "random_scores", "true_labels")
+CONTROLS = {"random_scores": 0.5, "true_labels": 1.0}
+NAME = "boundary"
+CELL = ["detector", "trained_on", "tested_on", "bits", "positives"]
+
+
+@pytest.fixture(scope="module")
+def made(chain, config, tmp_path_factory):
+    """A folder with that attack and the features of its images and of another's."""
+    folder = tmp_path_factory.mktemp("rounded")
+    spec = {"_target_": "step_methods.stop_at_the_boundary", "_minimal_norm_": True}
+    model = ["--device", "cpu", "--model", chain / "model.safetensors"]
+    run(
+        *("attack", "--spec", json.dumps(spec), "--name", NAME, "--seed", SEED, *model),
+        *("--data", chain / "test.safetensors", "--output", folder / f"{NAME}.safetensors"),
+    )
+    run(
+        *("activations", "--spec", ACTIVATIONS, *model),
+        *("--attack", folder / f"{NAME}.safetensors", "--output", folder / "activations"),
+    )
+    activations = {
+        "clean": chain / "activations" / "clean.safetensors",
+        "otcm": chain / "activations" / "otcm.safetensors",
+        NAME: folder / "activations",
+    }
+    for name, file in activations.items():
+        run(
+            *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
+            *("--name", "p", "--activations", file, "--output", folder / f"{name}.parquet"),
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detect(chain, config, made):
+    """Score some attacks; return the arguments of the stage."""
+    detectors = [
+        (name, yaml.safe_load((config / f"detector/{name}.yaml").read_text())) for name in DETECTORS
+    ]
+    spec = {"detectors": detectors, "score": None, "train_fraction": 0.5}
+    files = {"otcm": chain / "otcm.safetensors", NAME: made / f"{NAME}.safetensors"}
+
+    def detect(output, *attacks):
+        arguments = [
+            *("detect", "--spec", json.dumps(spec), "--name", "p", "--seed", SEED),
+            *("--features", *(made / f"{name}.parquet" for name in ("clean", *attacks))),
+            *("--attacks", *(files[name] for name in attacks), "--output", output),
+        ]
+        return list(map(str, arguments))
+
+    return detect
+
+
+def test_its_successes_are_undone_by_rounding(made):
+    attacked = load_file(made / f"{NAME}.safetensors")
+    assert attacked["success"].sum() > 10
+    assert not attacked["success_8bit"].any()
+    assert attacked["changed_8bit"].any()
+
+
+def test_only_detectors_trained_on_it_have_no_scores(detect, made, capsys):
+    both, alone = made / "both.parquet", made / "alone.parquet"
+    assert main(detect(both, "otcm", NAME)) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warnings == [
+        f"detect p seed {SEED}: warning: no image of {NAME} that is rounded to 8 bits fools the "
+        "model in the part to fit on, so the cells of detectors trained on such images have no "
+        "values"
+    ]
+    assert main(detect(alone, "otcm")) == 0
+    assert "warning" not in capsys.readouterr().err
+    scores = pd.read_parquet(both)
+    undone = (scores["bits"] == "8bit") & (scores["positives"] == "successful")
+    unfitted = undone & (scores["trained_on"] == NAME)
+    assert scores["score"].isna().equals(unfitted)
+    # Every other cell is as it is without that attack, or as its own images make it.
+    kept = scores[scores["trained_on"].isin(["otcm", "clean"]) & (scores["tested_on"] == "otcm")]
+    pd.testing.assert_frame_equal(
+        kept.reset_index(drop=True), pd.read_parquet(alone), check_categorical=False
+    )
+    others = scores[(scores["trained_on"] == "others") & (scores["tested_on"] == NAME)]
+    assert set(others["kind"]) == {"clean", "noisy", "adversarial"}
+
+
+@pytest.mark.parametrize("attacks", [("otcm", NAME), (NAME,)])
+def test_everything_after_it_copes(detect, chain, made, tmp_path, attacks):
+    scores, metrics = tmp_path / "scores.parquet", tmp_path / "metrics.csv"
+    assert main(detect(scores, *attacks)) == 0
+    run("evaluate", "--name", "p", "--scores", scores, "--replicates", "50", "--output", metrics)
+    table = pd.read_csv(metrics, dtype={"seed": str})
+    cells = table[(table["metric"] == "auroc") & (table["seed"] == "mean")].set_index(CELL)
+    forms = cells.xs(NAME, level="tested_on").xs("random_forest")["value"].loc[NAME]
+    assert forms.isna().to_dict() == {
+        ("float32", "successful"): False,
+        ("float32", "all"): False,
+        ("8bit", "successful"): True,
+        ("8bit", "all"): False,
+    }
+    checks = control_checks(table, controls=CONTROLS)
+    assert len(checks) == len(CONTROLS) * len(attacks)
+    assert all(check.passed for check in checks)
+    sentences = findings(table, detector="random_forest", bits="8bit")
+    assert f"{NAME}: no adversarial in the test part, so there is no value." in sentences
+
+    files = {"otcm": chain / "otcm.safetensors", NAME: made / f"{NAME}.safetensors"}
+    run(
+        *("tables", "--metrics", metrics, "--attacks", *(files[name] for name in attacks)),
+        *("--controls", *CONTROLS, "--replicates", "50", "--output", tmp_path),
+    )
+    header, _, row = (tmp_path / "detection_8bit.md").read_text().splitlines()[-3:]
+    shown = dict(
+        zip(*([c.strip() for c in line.split("|")] for line in (header, row)), strict=True)
+    )
+    assert shown.pop(NAME) == "–"
+    assert shown.keys() - {"", "Feature"} == ({"OTCM"} if "otcm" in attacks else set())
+    assert "–" not in "".join(shown.values())
+    for figure, source in {"roc": scores, "scores": scores, "cross_attack": metrics}.items():
+        run(
+            *("figures", "--figure", figure, "--inputs", source),
+            *("--output", tmp_path / f"{figure}.svg"),
+        )
