@@ -140,7 +140,7 @@ def test_impossible_detectors_in_the_configuration_are_refused(repository):
 )
 def test_the_configuration_is_possible_and_runs(name, third, repository, model, images, fitted):
     experiment = load_experiment(
-        repository / "config", {"experiment": "hsu2018_small", "defenses": [name]}
+        repository / "config", {"experiment": "mnist_small", "defenses": [name]}
     )
     spec = experiment.defenses[name]
     parameters = {key: value for key, value in spec.items() if not key.startswith("_")}

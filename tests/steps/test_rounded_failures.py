@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from step_runs import ACTIVATIONS, SEED, run
 
 from advdetect.__main__ import main
-from advdetect.evaluation.findings import control_checks, findings
+from advdetect.evaluation.findings import control_checks
 
 DETECTORS = ("random_forest", "gaussian", "random_scores", "true_labels")
 CONTROLS = {"random_scores": 0.5, "true_labels": 1.0}
@@ -112,8 +112,6 @@ def test_everything_after_it_copes(detect, chain, made, tmp_path, attacks):
     checks = control_checks(table, controls=CONTROLS)
     assert len(checks) == len(CONTROLS) * len(attacks)
     assert all(check.passed for check in checks)
-    sentences = findings(table, detector="random_forest", bits="8bit")
-    assert f"{NAME}: no adversarial in the test part, so there is no value." in sentences
 
     files = {"otcm": chain / "otcm.safetensors", NAME: made / f"{NAME}.safetensors"}
     run(
