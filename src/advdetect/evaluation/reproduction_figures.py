@@ -14,11 +14,11 @@ from advdetect.evaluation.figures import roc_polyline
 from advdetect.evaluation.names import KINDS, display_name
 from advdetect.evaluation.perturbation import mean_with_interval
 from advdetect.evaluation.plotting import (
+    DASHES,
     KIND_COLOURS,
     KIND_LINES,
     PALETTE,
     average_curve,
-    line_style,
     panels,
     shared_legend,
     styled,
@@ -26,6 +26,8 @@ from advdetect.evaluation.plotting import (
 from advdetect.evaluation.reproduction import NORMS, auroc, cell_label
 
 _ROW = 0.2  # inches of a cell and reading
+_REPORTED = "black"
+_COLOURS = [colour for colour in PALETTE if colour != "#000000"]  # of the readings
 _BOOTSTRAP = {"replicates": 1000, "seed": 0}
 
 
@@ -62,7 +64,7 @@ def reproduction_figure(comparison: pd.DataFrame) -> Figure:
                     own["value"],
                     place[rows],
                     xerr=np.stack([own["value"] - own["low"], own["high"] - own["value"]]).clip(0),
-                    color=PALETTE[number % len(PALETTE)],
+                    color=_COLOURS[number % len(_COLOURS)],
                     fmt="o",
                     markersize=3.5,
                     linewidth=1.3,
@@ -74,7 +76,7 @@ def reproduction_figure(comparison: pd.DataFrame) -> Figure:
                 reported["reported"],
                 reported["position"] - 0.42,
                 reported["position"] + 0.42,
-                color="black",
+                color=_REPORTED,
                 linewidth=1.6,
                 gid="reported",
             )
@@ -84,8 +86,8 @@ def reproduction_figure(comparison: pd.DataFrame) -> Figure:
             axis.grid(axis="y", visible=False)
             for border in np.arange(len(names) - 1) + 0.5:
                 axis.axhline(border, color="0.92", linewidth=0.7, zorder=0)
-        legend = {"reported": {"color": "black", "linewidth": 1.6}} | {
-            name: {"color": PALETTE[number % len(PALETTE)], "marker": "o", "markersize": 4}
+        legend = {"reported": {"color": _REPORTED, "linewidth": 1.6}} | {
+            name: {"color": _COLOURS[number % len(_COLOURS)], "marker": "o", "markersize": 4}
             for number, name in enumerate(readings)
         }
         shared_legend(figure, legend)
@@ -165,7 +167,8 @@ def column_roc_figure(samples: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]
                     label=label,
                     linewidth=1.5,
                     gid=column,
-                    **line_style(number),
+                    color=PALETTE[number % len(PALETTE)],
+                    linestyle=DASHES[number % len(DASHES)],  # curves may lie on each other
                 )
             axis.set(
                 xlim=(-0.01, 1),
