@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -98,26 +99,37 @@ def score_histograms(scores: pd.DataFrame) -> Figure:
         for axis, attack in zip(axes, attacks, strict=True):
             cell = scores[scores["tested_on"] == attack]
             finite = cell[np.isfinite(cell["score"].to_numpy(np.float64))]
-            kinds = [kind for kind in KINDS if (finite["kind"] == kind).any()]
-            # Adversarials last would hide the clean ones; outlines keep all three visible.
-            sns.histplot(
-                finite,
-                x="score",
-                hue="kind",
-                hue_order=kinds,
-                palette={kind: KIND_COLOURS[kind] for kind in kinds},
-                stat="density",
-                common_norm=False,
-                element="step",
-                bins=40,
-                alpha=0.22,
-                linewidth=1.2,
-                legend=False,
-                ax=axis,
-            )
+            draw_histograms(axis, finite, bins=40)
             axis.set(xlabel="Score", ylabel="Density")
         shared_legend(figure, KIND_LINES)
     return figure
+
+
+def draw_histograms(axis: Axes, table: pd.DataFrame, *, bins: int | np.ndarray) -> None:
+    """Draw a histogram of area 1 for each kind of image.
+
+    Args:
+        axis: Where.
+        table: Columns kind and score.
+        bins: Their number, or their borders.
+    """
+    kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
+    # Adversarials last would hide the clean ones; outlines keep all three visible.
+    sns.histplot(
+        table,
+        x="score",
+        hue="kind",
+        hue_order=kinds,
+        palette={kind: KIND_COLOURS[kind] for kind in kinds},
+        stat="density",
+        common_norm=False,
+        element="step",
+        bins=bins,
+        alpha=0.22,
+        linewidth=1.2,
+        legend=False,
+        ax=axis,
+    )
 
 
 def cross_attack_heatmap(metrics: pd.DataFrame, *, metric: str = "auroc") -> Figure:

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from advdetect.evaluation.figures import roc_polyline
+from advdetect.evaluation.figures import draw_histograms, roc_polyline
 from advdetect.evaluation.names import KINDS, display_name
 from advdetect.evaluation.perturbation import mean_with_interval
 from advdetect.evaluation.plotting import (
     DASHES,
-    KIND_COLOURS,
     KIND_LINES,
     PALETTE,
     average_curve,
@@ -110,22 +108,7 @@ def distribution_figure(values: Mapping[str, pd.DataFrame], label: str) -> Figur
     with styled():
         figure, axes = panels([display_name(attack) for attack in values], height=2.6)
         for axis, table in zip(axes, values.values(), strict=True):
-            kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
-            sns.histplot(
-                table,
-                x="score",
-                hue="kind",
-                hue_order=kinds,
-                palette={kind: KIND_COLOURS[kind] for kind in kinds},
-                stat="density",
-                common_norm=False,
-                element="step",
-                bins=bins,
-                alpha=0.22,
-                linewidth=1.2,
-                legend=False,
-                ax=axis,
-            )
+            draw_histograms(axis, table, bins=bins)
             axis.set(xlabel=label, ylabel="Density")
         shown = {
             kind: KIND_LINES[kind] for kind in KINDS if (pd.concat(values)["kind"] == kind).any()

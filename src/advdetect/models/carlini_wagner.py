@@ -5,7 +5,7 @@ from itertools import chain, pairwise
 
 from torch import Tensor, nn
 
-from advdetect.models.layers import Normalize
+from advdetect.models.layers import Normalize, classifier_head
 
 
 class CarliniWagnerNet(nn.Module):
@@ -52,15 +52,8 @@ class CarliniWagnerNet(nn.Module):
         side = image_size
         for _ in maps:
             side = (side - 4) // 2
-        widths = [maps[-1] * side * side, *hidden]
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            *chain.from_iterable(
-                (nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
-                for before, after in pairwise(widths)
-            ),
-            nn.Linear(widths[-1], num_classes),
-        )
+        inputs = maps[-1] * side * side
+        self.classifier = classifier_head(inputs, hidden, num_classes, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (N, num_classes) logits of (N, C, H, W) images in [0, 1]."""

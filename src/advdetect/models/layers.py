@@ -1,6 +1,7 @@
-"""Layers that every classifier of the project starts with."""
+"""Layers that the classifiers of the project share."""
 
 from collections.abc import Sequence
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,3 +26,20 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images in [0, 1] to normalised ones."""
         return (images - self.mean) / self.std
+
+
+def classifier_head(inputs: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Module:
+    """Make the layers behind the features: flatten, hidden layers with ReLU and dropout, logits.
+
+    Args:
+        inputs: Numbers per image that come in.
+        hidden: Units of each hidden layer.
+        outputs: Number of logits.
+        dropout: Probability of dropping a hidden unit, in [0, 1).
+    """
+    widths = [inputs, *hidden]
+    layers = (
+        (nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
+        for before, after in pairwise(widths)
+    )
+    return nn.Sequential(nn.Flatten(), *chain.from_iterable(layers), nn.Linear(widths[-1], outputs))

@@ -1,11 +1,10 @@
 """LeNet-5 for 28×28 images (LeCun et al. 1998), with ReLU and max pooling."""
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
 
 from torch import Tensor, nn
 
-from advdetect.models.layers import Normalize
+from advdetect.models.layers import Normalize, classifier_head
 
 
 class LeNet5(nn.Module):
@@ -45,15 +44,8 @@ class LeNet5(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        widths = [maps[1] * side * side, *hidden]
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            *chain.from_iterable(
-                (nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
-                for before, after in pairwise(widths)
-            ),
-            nn.Linear(widths[-1], num_classes),
-        )
+        inputs = maps[1] * side * side
+        self.classifier = classifier_head(inputs, hidden, num_classes, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (N, num_classes) logits of (N, C, H, W) images in [0, 1]."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from advdetect.models.layers import Normalize
+from advdetect.models.layers import Normalize, classifier_head
 
 
 class SmallCNN(nn.Module):
@@ -41,13 +41,8 @@ class SmallCNN(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(maps[1] * (image_size // 2) ** 2, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, num_classes),
-        )
+        inputs = maps[1] * (image_size // 2) ** 2
+        self.classifier = classifier_head(inputs, [hidden], num_classes, dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (N, num_classes) logits of (N, C, H, W) images in [0, 1]."""
