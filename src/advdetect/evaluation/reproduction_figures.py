@@ -23,7 +23,7 @@ from advdetect.evaluation.plotting import (
 )
 from advdetect.evaluation.reproduction import NORMS, auroc, cell_label
 
-_ROW = 0.2  # inches of a cell and reading
+_CELL, _READING = 0.14, 0.075  # inches of a cell, and of each reading in it
 _REPORTED = "black"
 _COLOURS = [colour for colour in PALETTE if colour != "#000000"]  # of the readings
 _BOOTSTRAP = {"replicates": 1000, "seed": 0}
@@ -46,7 +46,7 @@ def reproduction_figure(comparison: pd.DataFrame) -> Figure:
         if len(table)
     ]
     most = max(table.drop_duplicates(["row", "column", "quantity"]).shape[0] for _, table in units)
-    height = 0.7 + _ROW * most * (0.6 + 0.7 * len(readings))
+    height = 0.7 + most * (_CELL + _READING * len(readings))
     with styled():
         figure, axes = panels([""] * len(units), width=7.0, height=height, most=1)
         for axis, (label, table) in zip(axes, units, strict=True):
@@ -64,8 +64,8 @@ def reproduction_figure(comparison: pd.DataFrame) -> Figure:
                     xerr=np.stack([own["value"] - own["low"], own["high"] - own["value"]]).clip(0),
                     color=_COLOURS[number % len(_COLOURS)],
                     fmt="o",
-                    markersize=3.5,
-                    linewidth=1.3,
+                    markersize=3,
+                    linewidth=1.2,
                     gid=reading,
                 )
             reported = table.assign(position=position).dropna(subset="reported")
