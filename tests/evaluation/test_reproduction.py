@@ -133,6 +133,12 @@ def test_nothing_to_compare_is_an_error():
         compared({"one": []}, reported(a=0.5))
 
 
+def test_a_reading_whose_names_the_paper_does_not_have_is_an_error():
+    readings = {"one": [cell("kd", [0.1, 0.9])], "two": [cell("dk", [0.1, 0.9])]}
+    with pytest.raises(AdvdetectError, match="The reading two has no cell that is reported"):
+        compared(readings, reported(kd=0.5))
+
+
 def test_the_summary_counts_the_verdicts_of_each_reading():
     values = np.arange(100) / 99
     known = reported(a=0.5, b=0.1)

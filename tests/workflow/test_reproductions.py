@@ -7,12 +7,13 @@ from snakemake_interface_common.exceptions import WorkflowError
 from pipeline import Pipeline
 
 RUN = "results/quickstart/digits/small_cnn/seed{}/"
+REPORTED = "zhao_2019_table5_cross_attack_auc.csv"  # it names no data set
 TABLE = {
     "kind": "detection",
     "title": "A table",
-    "reported": "zhao_2019_table4_detection_auc.csv",
-    "rows": ["detector"],
-    "columns": "attack",
+    "reported": REPORTED,
+    "rows": ["trained_on"],
+    "columns": "tested_on",
     "values": {"auc_percent": "auroc"},
     "methods": {"kd": {"feature": "kd", "detector": "threshold"}},
     "readings": [{"name": "one", "attacks": {"ossa": "ossa", "fgm": "fgsm"}}],
@@ -67,7 +68,9 @@ def test_a_table_of_columns_needs_the_feature_and_the_attacks_that_it_names(with
 
 
 def test_a_table_of_norms_needs_attacks_only(with_table):
-    pipeline = with_table(kind="least_perturbation", methods={"unused": COLUMN}, columns="attack")
+    pipeline = with_table(
+        kind="least_perturbation", methods={"unused": COLUMN}, columns="tested_on"
+    )
     files = inputs(with_table(kind="norm_at_rate", rate=0.9, methods={"u": COLUMN}))
     assert all("/attacks/" in file or "/features/" in file for file in files)
     assert inputs(pipeline) == files
@@ -98,6 +101,12 @@ def test_the_paper_s_order_of_names_survives_canonical_json(with_table):
         ({"readings": [{"name": "one", "attacks": {"fgm": "fgm"}}]}, "the attack fgm is not among"),
         ({"readings": [{"name": "a", "attacks": {"f": "fgsm,e={e}"}}]}, "fgsm,e={e} is not among"),
         ({"reported": "none.csv"}, "t.reported: none.csv is not among config/reference/"),
+        ({"rows": ["detector"]}, f"{REPORTED} has no column detector; it has: trained_on, tested"),
+        (
+            {"reported": "zhao_2019_table4_detection_auc.csv", "rows": ["detector"]}
+            | {"columns": "attack"},
+            "reports nothing for the data set digits, but for: cifar10, mnist",
+        ),
         ({"kind": "defense"}, "'defenses' is a required property"),
         ({"kind": "guess"}, "t.kind: 'guess' is not one of"),
         ({"values": {"auc_percent": "auc"}}, "'auc' is not one of"),

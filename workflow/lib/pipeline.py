@@ -16,6 +16,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from composition import ConfigurationError, Spec, canonical_json, load_experiment
 from fingerprints import fingerprint
 from publication import DEFENSES, Publication
+from reproductions import check_reported
 from sweeps import sweep_values
 
 RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
@@ -49,8 +50,13 @@ class Pipeline(Publication):
             self.feature_code(feature)
         for defense in self.experiment.defenses:
             self.code("defend", self.defense_spec(defense))
-        for name in self.reproductions:
-            self.reproduction_reported(name)
+        for name, spec in experiment.settings["reproductions"].items():
+            reported = Path(self.reproduction_reported(name))
+            for problem in check_reported(spec, reported, experiment.dataset_name):
+                raise WorkflowError(
+                    f"reproductions.{name}: {problem}. Mend it, or leave the table out with "
+                    f"overrides='~reproductions.{name}'."
+                )
 
     def use_this_source(self) -> None:
         """Make the jobs run the code that is fingerprinted here, with this Python.

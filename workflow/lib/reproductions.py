@@ -1,7 +1,9 @@
 """The papers' tables and figures that an experiment reproduces: the names and files they need."""
 
+import csv
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 Spec = dict[str, Any]
@@ -52,6 +54,28 @@ def _unknown(used: list[tuple[str, str]], known: Mapping[str, Iterable[str]]) ->
                 f"the {what} {name} is not among those of this experiment "
                 f"({'; '.join(known[group]) or 'none'})"
             )
+
+
+def check_reported(reproduction: Spec, path: Path, dataset: str) -> Iterable[str]:
+    """Yield what a file of reported values lacks that a reproduction needs, a sentence each.
+
+    Args:
+        reproduction: Its specification.
+        path: The CSV file, which exists.
+        dataset: Name of the data set.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        known = list(reader.fieldnames or [])
+        datasets = {row.get("dataset") for row in reader}
+    columns = reproduction.get("columns")
+    wanted = [*reproduction["rows"], *([columns] if columns else []), *reproduction["values"]]
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        yield f"{path.name} has no column {', '.join(missing)}; it has: {', '.join(known)}"
+    elif "dataset" in known and dataset not in datasets:
+        there = ", ".join(sorted(map(str, datasets)))
+        yield f"{path.name} reports nothing for the data set {dataset}, but for: {there}"
 
 
 def files(reproduction: Spec, attacks: Iterable[str]) -> Iterable[str]:

@@ -128,6 +128,9 @@ def compare(
         seeds; n_negative is 0), reported,
         difference (ours less reported) and verdict (`WITHIN`, `ABOVE`, `BELOW`, or empty where
         either is missing). All in the units that are shown: percent, or the norm itself.
+
+    Raises:
+        AdvdetectError: There are no cells, or none of a reading's is reported.
     """
     parts = []
     for reading, cells in readings.items():
@@ -143,6 +146,13 @@ def compare(
     ours = pd.concat(parts, ignore_index=True)
     known = reported[[*KEYS, "value"]].rename(columns={"value": "reported"})
     table = ours.merge(known, on=KEYS, how="left")
+    for reading, cells in table.groupby("reading", sort=False):
+        if cells["reported"].isna().all():
+            names = ", ".join(dict.fromkeys(reported["row"] + " " + reported["column"]))
+            raise AdvdetectError(
+                f"The reading {reading} has no cell that is reported: mend the names on its left. "
+                f"Reported are: {names}."
+            )
     scale = np.where(table["quantity"].isin(NORMS), 1.0, 100.0)
     for name in ("value", "standard_deviation", "low", "high", "reported"):
         table[name] *= scale
