@@ -146,11 +146,11 @@ def compare(
     ours = pd.concat(parts, ignore_index=True)
     known = reported[[*KEYS, "value"]].rename(columns={"value": "reported"})
     table = ours.merge(known, on=KEYS, how="left")
-    for reading, cells in table.groupby("reading", sort=False):
-        if cells["reported"].isna().all():
+    for own_name, rows in table.groupby("reading", sort=False):
+        if rows["reported"].isna().all():
             names = ", ".join(dict.fromkeys(reported["row"] + " " + reported["column"]))
             raise AdvdetectError(
-                f"The reading {reading} has no cell that is reported: mend the names on its left. "
+                f"The reading {own_name} has no cell that is reported: mend the names on its left. "
                 f"Reported are: {names}."
             )
     scale = np.where(table["quantity"].isin(NORMS), 1.0, 100.0)
