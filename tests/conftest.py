@@ -12,6 +12,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ADVDETECT_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first, so that no process is left with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

@@ -32,12 +32,25 @@ def images(generator, count, shift):
     return AttackedImages({kind: table(move) for kind, move in kinds.items()}, success)
 
 
-@pytest.fixture
-def world():
+def make_world():
+    """Clean images, attacks, and the images to fit and to test on."""
     generator = np.random.default_rng(0)
     clean = pd.DataFrame(generator.normal(0, 1, (200, 2)), columns=["x", "y"], index=np.arange(200))
     attacks = {"weak": images(generator, 200, 0.5), "strong": images(generator, 200, 3.0)}
     return clean, attacks, *split_sources(np.arange(200), 0.5, 0)
+
+
+@pytest.fixture
+def world():
+    """Tables of its own, since tests change them."""
+    return make_world()
+
+
+@pytest.fixture(scope="module")
+def world_scores(repository):
+    """What every detector says of the world."""
+    clean, attacks, fitting, testing = make_world()
+    return cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
 
 
 def every_detector(repository):
@@ -69,9 +82,8 @@ def test_too_few_images_to_split():
         split_sources(np.arange(1), 0.5, 0)
 
 
-def test_rows_are_those_of_the_protocol(world, repository):
-    clean, attacks, fitting, testing = world
-    scores = cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
+def test_rows_are_those_of_the_protocol(world, world_scores):
+    testing, scores = world[3], world_scores
     assert set(scores["index"]) == testing
     # Six trained on each of two attacks, three on clean images, in four forms; in one of these the
     # six are also trained on all attacks but one.
@@ -86,10 +98,8 @@ def test_rows_are_those_of_the_protocol(world, repository):
     assert not scores["score"].isna().any()
 
 
-def test_controls_bound_every_cell(world, repository):
-    clean, attacks, fitting, testing = world
-    scores = cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
-    areas = scores.groupby(KEYS, observed=True)[["kind", "score"]].apply(
+def test_controls_bound_every_cell(world_scores):
+    areas = world_scores.groupby(KEYS, observed=True)[["kind", "score"]].apply(
         lambda cell: roc_auc_score(cell["kind"] == "adversarial", cell["score"])
     )
     assert (areas.xs("true_labels") == 1).all()
@@ -213,11 +223,10 @@ def test_an_unsupervised_detector_refuses_adversarial_images():
         detector.fit(pd.DataFrame({"x": [0.0, 1.0]}), np.array([False, True]))
 
 
-def test_nothing_of_the_testing_part_is_fitted_on(world, repository):
+def test_nothing_of_the_testing_part_is_fitted_on(world, world_scores, repository):
     """Other values in the testing part change no score of an image that stays as it was."""
     clean, attacks, fitting, testing = world
-    detectors = every_detector(repository)
-    before = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    detectors, before = every_detector(repository), world_scores
     kept = sorted(testing)[0]
     changed = [index for index in sorted(testing) if index != kept]
     for attack in attacks.values():
@@ -250,12 +259,15 @@ def test_an_attack_without_success_says_what_to_do(world, repository):
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_an_attack_that_rounding_undoes_has_no_scores_in_that_form(world, repository, alone):
+def test_an_attack_that_rounding_undoes_has_no_scores_in_that_form(
+    world, world_scores, repository, alone
+):
     """Supervised detectors trained on it have none; everything else is as if it succeeded."""
     clean, attacks, fitting, testing = world
-    attacks = {"weak": attacks["weak"]} if alone else attacks
-    detectors = every_detector(repository)
-    whole = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    detectors, whole = every_detector(repository), world_scores
+    if alone:
+        attacks = {"weak": attacks["weak"]}
+        whole = cross_attack_scores(clean, attacks, detectors, fitting, testing)
     attacks["weak"].success.loc[sorted(fitting), "8bit"] = False
     scores = cross_attack_scores(clean, attacks, detectors, fitting, testing)
     empty = (

@@ -1,7 +1,10 @@
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from snakemake_project import Project, new_project
+from warm_python import warm_python
 
 
 @pytest.fixture(scope="session")
@@ -11,10 +14,31 @@ def source(tmp_path_factory, repository) -> Project:
 
 
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory, repository) -> tuple[Project, str]:
-    """The finished tiny experiment, which tests leave as it is, and what the run printed."""
-    project = new_project(repository, tmp_path_factory.mktemp("finished") / "project")
-    return project, project.run()
+def warm() -> Iterator[dict[str, str]]:
+    """What makes a project's jobs share the import of their libraries.
+
+    Runs that are killed and the one of a user's own modules start a Python for each job.
+    """
+    with warm_python() as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory, repository, worker_id, warm) -> tuple[Project, str]:
+    """The finished tiny experiment, which tests leave as it is, and what the run printed.
+
+    It is made once for all processes of pytest-xdist.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    folder.mkdir(exist_ok=True)
+    project, printed = Project(folder / "project", variables=warm), folder / "printed.txt"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            new_project(repository, project.folder)
+            printed.write_text(project.run())
+    return project, printed.read_text()
 
 
 @pytest.fixture

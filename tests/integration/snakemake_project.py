@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PARTS = ("Snakefile", "config", "workflow", "src", "envs", "profiles")
@@ -59,10 +59,12 @@ class Project:
     Args:
         folder: The folder.
         experiment: Name of the experiment that `run` and `plan` are about.
+        variables: Environment variables of its runs, such as those of `warm_python`.
     """
 
     folder: Path
     experiment: str = "tiny"
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> Path:
@@ -78,7 +80,7 @@ class Project:
 
     def try_run(self, *arguments: str, config: Sequence[str] = ()) -> Outcome:
         """Run Snakemake in the folder."""
-        return execute(self.command(arguments, config), self.folder)
+        return execute(self.command(arguments, config), self.folder, self.variables)
 
     def run(self, *arguments: str, config: Sequence[str] = ()) -> str:
         """Run Snakemake in the folder, to the end; return what it printed."""
@@ -125,7 +127,7 @@ class Project:
     def copy(self, folder: Path) -> "Project":
         """Copy the folder with its results and Snakemake's records of them."""
         shutil.copytree(self.folder, folder, symlinks=True)  # keeps the times of the files
-        return Project(folder, self.experiment)
+        return replace(self, folder=folder)
 
     def state(self) -> dict[str, tuple[bytes, int]]:
         """Return the content and the time of every result, logs and benchmarks left out."""
@@ -141,7 +143,9 @@ class Project:
         return {name: text for name, (text, _) in self.state().items() if name != "report.html"}
 
 
-def new_project(repository: Path, folder: Path) -> Project:
+def new_project(
+    repository: Path, folder: Path, variables: Mapping[str, str] | None = None
+) -> Project:
     """Copy the workflow, without any results, and add the tiny experiment."""
     folder.mkdir(parents=True)
     for part in PARTS:
@@ -152,7 +156,7 @@ def new_project(repository: Path, folder: Path) -> Project:
             )
         else:
             shutil.copy2(source, folder / part)
-    project = Project(folder)
+    project = Project(folder, variables=variables or {})
     project.write("config/experiment/tiny.yaml", TINY)
     return project
 

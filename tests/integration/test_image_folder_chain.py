@@ -1,5 +1,7 @@
 """A folder of images through the whole chain, two seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,10 +41,9 @@ def draw(kind: str, generator: np.random.Generator) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def stripes(tmp_path_factory, repository) -> Project:
+def stripes(tmp_path_factory, repository, warm) -> Project:
     folder = tmp_path_factory.mktemp("stripes") / "project"
-    new_project(repository, folder)
-    project = Project(folder, "stripes")
+    project = replace(new_project(repository, folder, warm), experiment="stripes")
     project.write("config/experiment/stripes.yaml", EXPERIMENT)
     generator = np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 20)):

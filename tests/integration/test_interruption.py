@@ -1,16 +1,23 @@
 """Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
 
+from dataclasses import replace
+
 import pytest
 from snakemake_project import RUN, Project, kill_while_writing, new_project, unlock
 
 pytestmark = pytest.mark.integration
 
+WANTED = f"results/tiny/{RUN}features/otcm/kd.parquet"
+
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory, repository) -> tuple[Project, dict[str, tuple[bytes, int]]]:
-    """A run from scratch, killed in the middle, and the files that it had finished by then."""
+    """A run from scratch, killed in the middle, and the files that it had finished by then.
+
+    It was asked for what follows from one attack and one feature.
+    """
     project = new_project(repository, tmp_path_factory.mktemp("interrupted") / "project")
-    kill_while_writing(project, "features/otcm/kd.parquet")
+    kill_while_writing(project, "features/otcm/kd.parquet", [WANTED])
     # The chunks of an attack are no results; the other core may have been at one.
     return project, {
         name: state
@@ -32,12 +39,15 @@ def test_a_killed_run_leaves_no_file_that_is_half_written(interrupted, first_run
     }
 
 
-def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run):
+def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run, warm):
     project, state = interrupted
-    locked = project.try_run()
+    project = replace(project, variables=warm)
+    locked = project.try_run(WANTED)
     assert locked.status != 0
     assert "--unlock" in locked.output
     unlock(project)
+    project.run(WANTED)
+    assert project.plan(WANTED) == set()
     project.run()
     # Both ran from scratch, in different folders and in a different order of jobs.
     assert project.contents() == first_run[0].contents()
@@ -48,8 +58,8 @@ def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first
     assert project.plan() == set()
 
 
-def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(source, tmp_path):
-    project = source.copy(tmp_path / "project")
+def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(source, tmp_path, warm):
+    project = replace(source.copy(tmp_path / "project"), variables=warm)
     data = project.results / "data" / "digits"
     target = "results/tiny/data/digits/test.safetensors"
     kill_while_writing(project, "digits/test.safetensors", [target])

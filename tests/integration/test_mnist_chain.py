@@ -1,11 +1,12 @@
 """A few images of MNIST through the chain, up to a table."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from safetensors import safe_open
-from snakemake_project import Project, new_project
+from snakemake_project import new_project
 
 pytestmark = pytest.mark.integration
 
@@ -26,9 +27,8 @@ attack:
 """
 
 
-def test_mnist_is_found_where_it_lies(repository, mnist_root, tmp_path):
-    new_project(repository, tmp_path / "project")
-    project = Project(tmp_path / "project", "few")
+def test_mnist_is_found_where_it_lies(repository, mnist_root, tmp_path, warm):
+    project = replace(new_project(repository, tmp_path / "project", warm), experiment="few")
     project.write("config/experiment/few.yaml", EXPERIMENT)
     project.run("results/few/tables/detection.md", config=[f"overrides=dataset.root={mnist_root}"])
 

@@ -1,10 +1,11 @@
 """What the README shows works: its commands, and its methods, copied out of it as they stand."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
-from snakemake_project import Project, new_project
+from snakemake_project import new_project
 
 pytestmark = pytest.mark.integration
 
@@ -46,9 +47,9 @@ def test_the_files_that_the_readme_names_exist(readme, repository):
 
 
 @pytest.fixture(scope="module")
-def shown(readme, repository, tmp_path_factory):
+def shown(readme, repository, tmp_path_factory, warm):
     """A run of the methods that the README shows, on the data set that it shows."""
-    project = new_project(repository, tmp_path_factory.mktemp("readme") / "project")
+    project = new_project(repository, tmp_path_factory.mktemp("readme") / "project", warm)
     for path, text in BLOCK.findall(readme):
         if not path.startswith("config/model/"):
             project.write(path, text)
@@ -70,7 +71,7 @@ def shown(readme, repository, tmp_path_factory):
             }
         ).join(["# @package _global_\n", ""]),
     )
-    project = Project(project.folder, "shown")
+    project = replace(project, experiment="shown")
     project.run()
     return project
 

@@ -159,7 +159,7 @@ def test_what_the_values_have_in_common_makes_all_of_them_stale(sweep, changed):
         sweep.replace("config/attack/fade.yaml", "offset: 0.1", "offset: 0.2")
     elif changed == "the code":
         sweep.replace("my_sweep.py", "SPEED = 1.0", "SPEED = 2.0")
-    forced = ["--forcerun", "attack"] if changed.endswith("forced") else []
+    forced = ["--forcerun=attack"] if changed.endswith("forced") else []
     run(sweep, (0.3, 0.5), *forced)
     made = calls(sweep)
     after = contents(sweep, *NAMES[:2])

@@ -3,12 +3,13 @@ import os
 import re
 import shlex
 import shutil
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_common.exceptions import WorkflowError
 
-from composition import canonical_json
+from composition import canonical_json, load_experiment
 from pipeline import Pipeline
 
 RUN = "results/quickstart/digits/small_cnn/seed"
@@ -28,10 +29,25 @@ SPECS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def compose_once():
+    """Composes each configuration once, which takes most of the time."""
+    composed = {}
+
+    def load(config_dir, workflow_config):
+        key = (config_dir, json.dumps(workflow_config, sort_keys=True))
+        if key not in composed:
+            composed[key] = load_experiment(config_dir, workflow_config)
+        return deepcopy(composed[key])
+
+    return load
+
+
 @pytest.fixture
-def make(repository, tmp_path, monkeypatch):
+def make(repository, tmp_path, monkeypatch, compose_once):
     """Make the pipeline of a configuration; the working directory is empty."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.load_experiment", compose_once)
     return lambda **config: Pipeline(repository, config)
 
 
