@@ -19,6 +19,7 @@ def results(tmp_path, chain):
     ):
         (folder / name).mkdir(parents=True)
     (folder / "tables" / "table1.md").write_text("A table\n\n| a |\n|--:|\n| 1 |\n")
+    (folder / "estimate.txt").write_text("12 jobs\n")
     (folder / "figures" / "roc.png").write_bytes(b"\x89PNG")
     (folder / "benchmarks" / "attack" / "otcm.tsv").write_text("s\th:m:s\n3.5\t0:00:03\n")
     (folder / "logs" / "attack" / "otcm.json").write_text(json.dumps({"method_s": 1.5}))
@@ -42,13 +43,14 @@ def test_tables_pictures_timings_and_provenance_come_from_the_run(results):
     page = render(
         results,
         "# Results\n{{ table('small', 'table1') }}\n{{ figure('small', 'roc', 'Curves') }}\n"
-        "{{ timings('small') }}\n{{ provenance('small') }}\n",
+        "{{ timings('small') }}\n{{ provenance('small') }}\n{{ text('small', 'estimate.txt') }}\n",
     )
     assert "# Results\nA table\n\n| a |" in page
     assert "![Curves](images/small_roc.png)\n*Curves*" in page
     assert (results.parent / "docs/images/small_roc.png").read_bytes() == b"\x89PNG"
     assert "| attack | 1 | 4 | 2 |" in page
     assert "- software: advdetect " in page
+    assert "```text\n12 jobs\n```" in page
     assert "attack otcm c0de" in page
 
 

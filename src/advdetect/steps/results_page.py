@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template",
         required=True,
         help="Markdown with {{ table(run, name) }}, {{ figure(run, name, caption) }}, "
-        "{{ timings(run) }} and {{ provenance(run) }}, where run is a folder of --results",
+        "{{ timings(run) }}, {{ provenance(run) }} and {{ text(run, file) }}, where run is a "
+        "folder of --results",
     )
     parser.add_argument("--results", default="results", help="folder of the runs (default results)")
     parser.add_argument("--output", required=True, help="Markdown file to write")
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         "figure": runs.figure,
         "timings": runs.timings,
         "provenance": runs.provenance,
+        "text": runs.text,
     }
     try:
         page = environment.from_string(template.read_text(encoding="utf-8")).render(functions)
@@ -122,8 +124,16 @@ class Runs:
             for title, values in groups.items()
         )
 
-    def _file(self, run: str, kind: str, name: str) -> Path:
-        path = self.results / run / kind / name
+    def text(self, run: str, name: str) -> str:
+        """Return a text file of the run as it is, as a Markdown block.
+
+        Raises:
+            AdvdetectError: The run has no such file.
+        """
+        return f"```text\n{self._file(run, name).read_text(encoding='utf-8').strip()}\n```"
+
+    def _file(self, run: str, *parts: str) -> Path:
+        path = self.results.joinpath(run, *parts)
         if not path.is_file():
             raise AdvdetectError(f"There is no file {path}: run the experiment {run} first.")
         return path
