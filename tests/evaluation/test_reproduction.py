@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from advdetect.errors import AdvdetectError
@@ -126,6 +127,16 @@ def test_norms_are_not_turned_into_percent():
     table = compared({"one": [cell("fgm", [2.0, 2.2], quantity="least_l2")]}, known)
     assert table["value"].tolist() == pytest.approx([2.1])
     assert table["reported"].tolist() == [2.1]
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(1.0, None, 100), (0.0, 0, None)])
+def test_a_share_of_all_or_none_has_the_exact_interval(value, low, high):
+    exact = binomtest(round(40 * value), 40).proportion_ci(0.95, "exact")
+    share = cell("a", [value] * 40, quantity="defense_accuracy")
+    known = reported(a=0.5).assign(quantity="defense_accuracy")
+    row = compared({"one": [share]}, known).iloc[0]
+    assert row["low"] == pytest.approx(100 * exact.low if low is None else low)
+    assert row["high"] == pytest.approx(100 * exact.high if high is None else high)
 
 
 def test_nothing_to_compare_is_an_error():

@@ -23,8 +23,9 @@ WITHIN, ABOVE, BELOW = "within", "above", "below"
 #: Columns that name a cell. The column is empty where the quantity says it all.
 KEYS = ["row", "column", "quantity"]
 _PERCENT_SUFFIX = "_percent"
-#: Quantities that are norms; all others are shares.
 NORMS = ("least_l2", "norm_at_rate")
+#: Quantities that are shares of the images, which may be none or all of them.
+SHARES = ("fooling_rate", "defense_accuracy")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def compare(
 
     Returns:
         A row for each cell of each reading: reading, `KEYS`, value, standard_deviation, low, high
-        (see `perturbation.mean_with_interval`), interval (what they are), n_positive (rows of all
+        (see `perturbation.mean_with_interval`; of a share that is 0 or 1 the exact limit),
+        interval (what they are), n_positive (rows of all
         seeds; n_negative is 0), reported,
         difference (ours less reported) and verdict (`WITHIN`, `ABOVE`, `BELOW`, or empty where
         either is missing). All in the units that are shown: percent, or the norm itself.
@@ -136,6 +138,8 @@ def compare(
     for reading, cells in readings.items():
         for cell in cells:
             own = mean_with_interval(cell.seeds, cell.statistic, replicates=replicates, seed=seed)
+            if cell.quantity in SHARES:
+                own = _within_resolution(own, cell.seeds)
             named = {"reading": reading, "row": cell.row, "column": cell.column}
             counts = {"n_positive": sum(map(len, cell.seeds)), "n_negative": 0}
             parts.append(own.assign(**named, quantity=cell.quantity, **counts))
@@ -168,6 +172,20 @@ def compare(
     )
     table["interval"] = np.where(table["low"].isna(), "none", BOOTSTRAP_INTERVAL)
     return table[["reading", *KEYS, *STATISTICS, "reported", "difference", "verdict"]]
+
+
+def _within_resolution(own: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Give a share of all or of no images the exact interval of Clopper & Pearson 1934.
+
+    A bootstrap of images that are all alike has no width, whatever their number n; the exact limit
+    is 0.025^(1/n). The images of all seeds are the same ones, so each counts once.
+    """
+    n = len(np.unique(np.concatenate([table["index"] for table in seeds])))
+    limit = 0.025 ** (1 / n) if n else np.nan
+    own = own.copy()
+    own.loc[own["low"] == 1, "low"] = limit
+    own.loc[own["high"] == 0, "high"] = 1 - limit
+    return own
 
 
 def summarize(comparison: pd.DataFrame) -> pd.DataFrame:
