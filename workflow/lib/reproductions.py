@@ -8,8 +8,6 @@ from typing import Any
 
 Spec = dict[str, Any]
 CLEAN = "clean"
-
-
 SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
 # Figures of a few images of the first seed.
 OF_EXAMPLES = {"eigenvalue_path": "paths/{}.parquet", "sensitivity": "sensitivity/{}.safetensors"}
