@@ -153,8 +153,8 @@ def cross_attack_heatmap(metrics: pd.DataFrame, *, metric: str = "auroc") -> Fig
     with styled():
         figure, axes = panels(
             titles,
-            width=max(1.3 + 0.48 * len(columns), 0.4 + 0.09 * max(map(len, titles))),
-            height=1.2 + 0.42 * len(rows),
+            width=max(2.8, 1.3 + 0.48 * len(columns), 0.4 + 0.09 * max(map(len, titles))),
+            height=max(2.2, 1.2 + 0.42 * len(rows)),
             most=across,
         )
         colours = sns.color_palette("YlGnBu", as_cmap=True).with_extremes(bad="0.9")
