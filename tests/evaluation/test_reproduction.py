@@ -12,9 +12,9 @@ from advdetect.evaluation.reproduction import (
     auroc,
     compare,
     reported_cells,
-    reproduction_tables,
     summarize,
 )
+from advdetect.evaluation.reproduction_tables import reproduction_tables
 
 TABLE = pd.DataFrame(
     {

@@ -21,7 +21,8 @@ from advdetect.evaluation.plotting import (
     shared_legend,
     styled,
 )
-from advdetect.evaluation.reproduction import NORMS, auroc, cell_label
+from advdetect.evaluation.reproduction import NORMS, auroc
+from advdetect.evaluation.reproduction_tables import cell_label
 
 _CELL, _READING = 0.14, 0.075  # inches of a cell, and of each reading in it
 _REPORTED = "black"

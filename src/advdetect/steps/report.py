@@ -10,7 +10,7 @@ import pandas as pd
 from advdetect.evaluation.defenses import DEFENSE_TABLES, stored_defense_table
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
-from advdetect.evaluation.reproduction import reproduction_tables
+from advdetect.evaluation.reproduction_tables import reproduction_tables
 from advdetect.evaluation.table import Table
 from advdetect.evaluation.timings import stage_timings
 from advdetect.io import read_csv, read_json, read_provenance, write_text

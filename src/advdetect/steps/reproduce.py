@@ -11,9 +11,9 @@ from advdetect.evaluation.rendering import to_latex, to_markdown, to_text
 from advdetect.evaluation.reproduction import (
     compare,
     reported_cells,
-    reproduction_tables,
     summarize,
 )
+from advdetect.evaluation.reproduction_tables import reproduction_tables
 from advdetect.io import read_csv, read_provenance, read_table, write_text
 from advdetect.progress import report
 from advdetect.steps import options
