@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 
 from advdetect.evaluation.names import display_name
-from advdetect.evaluation.table import SIGNIFICANCE, CellFormat, Table
-from advdetect.evaluation.tables import STATISTICS, interval_note, lower
+from advdetect.evaluation.table import (
+    BOOTSTRAP_INTERVAL,
+    SIGNIFICANCE,
+    STATISTICS,
+    CellFormat,
+    Table,
+)
+from advdetect.evaluation.tables import interval_note, lower
 
 COLUMNS = ["attack", "feature", "best", *STATISTICS, "p_value"]
 
@@ -84,7 +90,7 @@ def _of_attack(cells: pd.DataFrame) -> pd.DataFrame:
             "standard_deviation": np.nan,
             "low": tests["low"].to_numpy(),
             "high": tests["high"].to_numpy(),
-            "interval": np.where(tests["low"].isna(), "none", "95 % bootstrap"),
+            "interval": np.where(tests["low"].isna(), "none", BOOTSTRAP_INTERVAL),
             "p_value": tests["p_value_holm"].to_numpy(),
             "n_positive": cells["n_positive"].max(),
             "n_negative": cells["n_negative"].max(),

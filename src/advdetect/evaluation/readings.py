@@ -101,13 +101,15 @@ def _norm_at_rate(
 def _defense(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame) -> Iterator[Cell]:
     first, *_ = spec["rows"]
     bits, positives, _ = _what_counts(reading)
+    patterns = dict(reading["attacks"])
     for facts in reported.drop_duplicates("row").to_dict("records"):
-        pattern = dict(reading["attacks"]).get(facts[first])
-        attack = pattern.format_map(facts) if pattern else None
+        if facts[first] not in patterns:
+            continue
+        attack = patterns[facts[first]].format_map(facts)
         for column, defense in reading["defenses"]:
             seeds = _of(sources.defenses, defense, "defence")
-            tables = defended_tables(seeds, attack, bits, positives) if attack else []
-            if any(len(table) for table in tables):
+            tables = defended_tables(seeds, attack, bits, positives)
+            if any(map(len, tables)):  # a small experiment has fewer values of what is swept
                 yield Cell(facts["row"], column, "defense_accuracy", tables, defended_share)
 
 

@@ -21,7 +21,7 @@ from advdetect.evaluation.plotting import (
     shared_legend,
     styled,
 )
-from advdetect.evaluation.reproduction import NORMS, auroc
+from advdetect.evaluation.reproduction import KEYS, NORMS, auroc
 from advdetect.evaluation.reproduction_tables import cell_label
 
 _CELL, _READING = 0.14, 0.075  # inches of a cell, and of each reading in it
@@ -46,7 +46,7 @@ def reproduction_figure(comparison: pd.DataFrame) -> Figure:
         for label, table in (("Percent", comparison[~norms]), ("L2 norm", comparison[norms]))
         if len(table)
     ]
-    most = max(table.drop_duplicates(["row", "column", "quantity"]).shape[0] for _, table in units)
+    most = max(len(table.drop_duplicates(KEYS)) for _, table in units)
     height = 0.7 + most * (_CELL + _READING * len(readings))
     with styled():
         figure, axes = panels([""] * len(units), width=7.0, height=height, most=1)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from advdetect.evaluation.perturbation import AttackNorms
-from advdetect.evaluation.readings import Seeds, Sources, cells
+from advdetect.evaluation.readings import Sources, cells
 from advdetect.evaluation.rendering import to_latex, to_markdown, to_text
 from advdetect.evaluation.reproduction import (
     compare,
@@ -17,6 +16,7 @@ from advdetect.evaluation.reproduction_tables import reproduction_tables
 from advdetect.io import read_csv, read_provenance, read_table, write_text
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.defended import read_defenses
 from advdetect.steps.norms import read_norms
 
 FORMATS = {".md": to_markdown, ".tex": to_latex, ".txt": to_text}
@@ -83,19 +83,18 @@ def read_sources(paths: list[str]) -> Sources:
     """Read files from detect, feature, attack and defend, each by the stage that made it."""
     scores: dict[str, dict[int, pd.DataFrame]] = {}
     features: dict[tuple[str, str], dict[int, pd.DataFrame]] = {}
-    defenses: dict[str, dict[int, pd.DataFrame]] = {}
-    attacks = []
+    attacks, defenses = [], []
     for path in paths:
         facts = read_provenance(path)
-        step, seed = facts["step"], facts["seed"]
+        step = facts["step"]
         if step == "attack":
             attacks.append(path)
-        elif step == "detect":
-            scores.setdefault(facts["name"], {})[seed] = read_table(path)
         elif step == "defend":
-            defenses.setdefault(facts["name"], {})[seed] = read_table(path)
+            defenses.append(path)
+        elif step == "detect":
+            scores.setdefault(facts["name"], {})[facts["seed"]] = read_table(path)
         else:
-            features.setdefault((facts["name"], facts["attack"]), {})[seed] = read_table(path)
-    norms: dict[str, AttackNorms] = {attack.attack: attack for attack in read_norms(attacks)}
-    known: dict[str, Seeds] = dict(scores)
-    return Sources(scores=known, features=dict(features), norms=norms, defenses=dict(defenses))
+            own = features.setdefault((facts["name"], facts["attack"]), {})
+            own[facts["seed"]] = read_table(path)
+    norms = {attack.attack: attack for attack in read_norms(attacks)}
+    return Sources(scores, features, norms, read_defenses(defenses))
