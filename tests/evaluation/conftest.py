@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from advdetect.evaluation.metrics import evaluate_feature
-from advdetect.evaluation.names import KINDS
 from advdetect.evaluation.paired import own_attack_scores, paired_tests
 from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.evaluation.report import ReportContext, ReportFigure
+from advdetect.protocol import KINDS
 
 ATTACKS = ("fgsm", "cw_l2,kappa=10", "deepfool")
 DETECTORS = ("logistic_regression", "random_forest", "random_scores", "true_labels")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from advdetect.evaluation.names import KINDS
 from advdetect.evaluation.plotting import (
     DASHES,
     KIND_COLOURS,
@@ -15,6 +14,7 @@ from advdetect.evaluation.plotting import (
     save_figure,
     styled,
 )
+from advdetect.protocol import KINDS
 
 
 def draw() -> object:

@@ -78,3 +78,16 @@ def test_fingerprint_does_not_depend_on_the_place(project, tmp_path_factory):
     before = fingerprint(["pkg.a"], [project])
     project.rename(moved)
     assert fingerprint(["pkg.a"], [moved]) == before
+
+
+def test_no_computing_step_imports_what_only_publishes(repository):
+    publishing = {
+        *("compare", "estimate", "evaluate", "figures", "paired", "paper_figure"),
+        *("report", "reproduce", "results_page", "settings", "tables", "defended", "norms"),
+    }
+    steps = repository / "src" / "advdetect" / "steps"
+    computing = {path.stem for path in steps.glob("[a-z]*.py")} - publishing
+    assert {"attack", "detect", "feature", "train"} <= computing
+    for step in computing:
+        closure = import_closure([f"advdetect.steps.{step}"], [repository / "src"])
+        assert not [name for name in closure if name.startswith("advdetect.evaluation")], step

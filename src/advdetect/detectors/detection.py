@@ -11,11 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from advdetect.detectors.controls import LABEL_COLUMN
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.names import CLEAN, OTHERS
-
-BITS = {"float32": "", "8bit": "_8bit"}  # name of the form → suffix of its kinds and columns
-POSITIVES = ("successful", "all")
-MAIN_FORM = ("float32", "successful")  # of the cross-attack tables
+from advdetect.protocol import BITS, CLEAN, MAIN_FORM, OTHERS, POSITIVES
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from advdetect.evaluation.names import CLEAN, display_name
+from advdetect.evaluation.names import display_name
 from advdetect.evaluation.perturbation import mean_with_interval
 from advdetect.evaluation.sweeps import split_name
 from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, CellFormat, Table
+from advdetect.protocol import CLEAN
 
 REPORTED = "_reported"
 # File name → bits.

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import MEAN
-from advdetect.evaluation.names import KINDS, NO_VALUE, display_name
+from advdetect.evaluation.names import NO_VALUE, display_name
 from advdetect.evaluation.plotting import (
     KIND_COLOURS,
     KIND_LINES,
@@ -24,6 +24,7 @@ from advdetect.evaluation.plotting import (
     shared_legend,
     styled,
 )
+from advdetect.protocol import KINDS
 
 _SPECTRUM = "log10_eigenvalue_"
 _BANDS = ((0.05, 0.95, 0.12), (0.25, 0.75, 0.25))  # from quantile, to quantile, opacity

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from advdetect.evaluation.metrics import MEAN
-from advdetect.evaluation.names import OTHERS, display_name, on_own_attack
+from advdetect.evaluation.names import display_name
 from advdetect.evaluation.paired_table import against_best
 from advdetect.evaluation.table import SIGNIFICANCE, p_value_text
+from advdetect.protocol import OTHERS, on_own_attack
 
 _PERCENT = "\N{NO-BREAK SPACE}%"
 

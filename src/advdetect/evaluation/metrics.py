@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval, poisson_weights
-from advdetect.evaluation.names import CLEAN, KINDS
+from advdetect.protocol import CLEAN, KINDS
 
 FALSE_POSITIVE_RATES = (0.01, 0.05)
 METRICS = (

@@ -1,15 +1,5 @@
 """Display names of methods, metrics and columns; an unknown name stands for itself."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-#: What a detector was trained on, where that is not an attack: all attacks but the one that it is
-#: tested on, or clean images only.
-OTHERS = "others"
-CLEAN = "clean"
-KINDS = ("clean", "noisy", "adversarial")
 NO_VALUE = "\N{EN DASH}"
 
 _DISPLAY = {
@@ -118,19 +108,6 @@ _DISPLAY = {
     "mid_mixture": "MID, mixture",
     "mid_samples": "MID, samples",
 }
-
-
-def on_own_attack(cells: "pd.DataFrame") -> "pd.Series":
-    """Return where a detector met an attack as it was meant to: bool, one per row.
-
-    A supervised detector was trained on the attack that it is tested on, an unsupervised one on
-    clean images.
-
-    Args:
-        cells: With the columns trained_on and tested_on.
-    """
-    trained_on = cells["trained_on"].astype(str)
-    return (trained_on == cells["tested_on"].astype(str)) | (trained_on == CLEAN)
 
 
 def display_name(name: str) -> str:

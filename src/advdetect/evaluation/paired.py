@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval, poisson_weights
 from advdetect.evaluation.metrics import METRICS, check_scores, detection_metrics
-from advdetect.evaluation.names import on_own_attack
+from advdetect.protocol import on_own_attack
 
 COLUMNS = [
     "attack",

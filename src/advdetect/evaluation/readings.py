@@ -12,7 +12,6 @@ import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.defenses import defended_share, defended_tables
-from advdetect.evaluation.names import CLEAN
 from advdetect.evaluation.perturbation import (
     AttackNorms,
     fooling_rate,
@@ -20,6 +19,7 @@ from advdetect.evaluation.perturbation import (
     norm_at_rate,
 )
 from advdetect.evaluation.reproduction import Cell, auroc
+from advdetect.protocol import CLEAN
 
 Spec = Mapping[str, Any]
 #: Of each seed a table.

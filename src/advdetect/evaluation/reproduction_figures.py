@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from advdetect.evaluation.figures import draw_histograms, roc_polyline
-from advdetect.evaluation.names import KINDS, display_name
+from advdetect.evaluation.names import display_name
 from advdetect.evaluation.perturbation import mean_with_interval
 from advdetect.evaluation.plotting import (
     DASHES,
@@ -23,6 +23,7 @@ from advdetect.evaluation.plotting import (
 )
 from advdetect.evaluation.reproduction import KEYS, NORMS, auroc
 from advdetect.evaluation.reproduction_tables import cell_label
+from advdetect.protocol import KINDS
 
 _CELL, _READING = 0.14, 0.075  # inches of a cell, and of each reading in it
 _REPORTED = "black"

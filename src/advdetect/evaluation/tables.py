@@ -13,8 +13,9 @@ import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import MEAN, METRICS
-from advdetect.evaluation.names import display_name, on_own_attack
+from advdetect.evaluation.names import display_name
 from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, STATISTICS, CellFormat, Table
+from advdetect.protocol import on_own_attack
 
 _SUMMARY_FORMATS = {
     "success_rate": (100, 1),

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 from advdetect.errors import AdvdetectError
 from advdetect.io import read_arrays, read_provenance
+from advdetect.protocol import TRAIN
 
 if TYPE_CHECKING:
     import numpy as np
-
-TRAIN = "train"
 
 
 def read_source(path: str) -> tuple[str, list[str]]:

@@ -8,14 +8,13 @@ from torch import Tensor
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
-from advdetect.evaluation.names import CLEAN
 from advdetect.inference import batch_slices, to_float
 from advdetect.io import read_provenance, write_tensors
 from advdetect.models.activations import activations
 from advdetect.models.store import read_model
 from advdetect.progress import report, track
+from advdetect.protocol import CLEAN, TRAIN
 from advdetect.steps import options
-from advdetect.steps.activation_file import TRAIN
 from advdetect.steps.images import changed_images, clean_images, read_attack
 
 

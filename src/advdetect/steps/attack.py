@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advdetect import provenance
+from advdetect import naming, provenance
 from advdetect.attacks.noise import noisy_twins
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     data = read_split(arguments.data)
     index = clean_correct(model, data, device)
     images, labels = to_float(data.images[index]), data.labels[index]
-    family = arguments.name.partition(",")[0]
+    family = naming.family(arguments.name)
 
     context = _context(arguments, family)
     chunks = Chunks(Path(arguments.output), _fingerprint(spec, *context))

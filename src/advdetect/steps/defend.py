@@ -12,12 +12,12 @@ from advdetect.data.store import read_split
 from advdetect.defenses.defense import Defense, held_out_thresholds
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.names import CLEAN
 from advdetect.io import read_provenance, read_table, read_tensors, write_table
 from advdetect.models.store import read_model
 from advdetect.progress import report
+from advdetect.protocol import CLEAN, HELD_OUT
 from advdetect.steps import options
-from advdetect.steps.images import HELD_OUT, changed_images, clean_images, read_attack
+from advdetect.steps.images import changed_images, clean_images, read_attack
 
 # For each source and kind, for each feature its columns.
 Columns = dict[tuple[str, str], dict[str, dict[str, Tensor]]]

@@ -10,16 +10,15 @@ import pandas as pd
 
 from advdetect import provenance
 from advdetect.detectors.detection import (
-    BITS,
     AttackedImages,
     Detector,
     cross_attack_scores,
     split_sources,
 )
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.names import CLEAN
 from advdetect.io import read_arrays, read_provenance, read_table, write_table
 from advdetect.progress import report
+from advdetect.protocol import BITS, CLEAN
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 

@@ -11,17 +11,16 @@ from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.names import CLEAN
 from advdetect.inference import batch_slices
 from advdetect.io import read_tensors, write_table
 from advdetect.models.store import read_model
 from advdetect.progress import report, track
+from advdetect.protocol import CLEAN, HELD_OUT
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.steps.columns import feature_table
 from advdetect.steps.images import (
-    HELD_OUT,
     changed_images,
     clean_images,
     held_out_images,

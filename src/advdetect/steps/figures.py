@@ -20,7 +20,6 @@ from advdetect.evaluation.figures import (
     training_curves,
 )
 from advdetect.evaluation.gallery import GalleryExamples, gallery_figure
-from advdetect.evaluation.names import on_own_attack
 from advdetect.evaluation.perturbation_figures import (
     eigenvalue_perturbation_figure,
     fooling_rate_figure,
@@ -30,6 +29,7 @@ from advdetect.evaluation.reproduction_figures import reproduction_figure
 from advdetect.evaluation.sensitivity_figure import SensitivityExamples, sensitivity_figure
 from advdetect.io import read_arrays, read_csv, read_json, read_provenance, read_table
 from advdetect.progress import report
+from advdetect.protocol import on_own_attack
 from advdetect.steps import options
 from advdetect.steps.defended import read_defenses, read_reported
 from advdetect.steps.norms import read_norms

@@ -5,8 +5,9 @@ import argparse
 from advdetect import provenance
 from advdetect.io import write_arrays
 from advdetect.progress import report
+from advdetect.protocol import TRAIN
 from advdetect.steps import options
-from advdetect.steps.activation_file import TRAIN, read_activations, read_training_labels
+from advdetect.steps.activation_file import read_activations, read_training_labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from advdetect.data.split import ImageSplit
 from advdetect.data.store import read_split
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.names import CLEAN
 from advdetect.inference import clean_correct, round_to_8_bits, to_float
 from advdetect.io import read_tensors
-
-HELD_OUT = "held_out"
+from advdetect.protocol import CLEAN, HELD_OUT
 
 #: Images of one kind: their (N,) positions in the data split, and (N, C, H, W).
 Kind = tuple[Tensor, Tensor]
