@@ -16,7 +16,6 @@ PIPELINE.use_this_source()
 pathvars:
     results=PIPELINE.results,
     logs=f"{PIPELINE.results}/logs",
-    benchmarks=f"{PIPELINE.results}/benchmarks",
     run="<results>/{dataset}/{model}/seed{seed}",
 
 

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python workflow/estimate.py",
         description="Estimate what an experiment will take (jobs, core time, disk, wall time) "
-        "from the benchmarks, timings and files of another that has run on this machine. "
+        "from the timings and files of another that has run on this machine. "
         "Jobs that are done are not counted.",
     )
     parser.add_argument(

@@ -2,12 +2,10 @@
 
 import argparse
 import importlib
-import json
 import sys
-import time
-from pathlib import Path
 
 from advdetect.errors import AdvdetectError
+from advdetect.usage import measured
 
 STAGES = {
     "prepare-data": "download or find a data set; write its splits",
@@ -48,19 +46,15 @@ def main(argv: list[str] | None = None) -> int:
         if argv and argv[0] == stage:
             step = importlib.import_module(f"advdetect.steps.{stage.replace('-', '_')}")
             step.add_arguments(command)
-            command.add_argument("--timing", help="file to write: seconds spent in the method")
+            command.add_argument("--timing", help="file to write: what the job took")
             command.set_defaults(run=step.run)
     arguments = parser.parse_args(argv)
-    started = time.perf_counter()
     try:
-        arguments.run(arguments)
+        with measured(arguments.timing):
+            arguments.run(arguments)
     except AdvdetectError as error:
         print(f"advdetect {arguments.stage}: error: {error}", file=sys.stderr)
         return 1
-    if arguments.timing:
-        timing = Path(arguments.timing)
-        timing.parent.mkdir(parents=True, exist_ok=True)
-        timing.write_text(json.dumps({"method_s": round(time.perf_counter() - started, 3)}) + "\n")
     return 0
 
 

@@ -1,29 +1,35 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from advdetect.evaluation.timings import stage_timings
+from advdetect.usage import Usage
 
 
 def test_jobs_are_added_up_by_stage(tmp_path: Path) -> None:
     jobs = [
-        ("attack", "a/fgsm", 3.0, 1.0),
-        ("attack", "b/fgsm", 2.5, 0.5),
-        ("train", "x", 9.0, 8.0),
+        ("train", "x", Usage(8.0, 9.0, 20.0, 300.0, True)),
+        ("attack", "a/fgsm", Usage(1.0, 3.0, 2.5, 450.0, True)),
+        ("attack", "b/fgsm", Usage(0.5, 2.5, 2.0, 500.0, True)),
+        ("attack", "c/fgsm", Usage(7.0, 7.0, 7.0, 700.0, False)),
     ]
-    for stage, name, seconds, method in jobs:
-        benchmark = tmp_path / "benchmarks" / stage / f"{name}.tsv"
-        log = tmp_path / "logs" / stage / f"{name}.json"
-        for path in (benchmark, log):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        benchmark.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:03\t-\n")
-        log.write_text(json.dumps({"method_s": method}))
-    unfinished = tmp_path / "benchmarks" / "attack" / "c.tsv"
-    unfinished.write_text("s\th:m:s\n1.0\t0:00:01\n")
-    table = stage_timings(tmp_path / "benchmarks", tmp_path / "logs").set_index("stage")
+    for stage, name, usage in jobs:
+        path = tmp_path / stage / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(usage)))
+        path.with_suffix(".log").write_text("what it said")
+    table = stage_timings(tmp_path).set_index("stage")
     assert table.loc["attack"].to_dict() == pytest.approx(
-        {"jobs": 2, "seconds": 5.5, "method_seconds": 1.5, "start_up_seconds": 4.0}
+        {
+            **{"jobs": 2, "seconds": 5.5, "method_seconds": 1.5, "start_up_seconds": 4.0},
+            **{"cpu_seconds": 4.5, "peak_mb": 500.0},
+        }
     )
     assert table.loc["train", "jobs"] == 1
-    assert len(table) == 2
+    assert list(table.index) == ["attack", "train"]
+
+
+def test_a_run_without_measurements_has_no_stages(tmp_path: Path) -> None:
+    assert stage_timings(tmp_path).empty

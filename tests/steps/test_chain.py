@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from step_runs import ACTIVATIONS, SEED, run
 
 from advdetect.io import read_provenance, write_table
+from advdetect.usage import read_usage
 
 DETECTORS = [
     ["threshold", {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}],
@@ -257,8 +258,7 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
         "reproductions": {},
         "paper_figures": {},
     }
-    for folder in ("benchmarks", "logs"):
-        (tmp_path / folder).mkdir()
+    (tmp_path / "logs").mkdir()
     defense_table = tables / "defense_accuracy_8bit.csv"
     defense_table.write_text(
         "attack,defense,value,standard_deviation,low,high,interval,n_positive,n_negative\n"
@@ -269,8 +269,7 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
         *(*paired, "--defense-tables", defense_table),
         *("--attack-summary", tables / "attack_summary.csv", "--models", chain / "metrics.json"),
         *(*attacks, "--figures", *(tmp_path / "figures").glob("*.svg")),
-        *("--benchmarks", tmp_path / "benchmarks", "--logs", tmp_path / "logs"),
-        *("--output", tmp_path / "report.html"),
+        *("--logs", tmp_path / "logs", "--output", tmp_path / "report.html"),
     )
     page = (tmp_path / "report.html").read_text()
     assert "Every stage by hand" in page
@@ -280,11 +279,13 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
     assert "validation images" in page
 
 
-def test_the_seconds_in_the_method_are_written(chain, config, tmp_path):
+def test_what_a_job_took_is_written(chain, config, tmp_path):
     timing = tmp_path / "log" / "timing.json"
     run(
         *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
         *("--name", "p", "--activations", chain / "activations" / "clean.safetensors"),
         *("--output", tmp_path / "p.parquet", "--timing", timing),
     )
-    assert json.loads(timing.read_text())["method_s"] >= 0
+    usage = read_usage(timing)
+    assert usage.succeeded
+    assert 0 < usage.method_s < usage.wall_s

@@ -1,9 +1,11 @@
 import json
+from dataclasses import asdict
 
 import pytest
 from step_runs import run
 
 from advdetect.__main__ import main
+from advdetect.usage import Usage
 
 
 @pytest.fixture
@@ -13,7 +15,6 @@ def results(tmp_path, chain):
     for name in (
         "tables",
         "figures",
-        "benchmarks/attack",
         "logs/attack",
         "digits/cnn/seed4/attacks",
     ):
@@ -21,8 +22,9 @@ def results(tmp_path, chain):
     (folder / "tables" / "table1.md").write_text("A table\n\n| a |\n|--:|\n| 1 |\n")
     (folder / "estimate.txt").write_text("12 jobs\n")
     (folder / "figures" / "roc.png").write_bytes(b"\x89PNG")
-    (folder / "benchmarks" / "attack" / "otcm.tsv").write_text("s\th:m:s\n3.5\t0:00:03\n")
-    (folder / "logs" / "attack" / "otcm.json").write_text(json.dumps({"method_s": 1.5}))
+    usages = {"otcm": Usage(1.5, 3.5, 2.6, 400, True), "fgsm": Usage(1, 2, 3, 300, True)}
+    for name, usage in usages.items():
+        (folder / "logs" / "attack" / f"{name}.json").write_text(json.dumps(asdict(usage)))
     attack = folder / "digits/cnn/seed4/attacks/otcm.safetensors"
     attack.write_bytes((chain / "otcm.safetensors").read_bytes())
     return tmp_path / "results"
@@ -48,7 +50,7 @@ def test_tables_pictures_timings_and_provenance_come_from_the_run(results):
     assert "# Results\nA table\n\n| a |" in page
     assert "![Curves](images/small_roc.png)\n*Curves*" in page
     assert (results.parent / "docs/images/small_roc.png").read_bytes() == b"\x89PNG"
-    assert "| attack | 1 | 4 | 2 |" in page
+    assert "| attack | 2 | 6 | 2 | 6 | 400 |\n| all | 2 | 6 | 2 | 6 | 400 |" in page
     assert "- software: advdetect " in page
     assert "```text\n12 jobs\n```" in page
     assert "attack otcm c0de" in page

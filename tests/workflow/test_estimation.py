@@ -1,7 +1,8 @@
-"""The arithmetic of an estimate, on benchmarks that are made up."""
+"""The arithmetic of an estimate, on timings that are made up."""
 
 import json
 import re
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from advdetect.errors import AdvdetectError
 from advdetect.io import write_arrays
+from advdetect.usage import Usage
 from composition import load_experiment
 from differences import other_differences
 from estimation import LIKE, RULE, SAME, Predictor, wall_time
@@ -30,8 +32,7 @@ def job(rule: str, output: str = "", inputs: tuple[str, ...] = (), threads: int 
         wildcards={"dataset": "digits", "model": "small_cnn", "seed": "0", **wildcards},
         inputs=inputs,
         outputs=(output or f"out/{name}",),
-        logs=(f"logs/{name}.log", f"logs/{name}.json"),
-        benchmark=f"benchmarks/{name}.tsv",
+        timing=f"logs/{name}.json",
         threads=threads,
     )
 
@@ -43,8 +44,8 @@ def write(path: str, text: str) -> None:
 
 def finish(item: Job, seconds: float, method: float, size: int = 1000) -> Job:
     """Write what a finished job leaves behind."""
-    write(item.benchmark, f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t-\n")
-    write(item.logs[1], json.dumps({"method_s": method}))
+    usage = Usage(method, seconds, cpu_s=1, peak_memory_mb=1, succeeded=True)
+    write(item.timing, json.dumps(asdict(usage)))
     if not Path(item.outputs[0]).exists():
         write(item.outputs[0], "x" * size)
     return item
@@ -197,33 +198,33 @@ def test_a_sweep_that_shares_nothing_keeps_its_times(predictor):
     assert [made.predict(item).fixed for item in jobs] == [1, 2]
 
 
-@pytest.mark.parametrize("missing", ["benchmark", "timing", "output"])
+@pytest.mark.parametrize("missing", ["timing", "output"])
 def test_what_is_not_whole_is_not_measured(load, missing):
     load()
     whole = finish(job("train"), 4, 3)
     assert len(measure([whole])) == 1
-    paths = {"benchmark": whole.benchmark, "timing": whole.logs[1], "output": whole.outputs[0]}
+    paths = {"timing": whole.timing, "output": whole.outputs[0]}
     Path(paths[missing]).unlink()
     assert measure([whole]) == []
 
 
 @pytest.mark.parametrize(
-    ("which", "text"),
-    [
-        ("benchmark", ""),
-        ("benchmark", "s\th:m:s\n"),
-        ("benchmark", "s\nNA\n"),
-        ("timing", "{}"),
-        ("timing", "[1"),
-    ],
+    "text", ["", "{}", "[1", '{"method_s": 1, "wall_s": null}', '{"method_s": 1, "wall_s": 2}']
 )
-def test_a_damaged_time_is_named(load, which, text):
+def test_a_damaged_time_is_named(load, text):
     load()
     whole = finish(job("train"), 4, 3)
-    path = whole.benchmark if which == "benchmark" else whole.logs[1]
-    write(path, text)
-    with pytest.raises(AdvdetectError, match=path):
+    write(whole.timing, text)
+    with pytest.raises(AdvdetectError, match=whole.timing):
         measure([whole])
+
+
+def test_a_failed_job_is_not_measured(load):
+    load()
+    failed = finish(job("train"), 4, 3)
+    usage = json.loads(Path(failed.timing).read_text())
+    write(failed.timing, json.dumps(usage | {"succeeded": False}))
+    assert measure([failed]) == []
 
 
 def test_wall_time_waits_for_inputs_and_cores():

@@ -27,8 +27,7 @@ class Job:
         wildcards: Values of the rule's wildcards by name.
         inputs: Paths of the files that it reads.
         outputs: Paths of the files that it writes.
-        logs: Paths of its log files.
-        benchmark: Path of its benchmark file.
+        timing: Path of the file in which it says what it took.
         threads: CPU cores that it takes.
     """
 
@@ -36,8 +35,7 @@ class Job:
     wildcards: Mapping[str, str]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    logs: tuple[str, ...]
-    benchmark: str
+    timing: str
     threads: int
 
 
@@ -79,15 +77,14 @@ class _JobRecorder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = vars(record)
-        if event.get("event") == LogEvent.JOB_INFO and event["benchmark"]:
+        if event.get("event") == LogEvent.JOB_INFO and event["log"]:
             self.jobs.append(
                 Job(
                     rule=event["rule_name"],
                     wildcards=dict(event["wildcards"] or {}),
                     inputs=tuple(map(str, event["input"])),
                     outputs=tuple(map(str, event["output"])),
-                    logs=tuple(map(str, event["log"])),
-                    benchmark=str(event["benchmark"]),
+                    timing=next(str(log) for log in event["log"] if str(log).endswith(".json")),
                     threads=int(event["threads"]),
                 )
             )

@@ -1,13 +1,11 @@
 """What the jobs of a finished run took: seconds of start-up and of method, bytes of their files."""
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from advdetect.errors import AdvdetectError
-from advdetect.io import read_json
+from advdetect.usage import read_usage
 from job_list import Job
 from sweeps import Spec, sweep_values
 
@@ -18,7 +16,7 @@ class Measurement:
 
     Attributes:
         job: The job.
-        start_up: Wall-clock seconds of start-up: interpreter, imports, Snakemake's shell.
+        start_up: Wall-clock seconds of start-up: interpreter and imports, or the fork.
         method: Wall-clock seconds in the step itself.
         size: Bytes of the files that it wrote.
     """
@@ -30,24 +28,25 @@ class Measurement:
 
 
 def measure(jobs: Iterable[Job]) -> list[Measurement]:
-    """Return what jobs took; those without a benchmark, a timing or an output are left out.
+    """Return what jobs took; those without a timing or an output are left out.
 
     Args:
         jobs: Jobs of a run.
 
     Raises:
-        AdvdetectError: A benchmark or a timing is damaged.
+        AdvdetectError: A timing is damaged.
     """
     measured = []
     for job in jobs:
-        timing = next((Path(log) for log in job.logs if log.endswith(".json")), None)
-        files = [Path(job.benchmark), *map(Path, job.outputs)]
-        if timing is None or not all(path.is_file() for path in (timing, *files)):
+        outputs = [Path(output) for output in job.outputs]
+        if not all(path.is_file() for path in (Path(job.timing), *outputs)):
             continue
-        method, seconds = _method_seconds(timing), _job_seconds(Path(job.benchmark))
-        size = sum(path.stat().st_size for path in map(Path, job.outputs))
-        # The two clocks differ by their rounding.
-        measured.append(Measurement(job, max(0.0, seconds - method), min(method, seconds), size))
+        usage = read_usage(job.timing)
+        if usage.succeeded:
+            size = sum(path.stat().st_size for path in outputs)
+            # The age of a process is known to a hundredth of a second.
+            start_up = max(0.0, usage.wall_s - usage.method_s)
+            measured.append(Measurement(job, start_up, usage.method_s, size))
     return measured
 
 
@@ -66,32 +65,11 @@ def share_sweeps(measured: Iterable[Measurement], attacks: Mapping[str, Spec]) -
         if sweep := _sweep(item.job, attacks):
             groups.setdefault((item.job.wildcards["seed"], *sorted(sweep)), []).append(item)
     shares = {
-        item.job.benchmark: mean(member.method for member in group)
+        item.job.timing: mean(member.method for member in group)
         for group in groups.values()
         for item in group
     }
-    return [replace(item, method=shares.get(item.job.benchmark, item.method)) for item in measured]
-
-
-def _method_seconds(timing: Path) -> float:
-    """Read what a step says of itself."""
-    try:
-        return float(read_json(timing)["method_s"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdvdetectError(_damaged(timing)) from error
-
-
-def _job_seconds(benchmark: Path) -> float:
-    """Read the first repeat of Snakemake's benchmark."""
-    try:
-        with benchmark.open(encoding="utf-8", newline="") as file:
-            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    except (StopIteration, KeyError, TypeError, ValueError) as error:
-        raise AdvdetectError(_damaged(benchmark)) from error
-
-
-def _damaged(path: Path) -> str:
-    return f"The file {path} holds no time: delete it, and its job counts as not measured."
+    return [replace(item, method=shares.get(item.job.timing, item.method)) for item in measured]
 
 
 def _sweep(job: Job, attacks: Mapping[str, Spec]) -> Mapping[str, Spec]:

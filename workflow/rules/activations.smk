@@ -9,8 +9,6 @@ rule activations:
     log:
         messages="<logs>/activations/{dataset}/{model}/seed{seed}/{attack}.log",
         timing="<logs>/activations/{dataset}/{model}/seed{seed}/{attack}.json",
-    benchmark:
-        "<benchmarks>/activations/{dataset}/{model}/seed{seed}/{attack}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -41,8 +39,6 @@ use rule activations as activations_clean with:
     log:
         messages="<logs>/activations/{dataset}/{model}/seed{seed}/clean.log",
         timing="<logs>/activations/{dataset}/{model}/seed{seed}/clean.json",
-    benchmark:
-        "<benchmarks>/activations/{dataset}/{model}/seed{seed}/clean.tsv"
     params:
         source="--data",
         spec=PIPELINE.activations_spec,
@@ -58,8 +54,6 @@ use rule activations as activations_train with:
     log:
         messages="<logs>/activations/{dataset}/{model}/seed{seed}/train.log",
         timing="<logs>/activations/{dataset}/{model}/seed{seed}/train.json",
-    benchmark:
-        "<benchmarks>/activations/{dataset}/{model}/seed{seed}/train.tsv"
     params:
         source="--train",
         spec=PIPELINE.activations_spec,
@@ -77,8 +71,6 @@ rule fit_activation_feature:
     log:
         messages="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.log",
         timing="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.json",
-    benchmark:
-        "<benchmarks>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.tsv"
     wildcard_constraints:
         feature=PIPELINE.activation_features,
     conda:
@@ -107,8 +99,6 @@ rule activation_feature:
     log:
         messages="<logs>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.log",
         timing="<logs>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.json",
-    benchmark:
-        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.tsv"
     wildcard_constraints:
         feature=PIPELINE.activation_features,
     conda:

@@ -16,8 +16,6 @@ rule attack:
     log:
         messages="<logs>/attack/{dataset}/{model}/seed{seed}/{attack}.log",
         timing="<logs>/attack/{dataset}/{model}/seed{seed}/{attack}.json",
-    benchmark:
-        "<benchmarks>/attack/{dataset}/{model}/seed{seed}/{attack}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads

@@ -5,8 +5,6 @@ rule prepare_data:
     log:
         messages="<logs>/prepare_data/{dataset}.log",
         timing="<logs>/prepare_data/{dataset}.json",
-    benchmark:
-        "<benchmarks>/prepare_data/{dataset}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     resources:

@@ -9,8 +9,6 @@ rule defend:
     log:
         messages="<logs>/defend/{dataset}/{model}/seed{seed}/{defense}.log",
         timing="<logs>/defend/{dataset}/{model}/seed{seed}/{defense}.json",
-    benchmark:
-        "<benchmarks>/defend/{dataset}/{model}/seed{seed}/{defense}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads

@@ -18,8 +18,6 @@ rule detect:
     log:
         messages="<logs>/detect/{dataset}/{model}/seed{seed}/{feature}.log",
         timing="<logs>/detect/{dataset}/{model}/seed{seed}/{feature}.json",
-    benchmark:
-        "<benchmarks>/detect/{dataset}/{model}/seed{seed}/{feature}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -50,8 +48,6 @@ rule evaluate:
     log:
         messages="<logs>/evaluate/{feature}.log",
         timing="<logs>/evaluate/{feature}.json",
-    benchmark:
-        "<benchmarks>/evaluate/{feature}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     resources:
@@ -83,8 +79,6 @@ rule paired:
     log:
         messages="<logs>/paired/paired.log",
         timing="<logs>/paired/paired.json",
-    benchmark:
-        "<benchmarks>/paired/paired.tsv"
     conda:
         "../../envs/advdetect.yaml"
     resources:

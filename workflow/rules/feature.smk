@@ -8,8 +8,6 @@ rule fit_feature:
     log:
         messages="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.log",
         timing="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.json",
-    benchmark:
-        "<benchmarks>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.tsv"
     wildcard_constraints:
         feature=PIPELINE.image_features,
     conda:
@@ -47,8 +45,6 @@ rule feature_clean:
     log:
         messages="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.log",
         timing="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.json",
-    benchmark:
-        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.tsv"
     wildcard_constraints:
         feature=PIPELINE.image_features,
     conda:
@@ -83,8 +79,6 @@ use rule feature_clean as feature with:
     log:
         messages="<logs>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.log",
         timing="<logs>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.json",
-    benchmark:
-        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/{attack}/{feature}.tsv"
     params:
         source="--attack",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
@@ -102,8 +96,6 @@ use rule feature_clean as feature_held_out with:
     log:
         messages="<logs>/feature/{dataset}/{model}/seed{seed}/held_out/{feature}.log",
         timing="<logs>/feature/{dataset}/{model}/seed{seed}/held_out/{feature}.json",
-    benchmark:
-        "<benchmarks>/feature/{dataset}/{model}/seed{seed}/held_out/{feature}.tsv"
     params:
         source="--held-out",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),

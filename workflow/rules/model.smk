@@ -9,8 +9,6 @@ rule train:
     log:
         messages="<logs>/train/{dataset}/{model}/seed{seed}.log",
         timing="<logs>/train/{dataset}/{model}/seed{seed}.json",
-    benchmark:
-        "<benchmarks>/train/{dataset}/{model}/seed{seed}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads

@@ -28,8 +28,6 @@ rule tables:
     log:
         messages="<logs>/tables/tables.log",
         timing="<logs>/tables/tables.json",
-    benchmark:
-        "<benchmarks>/tables/tables.tsv"
     conda:
         "../../envs/advdetect.yaml"
     params:
@@ -65,8 +63,6 @@ rule figure:
     log:
         messages="<logs>/figure/{figure}.log",
         timing="<logs>/figure/{figure}.json",
-    benchmark:
-        "<benchmarks>/figure/{figure}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     params:
@@ -109,8 +105,6 @@ rule report:
     log:
         messages="<logs>/report/report.log",
         timing="<logs>/report/report.json",
-    benchmark:
-        "<benchmarks>/report/report.tsv"
     conda:
         "../../envs/advdetect.yaml"
     params:
@@ -119,13 +113,12 @@ rule report:
         template=PIPELINE.report_template,
         command=PIPELINE.command,
         logs=f"{PIPELINE.results}/logs",
-        benchmarks=f"{PIPELINE.results}/benchmarks",
     shell:
         "python -m advdetect report --spec {params.spec:q} --command {params.command:q}"
         " --metrics {input.metrics:q} --paired {input.paired:q}"
         " --defense-tables {input.defense_tables:q}"
         " --reproductions {input.reproductions:q} --attack-summary {input.attack_summary:q}"
         " --models {input.models:q} --attacks {input.attacks:q} --figures {input.figures:q}"
-        " --benchmarks {params.benchmarks:q} --logs {params.logs:q}"
+        " --logs {params.logs:q}"
         " --output {output:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"

@@ -16,8 +16,6 @@ rule reproduce:
     log:
         messages="<logs>/reproduce/{reproduction}.log",
         timing="<logs>/reproduce/{reproduction}.json",
-    benchmark:
-        "<benchmarks>/reproduce/{reproduction}.tsv"
     wildcard_constraints:
         reproduction=PIPELINE.reproduction_names,
     conda:
@@ -48,8 +46,6 @@ rule eigenvalue_path:
     log:
         messages="<logs>/eigenvalue_path/{dataset}/{model}/seed{seed}/{attack}.log",
         timing="<logs>/eigenvalue_path/{dataset}/{model}/seed{seed}/{attack}.json",
-    benchmark:
-        "<benchmarks>/eigenvalue_path/{dataset}/{model}/seed{seed}/{attack}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -83,8 +79,6 @@ rule paper_figure:
     log:
         messages="<logs>/paper_figure/{figure}.log",
         timing="<logs>/paper_figure/{figure}.json",
-    benchmark:
-        "<benchmarks>/paper_figure/{figure}.tsv"
     wildcard_constraints:
         figure=PIPELINE.paper_figure_names,
     conda:

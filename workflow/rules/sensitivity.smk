@@ -8,8 +8,6 @@ rule sensitivity:
     log:
         messages="<logs>/sensitivity/{dataset}/{model}/seed{seed}/{attack}.log",
         timing="<logs>/sensitivity/{dataset}/{model}/seed{seed}/{attack}.json",
-    benchmark:
-        "<benchmarks>/sensitivity/{dataset}/{model}/seed{seed}/{attack}.tsv"
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads

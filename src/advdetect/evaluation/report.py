@@ -65,7 +65,7 @@ class ReportContext:
         controls: The expected AUROC of each control, a detector or a feature (0.5 for random
             scores, 1.0 for true labels).
         figures: The figures, in the order in which they are to be shown.
-        timings: One row per stage: stage, jobs, seconds, method_seconds, start_up_seconds.
+        timings: One row per stage, see `stage_timings`.
         provenance: Groups of names and values: package versions, hardware, code fingerprints, …
         defense_tables: The tables of defence accuracy; none without defences.
         reproduction_tables: Tables of reported and reproduced values, perhaps none.

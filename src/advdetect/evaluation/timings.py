@@ -1,30 +1,46 @@
-"""How long each stage took, and how much of it was method and how much start-up of jobs."""
+"""What each stage took: time, of which how much was method, CPU time and memory."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
+from advdetect.usage import read_usage
 
-def stage_timings(benchmarks: Path, logs: Path) -> pd.DataFrame:
-    """Add up the wall-clock times of all jobs, stage by stage.
+#: Columns of the table, and how the values of several jobs become one.
+COLUMNS = {
+    **dict.fromkeys(("jobs", "seconds", "method_seconds", "start_up_seconds"), "sum"),
+    "cpu_seconds": "sum",
+    "peak_mb": "max",
+}
+
+
+def stage_timings(logs: Path) -> pd.DataFrame:
+    """Add up what the jobs say that they took, stage by stage; failed ones are left out.
 
     Args:
-        benchmarks: Folder of Snakemake's ``benchmark:`` files, ``<stage>/….tsv``.
-        logs: Folder of the steps' own timings, ``<stage>/….json`` with ``method_s``.
+        logs: Folder of the jobs' own measurements, ``<stage>/….json`` (see `advdetect.usage`).
 
     Returns:
-        One row per stage: stage, jobs, seconds (of the whole jobs), method_seconds and
-        start_up_seconds (the rest: interpreter, imports, Snakemake's shell).
+        One row per stage: stage, jobs, seconds (wall clock, of the whole jobs), method_seconds,
+        start_up_seconds (the rest: interpreter and imports, or the fork), cpu_seconds and peak_mb
+        (10⁶ bytes, of the job that took most).
+
+    Raises:
+        AdvdetectError: A measurement is damaged.
     """
-    rows = []
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        name = path.relative_to(benchmarks)
-        timing = (logs / name).with_suffix(".json")
-        if not timing.is_file():
-            continue
-        seconds = float(pd.read_csv(path, sep="\t")["s"].iloc[0])
-        method = json.loads(timing.read_text(encoding="utf-8"))["method_s"]
-        rows.append((name.parts[0], 1, seconds, method, seconds - method))
-    columns = ["stage", "jobs", "seconds", "method_seconds", "start_up_seconds"]
-    return pd.DataFrame(rows, columns=columns).groupby("stage", sort=False, as_index=False).sum()
+    jobs = [(path.relative_to(logs).parts[0], read_usage(path)) for path in logs.rglob("*.json")]
+    rows = [
+        {
+            "stage": stage,
+            "jobs": 1,
+            "seconds": job.wall_s,
+            "method_seconds": job.method_s,
+            "start_up_seconds": job.wall_s - job.method_s,
+            "cpu_seconds": job.cpu_s,
+            "peak_mb": job.peak_memory_mb,
+        }
+        for stage, job in jobs
+        if job.succeeded
+    ]
+    table = pd.DataFrame(rows, columns=["stage", *COLUMNS])
+    return table.groupby("stage", as_index=False).agg(COLUMNS)

@@ -90,7 +90,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", required=True, help="metrics from train")
     parser.add_argument("--attacks", nargs="+", required=True, help="files from attack")
     parser.add_argument("--figures", nargs="+", required=True, help="SVG files from figures")
-    parser.add_argument("--benchmarks", required=True, help="folder of Snakemake's benchmarks")
     parser.add_argument("--logs", required=True, help="folder of the logs")
     parser.add_argument("--output", required=True, help="HTML file to write")
 
@@ -121,7 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
             if "_control_" in detector
         },
         figures=[_figure(Path(path), spec) for path in arguments.figures],
-        timings=stage_timings(Path(arguments.benchmarks), Path(arguments.logs)),
+        timings=stage_timings(Path(arguments.logs)),
         provenance=provenance_groups(arguments.attacks),
         defense_tables=[
             stored_defense_table(read_csv(path), DEFENSE_TABLES[Path(path).stem])

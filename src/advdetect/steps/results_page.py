@@ -87,23 +87,24 @@ class Runs:
         return f"![{caption}]({IMAGES}/{target.name})\n*{caption}*"
 
     def timings(self, run: str) -> str:
-        """Return the wall-clock time of all jobs, stage by stage, as a Markdown table.
+        """Return what all jobs took, stage by stage, as a Markdown table.
 
         Raises:
             AdvdetectError: The run has none.
         """
         folder = self.results / run
-        stages = stage_timings(folder / "benchmarks", folder / "logs")
+        stages = stage_timings(folder / "logs")
         if stages.empty:
             raise AdvdetectError(f"{folder} has no timings of jobs: run the experiment first.")
-        shown = stages[["stage", "jobs", "seconds", "method_seconds"]]
-        total = {"stage": "all", **shown.drop(columns="stage").sum().to_dict()}
-        rows = [*shown.to_dict("records"), total]
-        lines = ["| Stage | Jobs | Seconds | of these in the method |", "|:--|--:|--:|--:|"]
+        shown = stages.drop(columns="start_up_seconds")
+        total = shown.agg(dict.fromkeys(shown.columns[1:-1], "sum") | {"peak_mb": "max"})
+        lines = [
+            "| Stage | Jobs | Seconds | of these in the method | CPU seconds | Peak memory, MB |",
+            "|:--|--:|--:|--:|--:|--:|",
+        ]
         lines += [
-            f"| {row['stage']} | {row['jobs']:.0f} | {row['seconds']:.0f} "
-            f"| {row['method_seconds']:.0f} |"
-            for row in rows
+            f"| {stage} | " + " | ".join(f"{value:.0f}" for value in values) + " |"
+            for stage, *values in [*shown.to_numpy(), ("all", *total)]
         ]
         return "\n".join(lines)
 
