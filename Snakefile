@@ -5,12 +5,14 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "lib"))
+sys.path[:0] = [str(Path(workflow.basedir) / part) for part in ("src", "workflow/lib")]
 
+from local_run import LocalRun
 from pipeline import Pipeline
 
 PIPELINE = Pipeline(Path(workflow.basedir), config)
 PIPELINE.use_this_source()
+LOCAL_RUN = LocalRun(PIPELINE.threads)
 
 
 pathvars:
@@ -60,5 +62,14 @@ rule all:
         ),
 
 
+onstart:
+    LOCAL_RUN.start(workflow)
+
+
 onsuccess:
+    LOCAL_RUN.stop()
     PIPELINE.print_outcome()
+
+
+onerror:
+    LOCAL_RUN.stop()

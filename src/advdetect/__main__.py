@@ -1,5 +1,10 @@
 """Command line: ``python -m advdetect <stage> --help``."""
 
+if __name__ == "__main__":  # first of all: where it succeeds, nothing else is imported here
+    from advdetect.warm.client import hand_over
+
+    hand_over()
+
 import argparse
 import importlib
 import sys

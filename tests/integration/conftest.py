@@ -1,10 +1,8 @@
 import fcntl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from snakemake_project import Project, new_project
-from warm_python import warm_python
 
 
 @pytest.fixture(scope="session")
@@ -14,17 +12,7 @@ def source(tmp_path_factory, repository) -> Project:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[dict[str, str]]:
-    """What makes a project's jobs share the import of their libraries.
-
-    Runs that are killed and the one of a user's own modules start a Python for each job.
-    """
-    with warm_python() as variables:
-        yield variables
-
-
-@pytest.fixture(scope="session")
-def first_run(tmp_path_factory, repository, worker_id, warm) -> tuple[Project, str]:
+def first_run(tmp_path_factory, repository, worker_id) -> tuple[Project, str]:
     """The finished tiny experiment, which tests leave as it is, and what the run printed.
 
     It is made once for all processes of pytest-xdist.
@@ -32,7 +20,7 @@ def first_run(tmp_path_factory, repository, worker_id, warm) -> tuple[Project, s
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "finished"
     folder.mkdir(exist_ok=True)
-    project, printed = Project(folder / "project", variables=warm), folder / "printed.txt"
+    project, printed = Project(folder / "project"), folder / "printed.txt"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not printed.exists():

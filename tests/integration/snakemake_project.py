@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PARTS = ("Snakefile", "config", "workflow", "src", "envs", "profiles")
@@ -59,12 +60,10 @@ class Project:
     Args:
         folder: The folder.
         experiment: Name of the experiment that `run` and `plan` are about.
-        variables: Environment variables of its runs, such as those of `warm_python`.
     """
 
     folder: Path
     experiment: str = "tiny"
-    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> Path:
@@ -80,7 +79,7 @@ class Project:
 
     def try_run(self, *arguments: str, config: Sequence[str] = ()) -> Outcome:
         """Run Snakemake in the folder."""
-        return execute(self.command(arguments, config), self.folder, self.variables)
+        return execute(self.command(arguments, config), self.folder)
 
     def run(self, *arguments: str, config: Sequence[str] = ()) -> str:
         """Run Snakemake in the folder, to the end; return what it printed."""
@@ -130,12 +129,11 @@ class Project:
         return replace(self, folder=folder)
 
     def state(self) -> dict[str, tuple[bytes, int]]:
-        """Return the content and the time of every result, logs and benchmarks left out."""
+        """Return the content and the time of every result, logs left out."""
         return {
             str(path.relative_to(self.results)): (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(self.results.rglob("*"))
-            if path.is_file()
-            and path.relative_to(self.results).parts[0] not in ("logs", "benchmarks")
+            if path.is_file() and path.relative_to(self.results).parts[0] != "logs"
         }
 
     def contents(self) -> dict[str, bytes]:
@@ -143,9 +141,7 @@ class Project:
         return {name: text for name, (text, _) in self.state().items() if name != "report.html"}
 
 
-def new_project(
-    repository: Path, folder: Path, variables: Mapping[str, str] | None = None
-) -> Project:
+def new_project(repository: Path, folder: Path) -> Project:
     """Copy the workflow, without any results, and add the tiny experiment."""
     folder.mkdir(parents=True)
     for part in PARTS:
@@ -156,7 +152,7 @@ def new_project(
             )
         else:
             shutil.copy2(source, folder / part)
-    project = Project(folder, variables=variables or {})
+    project = Project(folder)
     project.write("config/experiment/tiny.yaml", TINY)
     return project
 
@@ -166,14 +162,12 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
-def execute(
-    command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
-) -> Outcome:
+def execute(command: Sequence[str], folder: Path) -> Outcome:
     """Run a command in a folder."""
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**environment(), **(variables or {})},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -183,13 +177,17 @@ def execute(
     return Outcome(done.returncode, done.stdout)
 
 
-def kill_while_writing(
-    project: Project, name: str, arguments: Sequence[str] = (), config: Sequence[str] = ()
-) -> None:
-    """Run until a file is half written, then kill Snakemake and all its jobs."""
+@contextmanager
+def halted_run(
+    project: Project, name: str, arguments: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """Run until a file is half written; afterwards kill what is left of Snakemake and its jobs.
+
+    The job goes on when the file ``halted`` in the folder is deleted.
+    """
     halted = project.folder / "halted"
     process = subprocess.Popen(
-        project.command(arguments, config),
+        project.command(arguments),
         cwd=project.folder,
         env={
             **environment(),
@@ -197,19 +195,39 @@ def kill_while_writing(
             "HALT_AT": name,
             "HALTED": str(halted),
         },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
     )
     try:
-        end = time.monotonic() + DEADLINE
-        while not halted.exists():
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < end, "the file was not reached"
-            time.sleep(0.05)
+        wait_for(lambda: halted.exists() or process.poll() is not None)
+        assert process.poll() is None, "the run ended before the file was reached"
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        halted.unlink(missing_ok=True)
+
+
+def wait_for(true: Callable[[], bool], seconds: float = DEADLINE) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def processes(session: int) -> dict[int, str]:
+    """Return the command lines of the processes of a session that have not ended."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    return found
 
 
 def unlock(project: Project) -> None:

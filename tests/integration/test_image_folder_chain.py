@@ -41,9 +41,9 @@ def draw(kind: str, generator: np.random.Generator) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def stripes(tmp_path_factory, repository, warm) -> Project:
+def stripes(tmp_path_factory, repository) -> Project:
     folder = tmp_path_factory.mktemp("stripes") / "project"
-    project = replace(new_project(repository, folder, warm), experiment="stripes")
+    project = replace(new_project(repository, folder), experiment="stripes")
     project.write("config/experiment/stripes.yaml", EXPERIMENT)
     generator = np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 20)):

@@ -1,9 +1,7 @@
 """Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
 
-from dataclasses import replace
-
 import pytest
-from snakemake_project import RUN, Project, kill_while_writing, new_project, unlock
+from snakemake_project import RUN, Project, halted_run, new_project, unlock
 
 pytestmark = pytest.mark.integration
 
@@ -17,7 +15,8 @@ def interrupted(tmp_path_factory, repository) -> tuple[Project, dict[str, tuple[
     It was asked for what follows from one attack and one feature.
     """
     project = new_project(repository, tmp_path_factory.mktemp("interrupted") / "project")
-    kill_while_writing(project, "features/otcm/kd.parquet", [WANTED])
+    with halted_run(project, "features/otcm/kd.parquet", [WANTED]):
+        pass  # its end kills everything
     # The chunks of an attack are no results; the other core may have been at one.
     return project, {
         name: state
@@ -39,9 +38,8 @@ def test_a_killed_run_leaves_no_file_that_is_half_written(interrupted, first_run
     }
 
 
-def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run, warm):
+def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run):
     project, state = interrupted
-    project = replace(project, variables=warm)
     locked = project.try_run(WANTED)
     assert locked.status != 0
     assert "--unlock" in locked.output
@@ -58,11 +56,12 @@ def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first
     assert project.plan() == set()
 
 
-def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(source, tmp_path, warm):
-    project = replace(source.copy(tmp_path / "project"), variables=warm)
+def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(source, tmp_path):
+    project = source.copy(tmp_path / "project")
     data = project.results / "data" / "digits"
     target = "results/tiny/data/digits/test.safetensors"
-    kill_while_writing(project, "digits/test.safetensors", [target])
+    with halted_run(project, "digits/test.safetensors", [target]):
+        pass  # its end kills everything
     assert (data / "train.safetensors").exists()
     assert not (data / "test.safetensors").exists()
     unlock(project)

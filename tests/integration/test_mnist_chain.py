@@ -27,8 +27,8 @@ attack:
 """
 
 
-def test_mnist_is_found_where_it_lies(repository, mnist_root, tmp_path, warm):
-    project = replace(new_project(repository, tmp_path / "project", warm), experiment="few")
+def test_mnist_is_found_where_it_lies(repository, mnist_root, tmp_path):
+    project = replace(new_project(repository, tmp_path / "project"), experiment="few")
     project.write("config/experiment/few.yaml", EXPERIMENT)
     project.run("results/few/tables/detection.md", config=[f"overrides=dataset.root={mnist_root}"])
 

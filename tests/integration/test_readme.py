@@ -47,9 +47,9 @@ def test_the_files_that_the_readme_names_exist(readme, repository):
 
 
 @pytest.fixture(scope="module")
-def shown(readme, repository, tmp_path_factory, warm):
+def shown(readme, repository, tmp_path_factory):
     """A run of the methods that the README shows, on the data set that it shows."""
-    project = new_project(repository, tmp_path_factory.mktemp("readme") / "project", warm)
+    project = new_project(repository, tmp_path_factory.mktemp("readme") / "project")
     for path, text in BLOCK.findall(readme):
         if not path.startswith("config/model/"):
             project.write(path, text)

@@ -1,0 +1,328 @@
+"""A job that is a fork of a warm process does and ends as one in a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from advdetect.warm.client import VARIABLE
+from local_run import THREAD_VARIABLES, LocalRun
+
+JOBS = Path(__file__).with_name("warm_jobs.py")
+PARENT = """
+import sys, types
+from local_run import LocalRun
+LocalRun(1).start(types.SimpleNamespace(
+    is_main_process=True, local_exec=True, touch=False, scheduler=types.SimpleNamespace(),
+    deployment_settings=types.SimpleNamespace(deployment_method=()),
+    resource_settings=types.SimpleNamespace(cores=2),
+))
+import os
+print(os.environ["ADVDETECT_WARM"], flush=True)
+sys.stdin.read()
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for Linux")
+
+
+def local_workflow(**changes: Any) -> SimpleNamespace:
+    """Return what a local run needs of Snakemake's workflow."""
+    values = {"is_main_process": True, "local_exec": True, "touch": False, **changes}
+    return SimpleNamespace(
+        scheduler=SimpleNamespace(job_rate_limiter="100 a second"),
+        deployment_settings=SimpleNamespace(deployment_method=values.pop("deployment", ())),
+        resource_settings=SimpleNamespace(cores=2),
+        **values,
+    )
+
+
+@pytest.fixture(scope="module")
+def cold(repository) -> dict[str, str]:
+    """The environment of a job that Snakemake starts on a cluster."""
+    path = os.pathsep.join([str(repository / "src"), os.environ.get("PYTHONPATH", "")])
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        **{f"{name}_NUM_THREADS": "1" for name in THREAD_VARIABLES},
+    }
+
+
+@pytest.fixture(scope="module")
+def start_run(cold) -> Callable[[], tuple[LocalRun, dict[str, str]]]:
+    """Begin a local run: itself and the environment of its jobs."""
+
+    def start() -> tuple[LocalRun, dict[str, str]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", cold["PYTHONPATH"])
+            patch.setenv(VARIABLE, "")  # so that it is restored
+            run = LocalRun(threads=1)
+            run.start(local_workflow())
+            return run, {**cold, VARIABLE: os.environ[VARIABLE]}
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def warm(start_run) -> Iterator[dict[str, str]]:
+    """The environment of the jobs of a local run."""
+    run, variables = start_run()
+    yield variables
+    run.stop()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """The folder that a user calls snakemake in."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    shutil.copy(JOBS, folder / "user_data.py")
+    return folder
+
+
+def command(what: str, **parameters: Any) -> list[str]:
+    spec = json.dumps({"_target_": f"user_data.{what}", **parameters})
+    outputs = ["--train", "train", "--test", "test", "--timing", "timing.json"]
+    return [sys.executable, "-m", "advdetect", "prepare-data", "--spec", spec, *outputs]
+
+
+def run(what: str, folder: Path, variables: Mapping[str, str], **options: Any):
+    """Do a job to its end."""
+    parameters = options.pop("parameters", {})
+    return subprocess.run(
+        command(what, **parameters),
+        **{"cwd": folder, "env": variables, "capture_output": True, "text": True, **options},
+    )
+
+
+def begin(folder: Path, variables: Mapping[str, str], what: str = "wait", **options: Any):
+    """Begin a job that waits; return its process when its fork waits, and the fork's number."""
+    started = subprocess.Popen(
+        command(what), cwd=folder, env=variables, stderr=subprocess.PIPE, text=True, **options
+    )
+    until((folder / "process").exists)
+    return started, int((folder / "process").read_text().split()[0])
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def ended(process: int) -> Callable[[], bool]:
+    """Return a function that tells whether a process has ended."""
+
+    def look() -> bool:
+        try:
+            return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    return look
+
+
+def test_a_fork_has_what_a_process_of_its_own_has(folder, cold, warm):
+    found = {}
+    # As under nohup, and with an input: neither is the server's.
+    options = {
+        "input": "read me",
+        "umask": 0o027,
+        "preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        "process_group": os.getpgrp(),
+    }
+    for kind, variables in (("cold", cold), ("warm", warm), ("again", warm)):
+        done = run("show", folder, {**variables, "USERS_OWN": "é"}, **options)
+        assert done.returncode == 7, done.stderr
+        found[kind] = json.loads(done.stdout)
+    assert [values["warm"] for values in found.values()] == [False, True, True]
+    own, shown = (found[kind]["shown"] for kind in ("cold", "warm"))
+    assert shown == own
+    assert shown["environment"]["USERS_OWN"] == "é"
+    assert shown["umask"] == 0o027
+    assert shown["input"] == "read me"
+    for numbers in zip(*(values["drawn"] for values in found.values()), strict=True):
+        assert len(set(numbers)) == 3  # no two processes draw the same
+
+
+def test_a_fork_joins_the_process_group_of_its_job(folder, warm):
+    """What ends a group, such as `timeout`, ends the fork."""
+    client, fork = begin(folder, warm, process_group=0)
+    assert os.getpgid(fork) == client.pid
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    until(ended(fork), 5)
+
+
+def test_changed_source_is_used_at_once(folder, warm):
+    assert run("stop", folder, warm).stderr == "why\n"
+    module = folder / "user_data.py"
+    module.write_text(module.read_text().replace('"why"', '"why not"'))
+    done = run("stop", folder, warm)
+    assert (done.returncode, done.stderr) == (1, "why not\n")
+
+
+def test_an_error_is_shown_and_measured(folder, cold, warm):
+    for variables in (cold, warm):
+        done = run("fail", folder, variables)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback (most recent call last):\n")
+        assert done.stderr.endswith("ValueError: what went wrong\n")
+        assert "advdetect/warm" not in done.stderr
+        assert not json.loads((folder / "timing.json").read_text())["succeeded"]
+    refused = [run("nothing", folder, variables) for variables in (cold, warm)]
+    assert refused[0].stderr == refused[1].stderr
+    assert {done.returncode for done in refused} == {1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_death_by_a_signal_is_said_in_one_line(folder, warm, number):
+    done = run("die", folder, warm, parameters={"number": int(number)})
+    assert done.returncode == 128 + number
+    assert done.stderr.startswith(f"advdetect prepare-data: error: ended by signal {number:d}, ")
+    assert done.stderr.count("\n") == 1
+    assert ("memory" in done.stderr) == (number == signal.SIGKILL)
+    assert not (folder / "timing.json").exists()
+
+
+def test_a_killed_job_takes_its_fork_with_it(folder, warm):
+    client, fork = begin(folder, warm)
+    client.kill()
+    client.wait()
+    until(ended(fork), 5)
+    assert run("show", folder, warm, input="").returncode == 7
+
+
+def test_a_terminated_job_ends_as_it_does_in_a_process_of_its_own(folder, warm):
+    client, fork = begin(folder, warm)
+    client.terminate()
+    assert client.wait(5) == 128 + signal.SIGTERM
+    assert ended(fork)()
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_an_interrupted_job_cleans_up_once(folder, warm, whole_group):
+    client, fork = begin(folder, warm, process_group=0)
+    (os.killpg if whole_group else os.kill)(client.pid, signal.SIGINT)
+    _, said = client.communicate(timeout=5)
+    assert client.returncode == 128 + signal.SIGINT
+    assert (folder / "interrupted").read_text() == "once"
+    assert "KeyboardInterrupt\n" in said
+    assert ended(fork)()
+
+
+def test_a_job_that_a_fork_would_do_otherwise_is_done_in_its_own_process(folder, warm):
+    def is_warm(**variables: str) -> bool:
+        done = run("show", folder, {**warm, **variables}, input="")
+        assert done.returncode == 7, done.stderr
+        return json.loads(done.stdout)["warm"]
+
+    assert is_warm()
+    assert not is_warm(OMP_NUM_THREADS="2")
+    assert not is_warm(**{VARIABLE: "nobody listens"})
+    (folder / "tabulate.py").write_text("")  # hides a library, as it would in any process
+    assert not is_warm()
+
+
+def test_a_server_has_one_thread(folder, warm):
+    client, _ = begin(folder, warm)
+    server = int((folder / "process").read_text().split()[1])
+    threads = [path.read_text() for path in Path(f"/proc/{server}/task").glob("*/comm")]
+    assert len([name for name in threads if not name.startswith("jemalloc")]) == 1
+    client.kill()
+    client.communicate()
+
+
+def test_a_killed_server_fails_no_job(folder, start_run):
+    run_, variables = start_run()
+    client, fork = begin(folder, variables, "wait_once")
+    server = int((folder / "process").read_text().split()[1])
+    os.kill(server, signal.SIGKILL)
+    _, said = client.communicate(timeout=60)
+    assert client.returncode == 7  # it began again
+    assert said.count("\n") == 1
+    assert "begins again" in said
+    assert ended(fork)()
+    done = run("show", folder, variables, input="")
+    assert not json.loads(done.stdout)["warm"]
+    run_.stop()
+
+
+def test_a_terminated_server_finishes_its_jobs(folder, start_run):
+    run_, variables = start_run()
+    client, _ = begin(folder, variables)
+    server = int((folder / "process").read_text().split()[1])
+    os.kill(server, signal.SIGTERM)
+    assert not json.loads(run("show", folder, variables, input="").stdout)["warm"]
+    assert client.poll() is None
+    client.send_signal(signal.SIGINT)
+    assert client.wait(5) == 128 + signal.SIGINT
+    until(ended(server), 5)
+    client.communicate()
+    run_.stop()
+
+
+def test_everything_ends_with_a_killed_parent(folder, cold, repository):
+    path = os.pathsep.join([str(repository / "workflow/lib"), cold["PYTHONPATH"]])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        env={**cold, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    client, fork = begin(folder, {**cold, VARIABLE: parent.stdout.readline().strip()})
+    server = int((folder / "process").read_text().split()[1])
+    parent.kill()
+    parent.communicate()
+    assert client.wait(5) == 128 + signal.SIGTERM
+    until(ended(fork), 5)
+    until(ended(server), 5)
+    client.communicate()
+
+
+def test_a_stopped_run_leaves_no_process(start_run):
+    run_, _ = start_run()
+    server = run_._server
+    run_.stop()  # its libraries are not imported yet
+    assert server.returncode is not None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"is_main_process": False}, {"local_exec": False}, {"touch": True}]
+)
+def test_only_a_local_run_is_changed(changes, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    workflow = local_workflow(**changes)
+    run = LocalRun(threads=1)
+    run.start(workflow)
+    run.stop()
+    assert VARIABLE not in os.environ
+    assert workflow.scheduler.job_rate_limiter == "100 a second"
+
+
+def test_jobs_in_environments_of_their_own_start_cold(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    workflow = local_workflow(deployment={"conda"})
+    LocalRun(threads=1).start(workflow)
+    assert VARIABLE not in os.environ
+    assert workflow.scheduler.job_rate_limiter is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_a_server_works_for_its_own_user_only(warm):
+    code = (
+        "import os; from advdetect.warm.client import hand_over; os.seteuid(65534); hand_over();"
+        "print('declined')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=warm, capture_output=True, text=True)
+    assert done.stdout == "declined\n"

@@ -1,0 +1,63 @@
+"""What makes a run on this machine quick: jobs without start-up, a scheduler that does not spin."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from advdetect.warm.client import VARIABLE
+
+# What Snakemake sets for each job to its number of threads.
+THREAD_VARIABLES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
+
+
+class LocalRun:
+    """A run on this machine; one on a cluster or in containers is left as it is.
+
+    Args:
+        threads: CPU threads of the jobs.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self, workflow: Any) -> None:
+        """Prepare a run, when its scheduler is there and has not begun.
+
+        Args:
+            workflow: Snakemake's workflow.
+        """
+        if not workflow.is_main_process or not workflow.local_exec or workflow.touch:
+            return
+        # The limit of 100 jobs a second is for clusters. It makes every pass of the scheduler cause
+        # another one a second later, so that each job that ends adds passes until the run does:
+        # half of Snakemake's own CPU time in a run of 200 jobs.
+        workflow.scheduler.job_rate_limiter = None
+        # A job in an environment of its own has another Python.
+        if sys.platform == "linux" and not workflow.deployment_settings.deployment_method:
+            cores = workflow.resource_settings.cores or self._threads
+            self._start_server(min(self._threads, cores))
+
+    def _start_server(self, threads: int) -> None:
+        """Start the process that the jobs are forks of; they find it by an environment variable."""
+        variables = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
+        with socket.socket(socket.AF_UNIX) as listener:
+            name = f"advdetect-{secrets.token_hex(16)}"
+            listener.bind(f"\0{name}")  # abstract: it is no file that could be left behind
+            listener.listen()
+            self._server = subprocess.Popen(
+                [sys.executable, "-P", "-m", "advdetect.warm", str(listener.fileno())],
+                stdin=subprocess.PIPE,  # it ends when this closes, also when this process is killed
+                pass_fds=[listener.fileno()],
+                env={**os.environ, **variables},
+            )
+        os.environ[VARIABLE] = name
+
+    def stop(self) -> None:
+        """End what `start` has started."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.communicate()
