@@ -54,11 +54,13 @@ def test_losses_are_those_of_algorithm_1(game):
 
 def test_the_first_step_moves_every_network_down_its_own_loss():
     """Adam's first step is the learning rate against the sign of the gradient."""
-    batch = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    stored = torch.randint(256, (8, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    batch = to_float(stored)
     common = {"code_size": CODE, "maps": 2, "batch_size": 8, "seed": 3}
     common |= {"device": torch.device("cpu"), "after_epoch": lambda *_: None}
-    start = train(batch, epochs=1, learning_rate=0.0, **common)
-    moved = train(batch, epochs=1, learning_rate=1e-3, **common)
+    start = train(stored, epochs=1, learning_rate=0.0, **common)
+    moved = train(stored, epochs=1, learning_rate=1e-3, **common)
     generator = torch.Generator().manual_seed(3)
     rows = torch.randperm(8, generator=generator)
     noise, prior = torch.randn(2, 8, CODE, generator=generator)
@@ -83,10 +85,11 @@ def test_the_first_step_moves_every_network_down_its_own_loss():
 
 
 def test_it_learns_to_reconstruct_and_its_codes_follow_the_prior():
-    images = to_float(digits.load(test_fraction=0.4, split_seed=0)["train"].images)
+    stored = digits.load(test_fraction=0.4, split_seed=0)["train"].images
+    images = to_float(stored)
     history = []
     autoencoder = train(
-        images[:800],
+        stored[:800],
         code_size=8,
         maps=8,
         reconstruction_weight=3.0,
@@ -115,13 +118,15 @@ def test_it_learns_to_reconstruct_and_its_codes_follow_the_prior():
 
 def test_training_leaves_the_global_random_state_alone():
     state = torch.get_rng_state()
-    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    stored = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    images = to_float(stored)
     common = {"epochs": 2, "device": torch.device("cpu"), "after_epoch": lambda *_: None}
-    first = train(images, seed=1, maps=2, **common)
+    first = train(stored, seed=1, maps=2, **common)
     torch.rand(3)
-    second = train(images, seed=1, maps=2, **common)
+    second = train(stored, seed=1, maps=2, **common)
     torch.set_rng_state(state)
-    third = train(images, seed=2, maps=2, **common)
+    third = train(stored, seed=2, maps=2, **common)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first(images), second(images))
     assert not torch.equal(first(images), third(images))

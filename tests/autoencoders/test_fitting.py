@@ -26,7 +26,7 @@ def fitted_on(images, *, seed=0, autoencoders=QUICK, held_out=0.2, **others):
     labels = torch.zeros(len(images), dtype=torch.int64)
     return fit(
         nn.Identity(),
-        images,
+        (images * 255).round().to(torch.uint8),  # as a split has them
         labels,
         seed=seed,
         autoencoders=autoencoders,

@@ -37,7 +37,8 @@ def images():
 @pytest.fixture(scope="module")
 def fitted(model, images):
     specs = [{"kind": "denoising", "structure": [3], "batch_size": 8, "learning_rate": 0.05}] * 2
-    return fit(model, images, None, batch_size=9, seed=0, autoencoders=specs, epochs=20)
+    stored = (images * 255).round().to(torch.uint8)
+    return fit(model, stored, None, batch_size=9, seed=0, autoencoders=specs, epochs=20)
 
 
 def features(count: int, seed: int) -> dict:

@@ -29,8 +29,13 @@ AUTOENCODERS = [
 
 
 @pytest.fixture(scope="module")
-def images():
-    return to_float(digits.load(test_fraction=0.4, split_seed=0)["train"].images)
+def stored():
+    return digits.load(test_fraction=0.4, split_seed=0)["train"].images
+
+
+@pytest.fixture(scope="module")
+def images(stored):
+    return to_float(stored)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +47,10 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def fitted(model, images):
+def fitted(model, stored):
     return fit(
         model,
-        images[:200],
+        stored[:200],
         torch.zeros(200),
         batch_size=64,
         seed=0,

@@ -104,7 +104,7 @@ def one_for_all_of_arrays(activations):
 
 def fit_mean(model, images, labels, *, batch_size, seed, after_epoch):
     """Fit the mean training image."""
-    return {"mean": images.double().mean(0)}
+    return {"mean": (images / 255).double().mean(0)}
 
 
 def distance(model, images, *, generator, fitted):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from advdetect.autoencoders.alpha_gan import AlphaGan, Discriminators
 from advdetect.autoencoders.architecture import initialise
+from advdetect.inference import to_float
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def train(
     """Train an α-GAN; all four networks take a step of Adam (β 0.5, 0.9) on every batch.
 
     Args:
-        images: (N, C, H, W) float32 in [0, 1], N at least 1.
+        images: (N, C, H, W) uint8, N at least 1.
         code_size: Dimensions of z.
         maps: Feature maps, see `AlphaGan`.
         reconstruction_weight: λ of `losses`; ‖·‖₁ is a sum over pixels.
@@ -140,7 +141,7 @@ def train(
             loss = losses(
                 autoencoder,
                 discriminators,
-                images[rows].to(device),
+                to_float(images[rows]).to(device),
                 noise,
                 prior,
                 reconstruction_weight,

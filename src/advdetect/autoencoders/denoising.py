@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from advdetect.autoencoders.architecture import DenoisingAutoEncoder, add_noise, initialise
+from advdetect.inference import to_float
 
 
 def train(
@@ -27,7 +28,7 @@ def train(
     their penalty of 1e-9 on activations is left out.
 
     Args:
-        images: (N, C, H, W) float32 in [0, 1], N at least 1.
+        images: (N, C, H, W) uint8, N at least 1.
         structure: Of the auto-encoder, see `DenoisingAutoEncoder`.
         noise: Standard deviation of the Gaussian noise: 0.1 for MNIST, 0.025 for CIFAR-10.
         epochs: Passes over the images, at least 1.
@@ -52,7 +53,7 @@ def train(
     for epoch in range(1, epochs + 1):
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         for rows in torch.randperm(len(images), generator=generator).split(batch_size):
-            clean = images[rows]
+            clean = to_float(images[rows])
             disturbance = torch.randn(clean.shape, generator=generator)
             noisy = add_noise(clean, disturbance, noise).to(device)
             loss = functional.mse_loss(autoencoder(noisy), clean.to(device))

@@ -13,7 +13,7 @@ from advdetect.autoencoders import alpha_gan_training, denoising
 from advdetect.autoencoders.alpha_gan import AlphaGan
 from advdetect.autoencoders.architecture import AutoEncoder, DenoisingAutoEncoder
 from advdetect.errors import AdvdetectError
-from advdetect.inference import map_batches
+from advdetect.inference import map_batches, to_float
 from advdetect.seeding import derive_seed
 
 Specification = Mapping[str, Any]
@@ -52,7 +52,7 @@ def fit(
 
     Args:
         model: Says on which device to train; not used otherwise.
-        images: (N, C, H, W) float32 training images in [0, 1], on the CPU.
+        images: (N, C, H, W) uint8 training images, on the CPU.
         labels: Not used.
         batch_size: Images per forward pass of the validation; that of the training is a
             parameter of each auto-encoder, since the result depends on it.
@@ -203,7 +203,8 @@ def _to_tensors(number: int, kind: str, autoencoder: AutoEncoder) -> dict[str, T
 def _mean_squared_error(
     autoencoder: AutoEncoder, images: Tensor, batch_size: int, device: torch.device
 ) -> float:
-    def squares(batch: Tensor) -> Tensor:
+    def squares(stored: Tensor) -> Tensor:
+        batch = to_float(stored)
         return (batch - autoencoder(batch)).double().square().flatten(1).mean(dim=1)
 
     return map_batches(squares, images, batch_size, device).mean().item()

@@ -30,7 +30,7 @@ def fit(
 
     Args:
         model: Says on which device to train; not used otherwise.
-        images: (N, C, H, W) float32 training images in [0, 1], on the CPU.
+        images: (N, C, H, W) uint8 training images, on the CPU.
         labels: Not used.
         batch_size: Images per forward pass of the validation.
         seed: Seed of the held-out part and of the training.

@@ -6,7 +6,6 @@ import time
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
-from advdetect.inference import to_float
 from advdetect.io import write_tensors
 from advdetect.models.store import read_model
 from advdetect.progress import SECONDS_BETWEEN_LINES, report
@@ -34,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     data = read_split(arguments.data)
     fitted = fit(
         model,
-        to_float(data.images),
+        data.images,
         data.labels,
         batch_size=arguments.batch_size,
         seed=derive_seed(arguments.seed, "fit", spec["_fit_"]),
