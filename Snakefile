@@ -33,7 +33,6 @@ wildcard_constraints:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/attack.smk"
-include: "workflow/rules/activations.smk"
 include: "workflow/rules/feature.smk"
 include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/detect.smk"

@@ -63,61 +63,44 @@ def test_attacks_agree(world, repository):
 
 
 @pytest.fixture(scope="module")
-def fitted_on_images(world, repository):
-    """Auxiliary models that features of images use, by the name of their owner."""
+def fitted(world, repository):
+    """What features keep of the training images, by the name of their owner; fitted on the CPU."""
     model, split = world
-    images, labels = to_float(split["train"].images), split["train"].labels
     given = {"batch_size": 256, "seed": 0, "after_epoch": None}
-    fitted = {}
+    found = {}
     for name, spec in specs(repository, "feature"):
-        if "_fit_" in spec and "_activations_" not in spec:
-            fit = bind_target(spec | FEWER_EPOCHS, "_fit_", positional=3, given=given)
-            # Fitted once: a training amplifies rounding, and the features are what is compared.
-            fitted[name] = fit(model.cpu(), images, labels, **given)
-    return fitted
-
-
-def arrays(model, images):
-    return {layer: values.cpu().numpy() for layer, values in activations(model, images).items()}
-
-
-def from_activations(spec, split):
-    """The feature of a model on a device, of which only the activations are computed there."""
-
-    def compute(model, images, labels, generator):
-        given = {}
-        if "_fit_" in spec:
+        if "_fit_" not in spec:
+            continue
+        # Fitted once: a training amplifies rounding, and the features are what is compared.
+        if spec.get("_activations_"):
             fit = bind_target(spec, "_fit_", positional=2)
-            train_images = to_float(split["train"].images).to(images.device)
-            given["fitted"] = fit(arrays(model, train_images), split["train"].labels.numpy())
-        feature = bind_target(spec, "_target_", positional=1, given=given)
-        return feature(arrays(model, images), **given)
-
-    return compute
-
-
-def from_images(spec, fitted):
-    def compute(model, images, labels, generator):
-        given = {"generator": generator}
-        if fitted:
-            given["fitted"] = {key: value.to(images.device) for key, value in fitted.items()}
-        return bind_target(spec, "_target_", positional=2, given=given)(model, images, **given)
-
-    return compute
+            values = activations(model.cpu(), to_float(split["train"].images))
+            found[name] = fit(values, split["train"].labels)
+        else:
+            fit = bind_target(spec | FEWER_EPOCHS, "_fit_", positional=3, given=given)
+            found[name] = fit(model.cpu(), split["train"].images, split["train"].labels, **given)
+    return found
 
 
-def test_features_agree(world, repository, fitted_on_images):
+def test_features_agree(world, repository, fitted):
     names = []
     for name, spec in specs(repository, "feature"):
-        if spec.get("_activations_"):
-            compute = from_activations(spec, world[1])
-        else:
-            compute = from_images(spec, fitted_on_images.get(spec.get("_fitted_by_", name)))
+        owner = fitted.get(spec.get("_fitted_by_", name))
+
+        def compute(model, images, labels, generator, spec=spec, owner=owner):
+            given = {"generator": generator}
+            if owner:
+                given["fitted"] = {key: value.to(images.device) for key, value in owner.items()}
+            if spec.get("_activations_"):
+                given["activations"] = activations(model, images)
+            feature = bind_target(spec, "_target_", positional=2, given=given)
+            return feature(model, images, **given)
+
         cpu, gpu = on_both(world, compute)
         assert cpu.keys() == gpu.keys()
-        for column in cpu:
-            values = (torch.as_tensor(result[column]) for result in (cpu, gpu))
-            torch.testing.assert_close(*values, atol=2e-3, rtol=1e-3, msg=f"{name} {column}")
+        for column, values in cpu.items():
+            found = gpu[column].cpu()
+            torch.testing.assert_close(found, values, atol=2e-3, rtol=1e-3, msg=f"{name} {column}")
         names.append(name)
     assert {"fisher_weights", "fisher_input", "kd", "bu", "max_probability"} <= set(names)
     assert {"energy", "lid", "mahalanobis", "nearest_neighbour", "magnet", "mid"} <= set(names)

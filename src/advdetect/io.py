@@ -92,30 +92,6 @@ def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, "np.ndarray
         return {name: file.get_tensor(name) for name in names}
 
 
-def read_all_arrays(path: str | Path) -> dict[str, "np.ndarray"]:
-    """Read all tensors of a safetensors file as NumPy arrays, without importing torch.
-
-    Raises:
-        AdvdetectError: The file is missing or is not whole.
-    """
-    from safetensors import safe_open
-
-    with _explain_unreadable(path), safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def write_arrays(
-    path: str | Path, arrays: Mapping[str, "np.ndarray"], provenance: Mapping[str, Any]
-) -> None:
-    """Write named NumPy arrays and their provenance to one safetensors file, atomically."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, {PROVENANCE_KEY: _canonical(provenance)})
-
-
 def write_table(path: str | Path, table: "pd.DataFrame", provenance: Mapping[str, Any]) -> None:
     """Write a table and its provenance to one Parquet file, atomically."""
     import pyarrow as pa

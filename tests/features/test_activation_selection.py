@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.activations import (
@@ -12,7 +13,7 @@ from advdetect.features.activations import (
 )
 
 ACTIVATIONS = {
-    name: np.full((2, 3), number, dtype=np.float32)
+    name: torch.full((2, 3), float(number))
     for number, name in enumerate(["features.4", "classifier.1", "penultimate", "logits"])
 }
 
@@ -59,7 +60,7 @@ def test_two_layers_of_one_column_are_refused() -> None:
 def test_evenly_spread_rows_leave_gaps_that_differ_by_one_at_most(limit: int) -> None:
     rows = evenly_spread(100, limit)
     assert len(rows) == limit
-    gaps = np.diff([*rows, 100])
+    gaps = np.diff([*rows.tolist(), 100])
     assert rows[0] == 0
     assert gaps.min() >= 1
     assert gaps.max() - gaps.min() <= 1
@@ -71,14 +72,14 @@ def test_all_rows_where_there_are_no_more(limit: int | None) -> None:
 
 
 def test_classes_are_counted_up_to_the_last_logit() -> None:
-    labels = np.array([0, 2, 0, 1])
+    labels = torch.tensor([0, 2, 0, 1])
     assert count_classes(ACTIVATIONS, labels, "kd", least=1).tolist() == [2, 1, 1]
     with pytest.raises(AdvdetectError, match=r"kd needs at least 1 .* class 2 has 0: use more"):
-        count_classes(ACTIVATIONS, np.array([0, 1]), "kd", least=1)
+        count_classes(ACTIVATIONS, torch.tensor([0, 1]), "kd", least=1)
 
 
 def test_a_layer_that_was_not_fitted_is_refused() -> None:
     with pytest.raises(
         AdvdetectError, match=r"lid lacks 'features\.4' and has penultimate: fit it"
     ):
-        fitted_values({"penultimate": np.zeros(1)}, "features.4", "lid")
+        fitted_values({"penultimate": torch.zeros(1)}, "features.4", "lid")

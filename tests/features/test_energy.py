@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+from array_calls import of_arrays
 from scipy.special import logsumexp
 
 from advdetect.errors import AdvdetectError
-from advdetect.features.energy import energy
+from advdetect.features import energy as module
+
+energy = of_arrays(module.energy)
 
 
 def feature_of(logits: np.ndarray, **params: float) -> np.ndarray:

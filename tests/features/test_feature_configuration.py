@@ -1,8 +1,6 @@
 """The files in config/feature and the functions that they name fit together."""
 
 import json
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from array_calls import fit_of_arrays, of_arrays
 
 from advdetect.errors import AdvdetectError
 from advdetect.steps import options
@@ -36,9 +35,10 @@ def columns_of(spec: dict[str, Any]) -> dict[str, np.ndarray]:
     """Fit on 90 images and compute the feature of 10, as the steps do."""
     given = {}
     if "_fit_" in spec:
-        fit = options.bind_target(spec, "_fit_", positional=2)
+        fit = fit_of_arrays(options.bind_target(spec, "_fit_", positional=2))
         given["fitted"] = fit(activations(90, 0), np.arange(90) % 3)
-    feature = options.bind_target(spec, "_target_", positional=1, given=given)
+    names = ["generator", "activations", *given]
+    feature = of_arrays(options.bind_target(spec, "_target_", positional=2, given=names))
     return feature(activations(10, 1), **given)
 
 
@@ -96,16 +96,3 @@ def test_every_parameter_has_a_constraint(feature: str, repository: Path) -> Non
     path = repository / "config" / "feature" / f"{feature}.yaml"
     spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(options.parameters(spec)) == set(spec["_schema_"])
-
-
-def test_activation_features_import_neither_torch_nor_scikit_learn() -> None:
-    """Each is a job of its own, and these imports would take longer than the features."""
-    modules = [f"advdetect.features.{feature}" for feature in ACTIVATION_FEATURES]
-    program = (
-        f"import sys, {', '.join(modules)}\n"
-        "print([name for name in ('torch', 'sklearn', 'scipy') if name in sys.modules])"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert output.stdout.strip() == "[]"

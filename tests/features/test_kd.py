@@ -1,16 +1,19 @@
+import decimal
 import math
 
 import numpy as np
 import pytest
+import torch
+from array_calls import Arrays, fit_of_arrays, of_arrays
 from sklearn.model_selection import GridSearchCV, LeaveOneOut
 from sklearn.neighbors import KernelDensity
 
 from advdetect.errors import AdvdetectError
 from advdetect.features import kd as module
 from advdetect.features import numerics
-from advdetect.features.activations import Activations
-from advdetect.features.kd import Bandwidth, fit, kd, leave_one_out_bandwidth, log_kernel_density
+from advdetect.features.kd import Bandwidth
 
+fit, kd = fit_of_arrays(module.fit), of_arrays(module.kd)
 CLASSES, WIDTH = 3, 5
 
 
@@ -23,21 +26,30 @@ def activations(count: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def some(values: Activations, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
+def some(values: Arrays, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
     return {layer: array[rows] for layer, array in values.items()}
 
 
 @pytest.fixture
-def train() -> tuple[Activations, np.ndarray]:
+def train() -> tuple[Arrays, np.ndarray]:
     return activations(90, seed=1), np.random.default_rng(2).integers(CLASSES, size=90)
 
 
 @pytest.fixture
-def images() -> Activations:
+def images() -> Arrays:
     return activations(40, seed=3)
 
 
-def density(values: Activations, fitted: dict[str, np.ndarray], **params: str) -> np.ndarray:
+def log_kernel_density(queries: np.ndarray, samples: np.ndarray, bandwidth: float) -> np.ndarray:
+    points = torch.from_numpy(queries), torch.from_numpy(samples)
+    return module.log_kernel_density(*points, bandwidth).numpy()
+
+
+def leave_one_out_bandwidth(classes: list[np.ndarray]) -> float:
+    return module.leave_one_out_bandwidth([torch.from_numpy(samples) for samples in classes])
+
+
+def density(values: Arrays, fitted: dict[str, np.ndarray], **params: str) -> np.ndarray:
     result = kd(values, fitted=fitted, **params)
     assert list(result) == ["log_density"]
     assert result["log_density"].dtype == np.float64
@@ -50,8 +62,8 @@ def density(values: Activations, fitted: dict[str, np.ndarray], **params: str) -
 def test_matches_scikit_learn(
     bandwidth: float,
     layer: str | None,
-    train: tuple[Activations, np.ndarray],
-    images: Activations,
+    train: tuple[Arrays, np.ndarray],
+    images: Arrays,
 ) -> None:
     name = layer or "penultimate"
     fitted = fit(*train, bandwidth=bandwidth, layer=layer)
@@ -104,7 +116,7 @@ def test_auto_bandwidth_agrees_with_a_grid_search_of_scikit_learn() -> None:
 
 
 def test_auto_bandwidth_has_the_largest_likelihood_over_all_classes(
-    train: tuple[Activations, np.ndarray],
+    train: tuple[Arrays, np.ndarray],
 ) -> None:
     fitted = fit(*train)
     hidden = train[0]["penultimate"].astype(float)
@@ -137,7 +149,7 @@ def test_auto_bandwidth_scales_with_the_features() -> None:
 
 @pytest.mark.parametrize("max_per_class", [None, 4])
 def test_fit_stores_the_first_features_of_the_true_classes_and_not_of_the_predicted_ones(
-    max_per_class: int | None, train: tuple[Activations, np.ndarray]
+    max_per_class: int | None, train: tuple[Arrays, np.ndarray]
 ) -> None:
     fitted = fit(*train, bandwidth=0.5, max_per_class=max_per_class)
     assert set(fitted) == {"features", "counts", "bandwidth"}
@@ -150,7 +162,7 @@ def test_fit_stores_the_first_features_of_the_true_classes_and_not_of_the_predic
 
 
 def test_an_image_does_not_depend_on_the_others(
-    train: tuple[Activations, np.ndarray], images: Activations
+    train: tuple[Arrays, np.ndarray], images: Arrays
 ) -> None:
     fitted = fit(*train)
     whole = density(images, fitted)
@@ -164,16 +176,14 @@ def test_an_image_does_not_depend_on_the_others(
 
 @pytest.mark.parametrize(("bandwidth", "least"), [("auto", 2), (0.5, 1)])
 def test_a_class_without_training_images_is_refused(
-    bandwidth: Bandwidth, least: int, train: tuple[Activations, np.ndarray]
+    bandwidth: Bandwidth, least: int, train: tuple[Arrays, np.ndarray]
 ) -> None:
     kept = train[1] != 2
     with pytest.raises(AdvdetectError, match=f"at least {least} .* class 2 has 0"):
         fit(some(train[0], kept), train[1][kept], bandwidth=bandwidth)
 
 
-def test_an_unknown_layer_is_refused(
-    train: tuple[Activations, np.ndarray], images: Activations
-) -> None:
+def test_an_unknown_layer_is_refused(train: tuple[Arrays, np.ndarray], images: Arrays) -> None:
     message = "layer 'fc', and the activations have classifier.1, penultimate, logits: name one"
     with pytest.raises(AdvdetectError, match=message):
         fit(*train, layer="fc")
@@ -185,3 +195,25 @@ def test_duplicates_everywhere_are_refused() -> None:
     samples = np.random.default_rng(0).normal(size=(20, 3))
     with pytest.raises(AdvdetectError, match="has a duplicate"):
         leave_one_out_bandwidth([np.concatenate([samples, samples])])
+
+
+@pytest.mark.parametrize("distance", [1.0, 30.0])
+def test_matches_exact_arithmetic_at_the_bandwidth_of_feinman_for_cifar(distance: float) -> None:
+    """At 0.26 kernels underflow in float64 from a distance of 10 on; here in 60 decimal digits."""
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(20, 4)).astype(np.float32)
+    queries = samples[:5] + np.float32(distance) / 2
+    bandwidth = 0.26
+    width = decimal.Decimal(bandwidth)
+    two_pi = 2 * decimal.Decimal("3.14159265358979323846264338327950288419716939937510582097494")
+    result = log_kernel_density(queries, samples, bandwidth)
+
+    def kernel(a: list[float], b: list[float]) -> decimal.Decimal:
+        pairs = zip(map(decimal.Decimal, a), map(decimal.Decimal, b), strict=True)
+        return (-sum((x - y) ** 2 for x, y in pairs) / (2 * width**2)).exp()
+
+    for row, query in enumerate(queries.tolist()):
+        with decimal.localcontext(prec=60):
+            kernels = sum(kernel(query, sample) for sample in samples.tolist())
+            expected = (kernels / 20 / (two_pi * width**2) ** 2).ln()
+        assert result[row] == pytest.approx(float(expected), rel=1e-12)

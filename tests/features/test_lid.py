@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 import pytest
+from array_calls import fit_of_arrays, of_arrays
 
 from advdetect.errors import AdvdetectError
-from advdetect.features.activations import Activations
-from advdetect.features.lid import fit, lid
+from advdetect.features import lid as module
+
+fit, lid = fit_of_arrays(module.fit), of_arrays(module.lid)
 
 WIDTHS = {"features.4": 12, "classifier.1": 6, "penultimate": 4, "logits": 3}
 COLUMNS = ["lid_features_4", "lid_classifier_1", "lid_penultimate"]
@@ -142,5 +144,5 @@ def test_an_unknown_layer_is_refused() -> None:
 
 
 def test_activations_need_no_other_layers() -> None:
-    train: Activations = {"penultimate": activations(50, 0)["penultimate"]}
+    train = {"penultimate": activations(50, 0)["penultimate"]}
     assert list(fit(train, labels(50))) == ["penultimate"]

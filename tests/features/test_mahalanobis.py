@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from array_calls import fit_of_arrays, of_arrays
 from scipy import stats
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from advdetect.errors import AdvdetectError
-from advdetect.features.mahalanobis import fit, mahalanobis
+from advdetect.features import mahalanobis as module
+
+fit, mahalanobis = fit_of_arrays(module.fit), of_arrays(module.mahalanobis)
 
 CLASSES = 3
 WIDTHS = {"classifier.1": 8, "penultimate": 5, "logits": CLASSES}

@@ -2,15 +2,18 @@ import math
 
 import numpy as np
 import pytest
+from array_calls import of_arrays
 
-from advdetect.features.max_probability import max_probability
+from advdetect.features import max_probability as module
+
+max_probability = of_arrays(module.max_probability)
 
 COLUMN = "log10_one_minus_max_probability"
 
 
 def feature_of(logits: np.ndarray) -> np.ndarray:
     before = logits.copy()
-    result = max_probability({"penultimate": np.empty((len(logits), 0)), "logits": logits})
+    result = max_probability({"penultimate": np.zeros((len(logits), 0)), "logits": logits})
     assert list(result) == [COLUMN]
     assert result[COLUMN].dtype == np.float64
     assert result[COLUMN].shape == (len(logits),)

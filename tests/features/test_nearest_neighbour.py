@@ -2,10 +2,13 @@ import math
 
 import numpy as np
 import pytest
+from array_calls import fit_of_arrays, of_arrays
 from sklearn.neighbors import NearestNeighbors
 
 from advdetect.errors import AdvdetectError
-from advdetect.features.nearest_neighbour import fit, nearest_neighbour
+from advdetect.features import nearest_neighbour as module
+
+fit, nearest_neighbour = fit_of_arrays(module.fit), of_arrays(module.nearest_neighbour)
 
 
 def activations(count: int, seed: int) -> dict[str, np.ndarray]:

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
 
 from advdetect.features import numerics
-from advdetect.features.numerics import log_sum_exp, nearest_distances, squared_distances
 
 
 @pytest.fixture(params=["one block", "many blocks"])
@@ -18,17 +17,9 @@ def points(count: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
 
 
-def test_log_sum_exp_matches_scipy() -> None:
-    values = np.random.default_rng(0).normal(size=(20, 6)) * 300
-    values[3, 2] = values[4, :5] = -np.inf
-    before = values.copy()
-    np.testing.assert_allclose(log_sum_exp(values), logsumexp(values, axis=1), rtol=1e-15)
-    assert (values == before).all()
-
-
-def test_log_sum_exp_neither_overflows_nor_underflows() -> None:
-    expected = [1e4 + np.log(2), -1e4 + np.log(2)]
-    assert log_sum_exp(np.array([[1e4, 1e4], [-1e4, -1e4]])).tolist() == expected
+def nearest_distances(queries: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
+    points = torch.from_numpy(queries), torch.from_numpy(samples)
+    return numerics.nearest_distances(*points, count).numpy()
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
@@ -37,11 +28,12 @@ def test_squared_distances_are_within_their_bound(blocks: str, offset: float) ->
     queries[:5] = samples[:5]
     expected = cdist(queries, samples, "sqeuclidean")
     seen = 0
-    for rows, squares, rounding in squared_distances(queries, samples):
+    tensors = torch.from_numpy(queries), torch.from_numpy(samples)
+    for rows, squares, rounding in numerics.squared_distances(*tensors):
         assert rows.start == seen
         seen = rows.stop
         assert (squares >= 0).all()
-        assert (abs(squares - expected[rows]) <= rounding[:, None]).all()
+        assert (abs(squares.numpy() - expected[rows]) <= rounding[:, None].numpy()).all()
         assert (rounding < 1e-12).all()  # also far from the origin
     assert seen == 30
 

@@ -237,16 +237,10 @@ def unlock(project: Project) -> None:
 
 
 def attack_files(*attacks: str) -> set[str]:
-    """Return what belongs to some attacks: their images, the activations and features of these."""
+    """Return what belongs to some attacks: their images and the features of these."""
     return {f"attacks/{attack}.safetensors" for attack in attacks} | {
-        *activation_files(*attacks),
-        *(f"features/{attack}/{feature}.parquet" for attack in attacks for feature in COMPUTED),
+        f"features/{attack}/{feature}.parquet" for attack in attacks for feature in COMPUTED
     }
-
-
-def activation_files(*sources: str) -> set[str]:
-    """Return the activations of some attacks, of the clean images or of the training images."""
-    return {f"activations/{source}.safetensors" for source in sources}
 
 
 def feature_files(*features: str, attacks: Sequence[str] = ATTACKS) -> set[str]:

@@ -77,12 +77,6 @@ def test_detectors_are_trained_on_attacks_or_on_clean_images(metrics):
     }
 
 
-def test_activations_are_collected_once_for_all_features(first_run):
-    folder = first_run[0].seed0 / "activations"
-    names = {path.name for path in folder.iterdir()}
-    assert names == {f"{source}.safetensors" for source in ("clean", "train", *ATTACKS)}
-
-
 def test_a_threshold_is_skipped_for_a_union_which_has_no_score(metrics):
     threshold = metrics[metrics["detector"] == "threshold"]
     assert set(threshold["feature"]) == set(FEATURES) - {"kd_bu"}

@@ -27,7 +27,7 @@ def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished)
     after = finished.state()
 
     run = "digits/small_cnn/seed0"
-    added = {f"{run}/{folder}/fgm.safetensors" for folder in ("attacks", "activations")}
+    added = {f"{run}/attacks/fgm.safetensors"}
     added |= {f"{run}/features/fgm/{part}.parquet" for part in ("max_probability", "kd", "bu")}
     assert after.keys() - before.keys() == added
     made_anew = {f"{run}/scores/{name}.parquet" for name in names}
@@ -80,5 +80,5 @@ def test_every_auxiliary_model_is_the_same_file_whichever_attack_is_evaluated(fi
     finished.run(*features, config=config("otcm", "fgm"))
     after = finished.state()
     assert {name: after[name] for name in before} == before
-    added = {f"{RUN}{folder}/fgm.safetensors" for folder in ("attacks", "activations")}
-    assert after.keys() - before.keys() == added | {f"{RUN}features/fgm/{n}.parquet" for n in names}
+    added = {f"{RUN}features/fgm/{name}.parquet" for name in names}
+    assert after.keys() - before.keys() == added | {f"{RUN}attacks/fgm.safetensors"}

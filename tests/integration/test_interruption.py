@@ -1,7 +1,7 @@
 """Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
 
 import pytest
-from snakemake_project import RUN, Project, halted_run, new_project, unlock
+from snakemake_project import ATTACKS, RUN, Project, halted_run, new_project, unlock
 
 pytestmark = pytest.mark.integration
 
@@ -30,8 +30,7 @@ def test_a_killed_run_leaves_no_file_that_is_half_written(interrupted, first_run
     whole = first_run[0].contents()
     assert state.keys() <= whole.keys()
     assert not (project.seed0 / "features" / "otcm" / "kd.parquet").exists()
-    before_it = {f"{folder}/otcm.safetensors" for folder in ("attacks", "activations")}
-    before_it |= {"activations/train.safetensors", "fitted/kd.safetensors"}
+    before_it = {"attacks/otcm.safetensors", "fitted/kd.safetensors"}
     assert {f"{RUN}{name}" for name in before_it} <= state.keys() < whole.keys()
     assert {name: content for name, (content, _) in state.items()} == {
         name: whole[name] for name in state
@@ -75,9 +74,9 @@ def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(sourc
     [
         (f"{RUN}features/otcm/kd.parquet", "detect", []),
         (
-            f"{RUN}activations/otcm.safetensors",
-            "activation-feature",
-            [f"{RUN}features/otcm/kd.parquet"],
+            f"{RUN}fitted/kd.safetensors",
+            "feature",
+            [f"{RUN}features/{source}/kd.parquet" for source in ("clean", *ATTACKS)],
         ),
     ],
 )

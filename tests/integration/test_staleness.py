@@ -10,7 +10,6 @@ from snakemake_project import (
     FEATURES,
     FROM_ACTIVATIONS,
     Project,
-    activation_files,
     attack_files,
     detection_files,
     feature_files,
@@ -66,12 +65,6 @@ def add_a_feature_that_borrows(project: Project) -> None:
 
 
 NOTHING: set[str] = set()
-#: What follows from all activations; neither attacks nor features of images do.
-AFTER_ACTIVATIONS = (
-    {"fitted/kd.safetensors"}
-    | feature_files(*FROM_ACTIVATIONS)
-    | detection_files(*FROM_ACTIVATIONS, "kd_bu")
-)
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, NOTHING),
     "an attack's parameter": (
@@ -105,11 +98,15 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "what is kept of the hidden layers": (
         lambda project: project.append(TINY, "activations: {max_width: 64}\n"),
-        activation_files("clean", "train", *ATTACKS) | AFTER_ACTIVATIONS,
+        {"fitted/kd.safetensors"}
+        | feature_files(*FROM_ACTIVATIONS)
+        | detection_files(*FROM_ACTIVATIONS, "kd_bu"),
     ),
     "the code that collects activations": (
         lambda project: project.append(f"{PACKAGE}/models/activations.py", CODE),
-        activation_files("clean", "train", *ATTACKS) | AFTER_ACTIVATIONS,
+        {"fitted/kd.safetensors", "figures/spectra.svg"}
+        | feature_files(*COMPUTED)
+        | detection_files(*FEATURES),
     ),
     "a comment in a feature": (
         lambda project: project.append(f"{PACKAGE}/features/fisher_input.py", "# a remark\n"),
@@ -126,7 +123,6 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "the model's code": (
         lambda project: project.append(f"{PACKAGE}/models/small_cnn.py", CODE),
         {"model.safetensors", "fitted/kd.safetensors", "figures/training.svg"}
-        | activation_files("clean", "train")
         | feature_files(*COMPUTED)
         | attack_files(*ATTACKS)
         | AFTER_ATTACKS,
@@ -182,7 +178,6 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
             f"digits/small_cnn/seed1/{name}"
             for name in (
                 {"model.safetensors", "fitted/kd.safetensors"}
-                | activation_files("clean", "train")
                 | feature_files(*COMPUTED)
                 | attack_files(*ATTACKS)
                 | {f"scores/{feature}.parquet" for feature in FEATURES}

@@ -65,10 +65,6 @@ def features(*names: str) -> list[str]:
     return [f"results/tiny/{RUN}features/{name}/max_probability.parquet" for name in names]
 
 
-def activations(*names: str) -> list[str]:
-    return [f"results/tiny/{RUN}activations/{name}.safetensors" for name in names]
-
-
 def swept(*values: float) -> list[str]:
     """The configuration of the sweep with these values."""
     listed = ",".join(map(str, values))
@@ -91,7 +87,7 @@ def run(project: Project, values: tuple[float, ...], *arguments: str) -> str:
 
 
 def contents(project: Project, *names: str) -> list[bytes]:
-    made = (*files(*names), *activations(*names), *features(*names))
+    made = (*files(*names), *features(*names))
     return [(project.folder / file).read_bytes() for file in made]
 
 
@@ -140,8 +136,7 @@ def test_an_added_value_is_computed_alone_and_changes_no_file(sweep):
     assert "Nothing to be done" in run(sweep, (0.3, 0.5))
     before = sweep.state()
     config = swept(0.3, 0.5, 0.7)
-    added = {f"{folder}/{NAMES[2]}.safetensors" for folder in ("attacks", "activations")}
-    added |= {f"features/{NAMES[2]}/max_probability.parquet"}
+    added = {f"attacks/{NAMES[2]}.safetensors", f"features/{NAMES[2]}/max_probability.parquet"}
     assert sweep.plan(*files(*NAMES), *features(*NAMES), config=config) == added
     run(sweep, (0.3, 0.5, 0.7))
     made = calls(sweep)

@@ -18,7 +18,7 @@ def hook_count(model: nn.Module) -> int:
 
 
 def test_the_layers_of_lenet_are_what_the_next_layer_gets(images: Tensor) -> None:
-    model = LeNet5().eval()
+    model = LeNet5().eval().requires_grad_(False)  # as the steps read it
     found = activations(model, images, max_width=10_000)
     with torch.no_grad():
         first = model.features[:4](images)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from step_runs import ACTIVATIONS, SEED, run
+from step_runs import SEED, run
 
 from advdetect.data.split import ImageSplit
 from advdetect.data.store import write_split
@@ -24,7 +24,7 @@ def config(repository) -> Path:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory, config) -> Path:
-    """A folder with a data set, a model, an attack and activations, each made by its stage."""
+    """A folder with a data set, a model and an attack, each made by its stage."""
     folder = tmp_path_factory.mktemp("chain")
     test, model = folder / "test.safetensors", folder / "model.safetensors"
     run(
@@ -44,17 +44,6 @@ def chain(tmp_path_factory, config) -> Path:
         *("--name", "otcm", "--seed", SEED, "--device", "cpu", "--code", "c0de"),
         *("--data", test, "--model", model, "--output", folder / "otcm.safetensors"),
     )
-    sources = {
-        "train": ["--train", folder / "train.safetensors"],
-        "clean": ["--data", test],
-        "otcm": ["--attack", folder / "otcm.safetensors"],
-    }
-    for name, source in sources.items():
-        output = folder / "activations" / f"{name}.safetensors"
-        run(
-            *("activations", "--spec", ACTIVATIONS, "--device", "cpu", "--code", "c0de"),
-            *("--model", model, *source, "--output", output),
-        )
     torch.set_deterministic_debug_mode("default")
     return folder
 

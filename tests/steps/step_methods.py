@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,28 +82,23 @@ def one_for_all(model, images, *, generator):
     return {"single": torch.zeros(1)}
 
 
-def not_a_number_of_arrays(activations):
-    values = np.zeros(len(activations["logits"]))
-    values[-1] = np.nan
-    return {"broken": values}
-
-
-def infinite_of_arrays(activations):
-    count = len(activations["logits"])
-    return {"fine": np.zeros(count), "endless": np.full(count, -np.inf)}
-
-
-def two_per_image_of_arrays(activations):
-    return {"pair": np.zeros((len(activations["logits"]), 2))}
-
-
-def one_for_all_of_arrays(activations):
-    return {"single": np.zeros(1)}
-
-
 def fit_mean(model, images, labels, *, batch_size, seed, after_epoch):
     """Fit the mean training image."""
     return {"mean": (images / 255).double().mean(0)}
+
+
+def keep_activations(activations, labels):
+    """Keep all that there is."""
+    return {"labels": labels, **activations}
+
+
+def sums(model, images, *, generator, activations):
+    """Return the sum and the number of all values of each layer."""
+    columns = {}
+    for layer, values in activations.items():
+        columns[f"sum_{layer}"] = values.double().sum(dim=1)
+        columns[f"width_{layer}"] = torch.full((len(images),), values.shape[1])
+    return columns
 
 
 def distance(model, images, *, generator, fitted):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from step_runs import ACTIVATIONS, SEED, run
+from step_runs import SEED, run, run_feature
 
 from advdetect.io import read_provenance, write_table
 from advdetect.usage import read_usage
@@ -40,19 +40,16 @@ SCORE = {"column": "log_density", "adversarial": "low"}
 @pytest.fixture(scope="module")
 def features(chain, config):
     """Files of KD: of the clean images and of the attack's."""
-    fitted, activations = chain / "kd.safetensors", chain / "activations"
-    spec = ["--spec", config / "feature/kd.yaml"]
-    training = ["--activations", activations / "train.safetensors"]
-    run("fit-activation-feature", *spec, *training, "--output", fitted)
-    names = ("clean", "otcm")
-    for name in names:
-        source = ["--activations", activations / f"{name}.safetensors"]
+    fitted, spec = chain / "kd.safetensors", config / "feature/kd.yaml"
+    run(
+        *("fit-feature", "--spec", spec, "--device", "cpu", "--data", chain / "train.safetensors"),
+        *("--model", chain / "model.safetensors", "--output", fitted),
+    )
+    sources = {"clean": "clean", "otcm": chain / "otcm.safetensors"}
+    for name, source in sources.items():
         output = chain / f"kd_{name}.parquet"
-        run(
-            *("activation-feature", *spec, "--name", "kd", *source),
-            *("--fitted", fitted, "--output", output),
-        )
-    return [chain / f"kd_{name}.parquet" for name in names]
+        run_feature(chain, spec, source, output, "--fitted", fitted, name="kd")
+    return [chain / f"kd_{name}.parquet" for name in sources]
 
 
 @pytest.fixture(scope="module")
@@ -167,19 +164,10 @@ def test_failures_of_a_minimal_norm_attack_are_no_adversarials(chain, config, tm
         *("attack", "--spec", config / "attack/fgm_least.yaml", "--set", "epsilon_max=1.0"),
         *("--name", "fgm_least", *common, "--data", test, "--output", attacked),
     )
-    source = ["--model", chain / "model.safetensors", "--attack", attacked]
-    activations = tmp_path / "activations.safetensors"
-    run(
-        *("activations", "--spec", ACTIVATIONS, "--device", "cpu", *source),
-        *("--output", activations),
-    )
     features = []
-    for file in (chain / "activations" / "clean.safetensors", activations):
+    for source in ("clean", attacked):
         features.append(tmp_path / f"{len(features)}.parquet")
-        run(
-            *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
-            *("--name", "p", "--activations", file, "--output", features[-1]),
-        )
+        run_feature(chain, config / "feature/max_probability.yaml", source, features[-1])
     score = {"column": pd.read_parquet(features[0]).columns[-1], "adversarial": "low"}
     spec = {"detectors": DETECTORS, "score": score, "train_fraction": 0.5}
     output = tmp_path / "scores.parquet"
@@ -281,11 +269,8 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
 
 def test_what_a_job_took_is_written(chain, config, tmp_path):
     timing = tmp_path / "log" / "timing.json"
-    run(
-        *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
-        *("--name", "p", "--activations", chain / "activations" / "clean.safetensors"),
-        *("--output", tmp_path / "p.parquet", "--timing", timing),
-    )
+    spec, output = config / "feature/max_probability.yaml", tmp_path / "p.parquet"
+    run_feature(chain, spec, "clean", output, "--timing", timing)
     usage = read_usage(timing)
     assert usage.succeeded
     assert 0 < usage.method_s < usage.wall_s

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from step_runs import ACTIVATIONS
 
 from advdetect.__main__ import STAGES, main
 from advdetect.models.store import build_model, write_model
@@ -62,19 +61,15 @@ def test_an_unknown_stage_is_refused(capsys):
 
 @pytest.fixture
 def arguments(chain, config, tmp_path):
-    """The arguments of an attack and of stages of features that would succeed."""
+    """The arguments of an attack, of a feature and of a fit that would succeed."""
     output = ["--output", tmp_path / "output"]
     common = ["--device", "cpu", "--data", chain / "test.safetensors"]
     common += ["--model", chain / "model.safetensors", *output]
-    energy = ["--spec", config / "feature/energy.yaml", "--name", "energy"]
-    clean, train = (chain / "activations" / f"{name}.safetensors" for name in ("clean", "train"))
-    kd = ["--spec", config / "feature/kd.yaml"]
+    train = ["--data", chain / "train.safetensors"]
     return {
         "attack": ["attack", "--spec", config / "attack/fgsm.yaml", "--name", "fgsm", *common],
         "feature": ["feature", "--spec", config / "feature/bu.yaml", "--name", "bu", *common],
-        "activations": ["activations", "--spec", ACTIVATIONS, *common],
-        "activation-feature": ["activation-feature", *energy, "--activations", clean, *output],
-        "fit-activation-feature": ["fit-activation-feature", *kd, "--activations", train, *output],
+        "fit-feature": ["fit-feature", "--spec", config / "feature/kd.yaml", *common, *train],
     }
 
 
@@ -147,45 +142,49 @@ def test_a_truncated_file_is_named(arguments, capsys, chain, tmp_path, option):
     assert "Delete it and run again" in error
 
 
-FROM_ACTIVATIONS = ["activation-feature", "fit-activation-feature"]
-
-
-@pytest.mark.parametrize("stage", FROM_ACTIVATIONS)
-def test_missing_activations_are_named(arguments, capsys, stage):
-    error = fails(capsys, *arguments[stage], "--activations", "no/such.safetensors")
-    assert error == "The file no/such.safetensors does not exist."
-
-
-@pytest.mark.parametrize("stage", FROM_ACTIVATIONS)
-@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
-def test_truncated_activations_are_named(arguments, capsys, chain, tmp_path, stage, kept):
-    name = "train" if stage.startswith("fit") else "clean"
-    whole = (chain / "activations" / f"{name}.safetensors").read_bytes()
-    part = tmp_path / "part.safetensors"
-    part.write_bytes(whole[: int(kept * len(whole))])
-    error = fails(capsys, *arguments[stage], "--activations", part)
-    assert error.startswith(f"The file {part} cannot be read (")
-    assert "Delete it and run again" in error
-    assert not (tmp_path / "output").exists()
-
-
-def test_activations_that_were_not_collected_are_named(arguments, capsys, chain, config):
-    """A file of clean images has none of the training images."""
-    clean = chain / "activations" / "clean.safetensors"
-    error = fails(capsys, *arguments["fit-activation-feature"], "--activations", clean)
-    assert error.startswith(f"The file {clean} cannot be read (")
-    kd = ["--set", "layer=features.0"]
-    error = fails(capsys, *arguments["fit-activation-feature"], *kd)
+def test_a_layer_that_was_not_collected_is_refused(arguments, capsys):
+    error = fails(capsys, *arguments["fit-feature"], "--set", "layer=features.0")
     assert error.startswith("The feature kd asks for the layer 'features.0', and the activations ")
 
 
 def test_a_module_that_the_model_does_not_have_is_refused(arguments, capsys, tmp_path):
-    error = fails(capsys, *arguments["activations"], "--set", "layers=[features.9]")
+    layers = ["--activations", '{"layers": ["features.9"]}']
+    error = fails(capsys, *arguments["fit-feature"], *layers)
     assert error.startswith("activations.layers: SmallCNN has no module 'features.9'; it has ")
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize("stage", ["attack", "feature", "activations"])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layer": None}, "--activations: layer is unknown or missing; the names are layers, max"),
+        ({"max_width": 0}, "activations.max_width must be at least 1, not 0."),
+        ({"max_width": "wide"}, "activations.max_width must be at least 1, not wide."),
+    ],
+)
+@pytest.mark.parametrize("stage", ["feature", "fit-feature"])
+def test_impossible_activations_are_refused(
+    arguments, capsys, config, tmp_path, stage, settings, said
+):
+    energy = ["--spec", config / "feature/energy.yaml"] if stage == "feature" else []
+    given = ["--activations", json.dumps(settings)]
+    assert fails(capsys, *arguments[stage], *energy, *given).startswith(said)
+    assert not (tmp_path / "output").exists()
+
+
+def test_activations_that_are_no_mapping_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, arguments["fit-feature"]), "--activations", "[1]"])
+    assert stopped.value.code == 2
+    assert "[1] is no JSON object" in capsys.readouterr().err
+
+
+def test_activations_for_a_feature_that_gets_none_are_refused(arguments, capsys):
+    error = fails(capsys, *arguments["feature"], "--activations", "{}")
+    assert error.startswith("--activations: leave it out, as the feature does not say")
+
+
+@pytest.mark.parametrize("stage", ["attack", "feature"])
 def test_a_model_for_other_classes_is_refused(arguments, capsys, tmp_path, stage):
     target, path = "step_methods.ThreeLogits", tmp_path / "three.safetensors"
     write_model(path, build_model(target, {}), target, {}, {})
@@ -291,12 +290,9 @@ def test_an_attack_that_returns_no_result_is_refused(arguments, capsys):
         ("one_for_all", "'single' of shape"),
     ],
 )
-@pytest.mark.parametrize(("stage", "of"), [("feature", ""), ("activation-feature", "_of_arrays")])
-def test_a_feature_that_returns_no_numbers_is_refused(
-    arguments, capsys, tmp_path, stage, of, target, said
-):
-    spec = json.dumps({"_target_": f"step_methods.{target}{of}"})
-    error = fails(capsys, *arguments[stage], "--spec", spec, "--name", "mine")
+def test_a_feature_that_returns_no_numbers_is_refused(arguments, capsys, tmp_path, target, said):
+    spec = json.dumps({"_target_": f"step_methods.{target}"})
+    error = fails(capsys, *arguments["feature"], "--spec", spec, "--name", "mine")
     assert error.startswith("The feature mine returned ")
     assert said in error
     assert not (tmp_path / "output").exists()
@@ -304,29 +300,28 @@ def test_a_feature_that_returns_no_numbers_is_refused(
 
 @pytest.mark.parametrize("fitted", [[], ["--fitted"]])  # a rule passes what it has, perhaps nothing
 @pytest.mark.parametrize("key", ["_fit_", "_fitted_by_"])
-@pytest.mark.parametrize("stage", ["feature", "activation-feature"])
-def test_a_feature_with_a_fit_asks_for_it(arguments, capsys, stage, key, fitted):
+def test_a_feature_with_a_fit_asks_for_it(arguments, capsys, key, fitted):
     spec = json.dumps({"_target_": "step_methods.distance", key: "step_methods.fit_mean"})
-    error = fails(capsys, *arguments[stage], "--spec", spec, "--name", "mine", *fitted)
-    assert error == f"The feature mine needs --fitted (see fit-{stage})."
+    error = fails(capsys, *arguments["feature"], "--spec", spec, "--name", "mine", *fitted)
+    assert error == "The feature mine needs --fitted (see fit-feature)."
 
 
-def test_a_missing_or_truncated_model_of_an_activation_feature_is_named(
-    arguments, capsys, chain, config, tmp_path
-):
+def test_a_missing_or_truncated_fitted_model_is_named(arguments, capsys, chain, config, tmp_path):
     fitted = tmp_path / "fitted.safetensors"
-    kd = [*arguments["activation-feature"], "--spec", config / "feature/kd.yaml"]
+    kd = [*arguments["feature"], "--spec", config / "feature/kd.yaml"]
     assert fails(capsys, *kd, "--fitted", fitted) == f"The file {fitted} does not exist."
-    whole = (chain / "activations" / "clean.safetensors").read_bytes()
+    whole = (chain / "model.safetensors").read_bytes()
     fitted.write_bytes(whole[: len(whole) // 2])
     error = fails(capsys, *kd, "--fitted", fitted)
     assert error.startswith(f"The file {fitted} cannot be read (")
     assert not (tmp_path / "output").exists()
 
 
-def test_a_feature_is_asked_for_in_the_stage_that_it_is_made_for(arguments, capsys, config):
-    """A specification of images that gets activations, and the other way round."""
-    error = fails(capsys, *arguments["activation-feature"], "--spec", config / "feature/bu.yaml")
+def test_a_feature_that_does_not_say_what_it_gets_is_refused(arguments, capsys):
+    """A feature of images that would get activations, and the other way round."""
+    bu = {"_target_": "advdetect.features.bu.bu", "_activations_": True}
+    error = fails(capsys, *arguments["feature"], "--spec", json.dumps(bu))
     assert error.startswith("advdetect.features.bu.bu: ")
-    error = fails(capsys, *arguments["feature"], "--spec", config / "feature/energy.yaml")
+    energy = {"_target_": "advdetect.features.energy.energy"}
+    error = fails(capsys, *arguments["feature"], "--spec", json.dumps(energy))
     assert error.startswith("advdetect.features.energy.energy: ")

@@ -4,12 +4,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from step_runs import SEED, run
+from step_runs import SEED, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.evaluation.rendering import to_csv
 from advdetect.evaluation.table import Table
-from advdetect.io import write_arrays
+from advdetect.io import write_tensors
 
 KEYS = ("feature", "attack")
 
@@ -144,7 +144,6 @@ def test_the_settings_that_differ_are_named(folders, chain, config, capsys):
     a, b = folders
     for folder in folders:
         shutil.copy(chain / "otcm.safetensors", folder)
-        shutil.copy(chain / "activations" / "clean.safetensors", folder)
     same = "Settings, code and versions are the same."
     assert compare(capsys, a, b)[1].endswith(f"\n{same}\n")
     run(
@@ -153,14 +152,15 @@ def test_the_settings_that_differ_are_named(folders, chain, config, capsys):
         *("--data", chain / "test.safetensors", "--model", chain / "model.safetensors"),
         *("--output", b / "otcm.safetensors"),
     )
-    run(
-        *("activation-feature", "--spec", config / "feature/energy.yaml", "--name", "energy"),
-        *("--activations", chain / "activations" / "clean.safetensors"),
-        *("--output", b / "energy.parquet"),
-    )
+    energy = config / "feature/energy.yaml"
+    for folder, width in {a: 32, b: 64}.items():
+        settings = ["--activations", f'{{"max_width": {width}}}']
+        run_feature(chain, energy, "clean", folder / "energy.parquet", *settings, name="energy")
+    run_feature(chain, config / "feature/max_probability.yaml", "clean", b / "p.parquet")
     lines = compare(capsys, a, b)[1].splitlines()
     assert lines[lines.index("Settings that differ (first → second):") + 1 :] == [
-        "  only in the second: activation-feature energy",
+        "  only in the second: feature p",
+        "  activations.max_width: 32 → 64 (feature energy)",
         "  code fingerprint differs (attack otcm)",
         "  epsilon: 2.5 → 0.5 (attack otcm)",
     ]
@@ -170,7 +170,7 @@ def test_settings_of_several_files_share_a_line(folders, capsys):
     for folder, version, epsilon in zip(folders, ("1.0", "2.0"), (1, {"low": 1}), strict=True):
         for name in ("fgsm", "fgm"):
             facts = {"step": "attack", "name": name, "spec": {"epsilon": epsilon}, "code": "c"}
-            write_arrays(
+            write_tensors(
                 folder / f"{name}.safetensors", {}, facts | {"packages": {"torch": version}}
             )
     lines = compare(capsys, *folders)[1].splitlines()

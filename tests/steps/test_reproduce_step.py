@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from step_runs import SEED, run
+from step_runs import SEED, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.fisher.input import input_fisher_spectrum
@@ -20,12 +20,9 @@ THRESHOLD = {"_target_": "advdetect.detectors.threshold.threshold", "_needs_scor
 def sources(chain, config, tmp_path_factory):
     """The files of a feature and of its scores, with the attack."""
     folder = tmp_path_factory.mktemp("reproduce")
-    for name in ("clean", "otcm"):
-        run(
-            *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
-            *("--name", "p", "--activations", chain / "activations" / f"{name}.safetensors"),
-            *("--output", folder / f"{name}.parquet"),
-        )
+    for name, source in {"clean": "clean", "otcm": chain / "otcm.safetensors"}.items():
+        output = folder / f"{name}.parquet"
+        run_feature(chain, config / "feature/max_probability.yaml", source, output)
     score = {"column": COLUMN, "adversarial": "high"}
     spec = {"detectors": [["threshold", THRESHOLD]], "score": score, "train_fraction": 0.5}
     attack = chain / "otcm.safetensors"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from step_runs import ACTIVATIONS, SEED, run
+from step_runs import SEED, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.evaluation.findings import control_checks
@@ -27,20 +27,14 @@ def made(chain, config, tmp_path_factory):
         *("attack", "--spec", json.dumps(spec), "--name", NAME, "--seed", SEED, *model),
         *("--data", chain / "test.safetensors", "--output", folder / f"{NAME}.safetensors"),
     )
-    run(
-        *("activations", "--spec", ACTIVATIONS, *model),
-        *("--attack", folder / f"{NAME}.safetensors", "--output", folder / "activations"),
-    )
-    activations = {
-        "clean": chain / "activations" / "clean.safetensors",
-        "otcm": chain / "activations" / "otcm.safetensors",
-        NAME: folder / "activations",
+    sources = {
+        "clean": "clean",
+        "otcm": chain / "otcm.safetensors",
+        NAME: folder / f"{NAME}.safetensors",
     }
-    for name, file in activations.items():
-        run(
-            *("activation-feature", "--spec", config / "feature/max_probability.yaml"),
-            *("--name", "p", "--activations", file, "--output", folder / f"{name}.parquet"),
-        )
+    for name, source in sources.items():
+        output = folder / f"{name}.parquet"
+        run_feature(chain, config / "feature/max_probability.yaml", source, output)
     return folder
 
 

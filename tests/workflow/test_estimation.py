@@ -6,11 +6,11 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 
 from advdetect.errors import AdvdetectError
-from advdetect.io import write_arrays
+from advdetect.io import write_tensors
 from advdetect.usage import Usage
 from composition import load_experiment
 from differences import other_differences
@@ -95,9 +95,9 @@ def test_the_start_up_stays_and_the_method_grows(predictor):
     [
         ("prepare_data", [], 1, 400 / 120),
         ("train", ["model.training.epochs=80"], 3 * 2, 1),  # of 40
-        ("activations_train", [], 3, 3),
-        ("activations_clean", [], 5, 5),
-        ("activations", [], 5, 5),
+        ("feature_held_out", [], 3, 3),
+        ("feature_clean", [], 5, 5),
+        ("feature", [], 5, 5),
         ("sensitivity", ["sensitivity.examples=6"], 3, 3),
         ("detect", ["attacks=[fgsm,otcm,bim_l2,mi_fgsm,ossa,fgm,jsma,ead,opt,lbfgs]"], 5 * 4, 20),
         ("detect", ["detectors=[threshold,random_forest]"], 5 * 2 / 8, 5 * 2 / 8),
@@ -121,15 +121,15 @@ def test_a_fit_grows_with_the_epochs_of_all_its_models(predictor):
     models = "[{kind: alpha_gan, epochs: 30}, {kind: alpha_gan}]"
     target = [f"feature.magnet.autoencoders={models}", "feature.magnet.epochs=10"]
     output = "fitted/magnet.safetensors"
-    write_arrays_at(output, (7, 3))
+    write_tensors_at(output, (7, 3))
     fit = finish(job("fit_feature", output, feature="magnet"), 4, 3)
     found = predictor(fit, target=target).predict(job("fit_feature", feature="magnet"))
     assert found.scaled == pytest.approx(3 * 3 * 40 / 120)
     assert found.size == Path(output).stat().st_size  # a net has its size whatever it is fitted on
 
 
-def write_arrays_at(path: str, shape: tuple[int, ...]) -> None:
-    write_arrays(path, {"features": np.zeros(shape, np.float32)}, {})
+def write_tensors_at(path: str, shape: tuple[int, ...]) -> None:
+    write_tensors(path, {"features": torch.zeros(shape)}, {})
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_a_feature_that_keeps_training_images_meets_each_with_each(
     predictor, feature, change, rows, kept
 ):
     output = "fitted/model.safetensors"
-    write_arrays_at(output, (rows, 2))
-    fit = finish(job("fit_activation_feature", output, feature=feature), 1, 0.5)
-    use = finish(job("activation_feature", feature=feature, attack="fgsm"), 2, 1)
+    write_tensors_at(output, (rows, 2))
+    fit = finish(job("fit_feature", output, feature=feature), 1, 0.5)
+    use = finish(job("feature", feature=feature, attack="fgsm"), 2, 1)
     made = predictor(fit, use, target=change, run=change)
     assert made.predict(use).scaled == pytest.approx(5 * kept)
     fitted = made.predict(fit)
@@ -246,7 +246,7 @@ def test_images_are_counted_where_the_configuration_sets_none(load):
     # scikit-learn's digits: 1,797 images, 0.4 of them for testing.
     assert count_images(experiment, "results/x") == {"train": 1078, "test": 50}
     file = "results/x/data/digits/train.safetensors"
-    write_arrays(file, {"images": np.zeros((9, 1, 2, 2)), "labels": np.zeros(9)}, {})
+    write_tensors(file, {"images": torch.zeros(9, 1, 2, 2), "labels": torch.zeros(9)}, {})
     assert count_images(experiment, "results/x") == {"train": 9, "test": 50}
 
 

@@ -17,11 +17,9 @@ SPECS = [
     ("attack", lambda p: p.attack_spec("fgsm")),
     ("attack", lambda p: p.attack_spec("otcm")),
     ("attack", lambda p: p.attack_spec("bim_l2")),
-    ("activations", lambda p: p.activations_spec),
-    ("activation_feature", lambda p: p.feature_spec("kd")),
-    ("fit_activation_feature", lambda p: p.feature_spec("kd")),
+    ("feature", lambda p: p.feature_spec("kd")),
     ("feature", lambda p: p.feature_spec("bu")),
-    ("fit_feature", lambda p: p.feature_spec("bu")),
+    ("fit_feature", lambda p: p.feature_spec("kd")),
     ("detect", lambda p: p.detection_spec("kd")),
     ("train", lambda p: p.model_spec),
     ("prepare_data", lambda p: p.dataset_spec),
@@ -337,52 +335,43 @@ def test_a_feature_asks_for_the_model_that_it_borrows(borrowing):
     assert fitted(borrowing, "energy") == []
     # The model's owner is fitted by its own rule, though the feature itself is not computed.
     assert json.loads(borrowing.feature_spec("kd"))["_fit_"] == "advdetect.features.kd.fit"
-    assert matching(borrowing.activation_features, ["mine", "kd", "energy"]) == ["kd", "energy"]
-    assert matching(borrowing.image_features, ["mine", "kd", "energy"]) == ["mine"]
+    assert matching(borrowing.feature_names, ["mine", "kd", "energy", "lid"]) == [
+        *("mine", "kd", "energy")
+    ]
 
 
 def matching(pattern, names):
     return [name for name in names if re.fullmatch(pattern, name)]
 
 
-def test_every_computed_feature_has_one_rule(make):
+def test_every_computed_feature_has_a_rule(make):
     sweeps = "feature.kd.bandwidth=[1.5,2.5] feature.bu.passes=[2,3]"
     overrides = f"defenses=[] evaluation.main_feature=energy {sweeps}"
     pipeline = make(features=["kd", "bu", "energy"], overrides=overrides)
     names = ["kd,bandwidth=1.5", "bu,passes=2", "kd,bandwidth=2.5", "bu,passes=3", "energy"]
     others = ["kd", "bu", "kd,bandwidth=1", "kd,bandwidth=1x5", "energyy", "energy|", "", "lid"]
-    activation, image = pipeline.activation_features, pipeline.image_features
-    assert matching(activation, names + others) == [names[0], names[2], names[4]]
-    assert matching(image, names + others) == [names[1], names[3]]
+    assert matching(pipeline.feature_names, names + others) == names
 
 
 def test_unions_have_no_rule_of_features(make):
     overrides = "defenses=[] evaluation.main_feature=kd_bu"
     pipeline = make(features=["kd_bu"], overrides=overrides)
-    assert matching(pipeline.activation_features, ["kd", "bu", "kd_bu"]) == ["kd"]
-    assert matching(pipeline.image_features, ["kd", "bu", "kd_bu"]) == ["bu"]
+    assert matching(pipeline.feature_names, ["kd", "bu", "kd_bu"]) == ["kd", "bu"]
 
 
-@pytest.mark.parametrize("features", [["bu"], ["energy"]])
-def test_a_pattern_of_no_feature_matches_nothing(make, features):
-    overrides = f"defenses=[] evaluation.main_feature={features[0]}"
-    pipeline = make(features=features, overrides=overrides)
-    none = pipeline.activation_features if features == ["bu"] else pipeline.image_features
-    assert not any(re.search(none, name) for name in ("", "bu", "energy", "kd"))
+def options(pipeline, feature):
+    return pipeline.feature_options(SimpleNamespace(feature=feature))
 
 
-def test_the_code_of_a_feature_is_that_of_its_stage(quickstart):
-    kd, bu = quickstart.feature_spec("kd"), quickstart.feature_spec("bu")
-    assert quickstart.feature_code("kd") == quickstart.code("activation_feature", kd)
-    assert quickstart.feature_code("bu") == quickstart.code("feature", bu)
-
-
-def test_what_is_kept_of_the_hidden_layers_is_in_the_report(make):
+def test_what_is_kept_of_the_hidden_layers_is_for_the_features_made_from_them(make):
     pipeline = make(overrides="activations.max_width=99 activations.layers=[features.0]")
     expected = {"layers": ["features.0"], "max_width": 99}
-    assert json.loads(pipeline.activations_spec) == expected
+    assert options(pipeline, "bu") == []
+    (option,) = options(pipeline, "kd")
+    assert json.loads(option.removeprefix("--activations=")) == expected
     assert json.loads(pipeline.report_spec)["settings"]["activations"] == expected
-    assert json.loads(make().activations_spec) == {"layers": None, "max_width": 256}
+    (option,) = options(make(), "kd")
+    assert option == '--activations={"layers": null, "max_width": 256}'
 
 
 def test_controls_are_known_by_their_specification(quickstart):

@@ -100,10 +100,11 @@ class Pipeline(Publication):
         experiment = self.experiment
         return canonical_json((experiment.fitted_features | experiment.computed_features)[name])
 
-    @cached_property
-    def activations_spec(self) -> str:
-        """What is kept of the model's hidden layers."""
-        return canonical_json(self.experiment.settings["activations"])
+    def feature_options(self, wildcards: Any) -> list[str]:
+        """What a job is told of the hidden layers, where its feature asks for them."""
+        if not json.loads(self.feature_spec(wildcards.feature)).get("_activations_"):
+            return []
+        return [f"--activations={canonical_json(self.experiment.settings['activations'])}"]
 
     @cached_property
     def sensitivity_spec(self) -> str:
@@ -166,9 +167,7 @@ class Pipeline(Publication):
 
     def feature_code(self, name: str) -> str:
         """Return the fingerprint of a computed feature and of the step that computes it."""
-        spec = self.feature_spec(name)
-        step = "activation_feature" if json.loads(spec).get("_activations_") else "feature"
-        return self.code(step, spec)
+        return self.code("feature", self.feature_spec(name))
 
     @cached_property
     def source_files(self) -> str:
@@ -191,17 +190,9 @@ class Pipeline(Publication):
         return self.experiment.parts(feature)
 
     @property
-    def activation_features(self) -> str:
-        """Pattern of the names of the features that are made from activations."""
-        return _any_of(name for name, spec in self._features() if spec.get("_activations_"))
-
-    @property
-    def image_features(self) -> str:
-        """Pattern of the names of the features that are made from images."""
-        return _any_of(name for name, spec in self._features() if not spec.get("_activations_"))
-
-    def _features(self) -> Iterable[tuple[str, Spec]]:
-        return (self.experiment.fitted_features | self.experiment.computed_features).items()
+    def feature_names(self) -> str:
+        """Pattern of the names of the features that are computed or fitted."""
+        return _any_of(self.experiment.fitted_features | self.experiment.computed_features)
 
     def fitted(self, wildcards: Any) -> list[str]:
         """The file of the auxiliary model that a feature uses, if any: its own or another's."""

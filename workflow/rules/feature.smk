@@ -1,4 +1,3 @@
-# Features that are made from images and the model; those made from activations: activations.smk.
 rule fit_feature:
     input:
         data="<results>/data/{dataset}/train.safetensors",
@@ -9,7 +8,7 @@ rule fit_feature:
         messages="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.log",
         timing="<logs>/fit_feature/{dataset}/{model}/seed{seed}/{feature}.json",
     wildcard_constraints:
-        feature=PIPELINE.image_features,
+        feature=PIPELINE.feature_names,
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -24,11 +23,12 @@ rule fit_feature:
         code=lambda wildcards: PIPELINE.code(
             "fit_feature", PIPELINE.feature_spec(wildcards.feature)
         ),
+        options=PIPELINE.feature_options,
     shell:
         "python -m advdetect fit-feature --spec {params.spec:q} --code {params.code}"
         " --seed {wildcards.seed}"
         " --device {resources.device} --threads {threads} --batch-size {resources.batch_size}"
-        " --data {input.data:q} --model {input.model:q}"
+        " --data {input.data:q} --model {input.model:q} {params.options:q}"
         " --output {output:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"
 
@@ -46,7 +46,7 @@ rule feature_clean:
         messages="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.log",
         timing="<logs>/feature/{dataset}/{model}/seed{seed}/clean/{feature}.json",
     wildcard_constraints:
-        feature=PIPELINE.image_features,
+        feature=PIPELINE.feature_names,
     conda:
         "../../envs/advdetect.yaml"
     threads: PIPELINE.threads
@@ -60,11 +60,13 @@ rule feature_clean:
         source="--data",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
         code=lambda wildcards: PIPELINE.feature_code(wildcards.feature),
+        options=PIPELINE.feature_options,
     shell:
         "python -m advdetect feature --spec {params.spec:q} --code {params.code}"
         " --name {wildcards.feature:q} --seed {wildcards.seed}"
         " --device {resources.device} --threads {threads} --batch-size {resources.batch_size}"
         " {params.source} {input.data:q} --model {input.model:q} --fitted {input.fitted:q}"
+        " {params.options:q}"
         " --output {output:q} --timing {log.timing:q}"
         " 2>&1 | tee {log.messages:q}"
 
@@ -83,6 +85,7 @@ use rule feature_clean as feature with:
         source="--attack",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
         code=lambda wildcards: PIPELINE.feature_code(wildcards.feature),
+        options=PIPELINE.feature_options,
 
 
 # Of the training images that the auxiliary model was not fitted on: defences get thresholds from them.
@@ -100,6 +103,7 @@ use rule feature_clean as feature_held_out with:
         source="--held-out",
         spec=lambda wildcards: PIPELINE.feature_spec(wildcards.feature),
         code=lambda wildcards: PIPELINE.feature_code(wildcards.feature),
+        options=PIPELINE.feature_options,
 
 
 ruleorder: feature_held_out > feature_clean > feature

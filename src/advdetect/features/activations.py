@@ -1,21 +1,22 @@
-"""What features share that are computed from the activations of a model, without torch."""
+"""What features share that are computed from the activations of a model."""
 
 import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from advdetect.errors import AdvdetectError
 
-#: Layer name -> (N, d) float32 in the order of the network; the last hidden one is `PENULTIMATE`,
-#: and `LOGITS` holds the (N, classes) logits.
-Activations = Mapping[str, np.ndarray]
+#: Layer name -> (N, d) in the order of the network; the last hidden one is `PENULTIMATE`, and
+#: `LOGITS` holds the (N, classes) logits.
+Activations = Mapping[str, Tensor]
 
 PENULTIMATE = "penultimate"
 LOGITS = "logits"
 
 
-def layer_values(activations: Activations, layer: str, feature: str) -> np.ndarray:
+def layer_values(activations: Activations, layer: str, feature: str) -> Tensor:
     """Return the (N, d) values of a layer.
 
     Args:
@@ -83,7 +84,7 @@ def layer_columns(feature: str, layers: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def evenly_spread(count: int, limit: int | None) -> np.ndarray:
+def evenly_spread(count: int, limit: int | None) -> Tensor:
     """Return the positions of at most ``limit`` rows, evenly spread over all of them.
 
     Random numbers would make the feature depend on a seed; the first rows would leave out classes
@@ -97,12 +98,10 @@ def evenly_spread(count: int, limit: int | None) -> np.ndarray:
         (min(count, limit),) int64 in ascending order.
     """
     chosen = count if limit is None else min(count, limit)
-    return np.arange(chosen) * count // chosen
+    return torch.arange(chosen) * count // chosen
 
 
-def count_classes(
-    activations: Activations, labels: np.ndarray, feature: str, least: int
-) -> np.ndarray:
+def count_classes(activations: Activations, labels: Tensor, feature: str, least: int) -> Tensor:
     """Return how many training images each class has.
 
     Args:
@@ -117,7 +116,7 @@ def count_classes(
     Raises:
         AdvdetectError: A class has fewer images than the feature needs.
     """
-    counts = np.bincount(labels, minlength=activations[LOGITS].shape[1])
+    counts = torch.bincount(labels, minlength=activations[LOGITS].shape[1])
     if counts.min() < least:
         raise AdvdetectError(
             f"The feature {feature} needs at least {least} training images of every class, and "
@@ -127,12 +126,12 @@ def count_classes(
     return counts
 
 
-def fitted_values(fitted: Mapping[str, np.ndarray], name: str, feature: str) -> np.ndarray:
-    """Return an array of a fitted feature.
+def fitted_values(fitted: Mapping[str, Tensor], name: str, feature: str) -> Tensor:
+    """Return a tensor of a fitted feature.
 
     Args:
         fitted: What the feature's ``fit`` returned.
-        name: Name of the array.
+        name: Name of the tensor.
         feature: Who asks, for the error.
 
     Raises:

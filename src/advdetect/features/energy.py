@@ -1,19 +1,29 @@
 """The free energy of the logits (Liu et al. 2020)."""
 
-import numpy as np
+from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.activations import LOGITS, Activations
-from advdetect.features.numerics import log_sum_exp
+from advdetect.randomness import SampleGenerator
 
 
-def energy(activations: Activations, *, temperature: float = 1.0) -> dict[str, np.ndarray]:
+def energy(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    generator: SampleGenerator,
+    activations: Activations,
+    temperature: float = 1.0,
+) -> dict[str, Tensor]:
     """Return E(x) = −T logsumexp_c(z_c / T) (Liu et al. 2020, equation 4).
 
     The energy is low where the model has large logits, as it has for training images. Computed in
     float64 and without overflow.
 
     Args:
+        model: Not used.
+        images: Not used.
+        generator: Not used; the feature is deterministic.
         activations: The (N, classes) logits.
         temperature: T, greater than 0; the paper recommends 1.
 
@@ -27,5 +37,5 @@ def energy(activations: Activations, *, temperature: float = 1.0) -> dict[str, n
         raise AdvdetectError(
             f"The temperature of the feature energy must be greater than 0, not {temperature}."
         )
-    logits = activations[LOGITS].astype(np.float64)
-    return {"energy": -temperature * log_sum_exp(logits / temperature)}
+    logits = activations[LOGITS].double()
+    return {"energy": -temperature * (logits / temperature).logsumexp(dim=1)}

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.activations import (
@@ -14,7 +15,8 @@ from advdetect.features.activations import (
     count_classes,
     layer_values,
 )
-from advdetect.features.numerics import log_sum_exp, squared_distances
+from advdetect.features.numerics import squared_distances
+from advdetect.randomness import SampleGenerator
 
 Bandwidth = float | Literal["auto"]
 
@@ -24,19 +26,19 @@ _GRID = 30  # bandwidths tried
 
 def fit(
     activations: Activations,
-    labels: np.ndarray,
+    labels: Tensor,
     *,
     bandwidth: Bandwidth = "auto",
     max_per_class: int | None = None,
     layer: str | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Sort the hidden features of the training images by class and choose the bandwidth.
 
     The classes are those of the true labels, as in Feinman et al. 2017, section 4.1, also for
     training images that the model gets wrong.
 
     Args:
-        activations: (N, d) float32 of the training images, by layer.
+        activations: (N, d) of the training images, by layer.
         labels: (N,) int64 true classes.
         bandwidth: Standard deviation of the kernel, greater than 0, in units of the hidden layer;
             "auto" maximises the leave-one-out likelihood of the training features.
@@ -44,7 +46,7 @@ def fit(
         layer: Layer to use; None means the penultimate one.
 
     Returns:
-        ``features`` (M, d) float32 sorted by class, ``counts`` (classes,) int64 rows of each class,
+        ``features`` (M, d) sorted by class, ``counts`` (classes,) int64 rows of each class,
         and ``bandwidth`` (1,) float64.
 
     Raises:
@@ -58,20 +60,23 @@ def fit(
     if bandwidth == "auto":
         bandwidth = leave_one_out_bandwidth(members)
     return {
-        "features": np.concatenate(members),
-        "counts": np.array([len(rows) for rows in members]),
-        "bandwidth": np.array([bandwidth], dtype=np.float64),
+        "features": torch.cat(members),
+        "counts": torch.tensor([len(rows) for rows in members]),
+        "bandwidth": torch.tensor([bandwidth], dtype=torch.float64),
     }
 
 
 def kd(
-    activations: Activations,
+    model: nn.Module,
+    images: Tensor,
     *,
-    fitted: Mapping[str, np.ndarray],
+    generator: SampleGenerator,
+    activations: Activations,
+    fitted: Mapping[str, Tensor],
     bandwidth: Bandwidth = "auto",
     max_per_class: int | None = None,
     layer: str | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Return the log density of each image's hidden features among its predicted class.
 
     Feinman et al. 2017, section 4.1: the Gaussian kernel density estimate at φ(x) from the
@@ -80,7 +85,10 @@ def kd(
     found. Summed as logarithms, so the value is finite where every kernel underflows.
 
     Args:
-        activations: (N, d) float32 by layer, and the (N, classes) logits.
+        model: Not used.
+        images: Not used.
+        generator: Not used; the feature is deterministic.
+        activations: (N, d) by layer, and the (N, classes) logits.
         fitted: What `fit` returned for this model.
         bandwidth: Was settled by `fit`; taken from ``fitted``.
         max_per_class: Was settled by `fit`.
@@ -93,10 +101,10 @@ def kd(
         AdvdetectError: There is no such layer.
     """
     features = layer_values(activations, layer or PENULTIMATE, "kd")
-    predicted = activations[LOGITS].argmax(axis=1)
-    classes = np.split(fitted["features"], np.cumsum(fitted["counts"])[:-1])
-    result = np.empty(len(features))
-    for label in np.unique(predicted):
+    predicted = activations[LOGITS].argmax(dim=1)
+    classes = fitted["features"].split(fitted["counts"].tolist())
+    result = features.new_empty(len(features), dtype=torch.float64)
+    for label in predicted.unique().tolist():
         members = predicted == label
         result[members] = log_kernel_density(
             features[members], classes[label], fitted["bandwidth"].item()
@@ -104,7 +112,7 @@ def kd(
     return {"log_density": result}
 
 
-def log_kernel_density(queries: np.ndarray, samples: np.ndarray, bandwidth: float) -> np.ndarray:
+def log_kernel_density(queries: Tensor, samples: Tensor, bandwidth: float) -> Tensor:
     """Return the log of a Gaussian kernel density estimate.
 
     Args:
@@ -115,13 +123,14 @@ def log_kernel_density(queries: np.ndarray, samples: np.ndarray, bandwidth: floa
     Returns:
         (n,) float64.
     """
-    result = np.empty(len(queries))
-    for rows, squares, _ in squared_distances(queries, samples):
-        result[rows] = log_sum_exp(squares / (-2 * bandwidth**2))
-    return result - math.log(len(samples)) - _log_normalizer(queries.shape[1], bandwidth)
+    sums = [
+        (squares / (-2 * bandwidth**2)).logsumexp(dim=1)
+        for _, squares, _ in squared_distances(queries, samples)
+    ]
+    return torch.cat(sums) - math.log(len(samples)) - _log_normalizer(queries.shape[1], bandwidth)
 
 
-def leave_one_out_bandwidth(classes: Sequence[np.ndarray]) -> float:
+def leave_one_out_bandwidth(classes: Sequence[Tensor]) -> float:
     """Choose the bandwidth of the largest leave-one-out likelihood within the classes.
 
     At the maximum, d h² is a mean over images of weighted means of squared distances to the other
@@ -139,34 +148,31 @@ def leave_one_out_bandwidth(classes: Sequence[np.ndarray]) -> float:
         AdvdetectError: The features are all duplicates, so that the likelihood has no maximum.
     """
     dimensions = classes[0].shape[1]
-    extremes = np.concatenate(
-        [
-            np.stack([squares.min(axis=1), squares.max(axis=1)], axis=1)
-            for squares in _squares_to_others(classes)
-        ]
+    extremes = torch.cat(
+        [torch.stack(squares.aminmax(dim=1), dim=1) for squares in _squares_to_others(classes)]
     )
-    low, high = np.sqrt(extremes.mean(axis=0) / dimensions).tolist()
+    low, high = (extremes.mean(dim=0) / dimensions).sqrt().tolist()
     if not low > 1e-6 * high:
         raise AdvdetectError(
             "No bandwidth can be chosen for the feature kd, since nearly every training image has "
             "a duplicate in the hidden layer: set a number as bandwidth or name another layer."
         )
-    grid = np.logspace(math.log10(low), math.log10(high), _GRID).tolist()
-    scores = np.zeros(len(grid))
+    grid = torch.logspace(math.log10(low), math.log10(high), _GRID, dtype=torch.float64).tolist()
+    scores = [0.0] * _GRID
     for squares in _squares_to_others(classes):
         for position, bandwidth in enumerate(grid):
-            kernels = log_sum_exp(squares / (-2 * bandwidth**2))
+            kernels = (squares / (-2 * bandwidth**2)).logsumexp(dim=1)
             # The number of kernels is the same for every bandwidth and is left out.
-            scores[position] += (kernels - _log_normalizer(dimensions, bandwidth)).sum()
-    return grid[scores.argmax()]
+            scores[position] += float((kernels - _log_normalizer(dimensions, bandwidth)).sum())
+    return grid[scores.index(max(scores))]
 
 
-def _squares_to_others(classes: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def _squares_to_others(classes: Sequence[Tensor]) -> Iterator[Tensor]:
     """Yield (q, n_c − 1) squared distances from images of a class to the others of that class."""
     for samples in classes:
         for rows, squares, _ in squared_distances(samples[:_QUERIES], samples):
-            others = np.arange(rows.start, rows.stop)[:, None] != np.arange(len(samples))
-            yield squares[others].reshape(len(squares), len(samples) - 1)
+            others = torch.arange(rows.start, rows.stop)[:, None] != torch.arange(len(samples))
+            yield squares[others].view(len(squares), len(samples) - 1)
 
 
 def _log_normalizer(dimensions: int, bandwidth: float) -> float:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.activations import (
@@ -13,6 +14,7 @@ from advdetect.features.activations import (
     selected_layers,
 )
 from advdetect.features.numerics import nearest_distances
+from advdetect.randomness import SampleGenerator
 
 # Half the spacing of float32, in which the activations are: nearer to each other or to zero,
 # two distances are told apart by rounding alone.
@@ -21,12 +23,12 @@ _RESOLUTION = 2.0**-24
 
 def fit(
     activations: Activations,
-    labels: np.ndarray,
+    labels: Tensor,
     *,
     neighbours: int = 20,
     reference: int = 1000,
     layers: Sequence[str] | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Choose the reference images, evenly spread over the training images.
 
     Ma et al. 2018 (algorithm 1) take the neighbours from the minibatch of 100 clean images that
@@ -36,14 +38,14 @@ def fit(
     nearer than 20 of 100.
 
     Args:
-        activations: (N, d) float32 of the training images, by layer.
+        activations: (N, d) of the training images, by layer.
         labels: (N,) int64 true classes; not used.
         neighbours: k, from 2 to the number of reference images.
         reference: Reference images, at most; all training images where there are fewer.
         layers: Layers to use beside the penultimate one; None means every hidden layer.
 
     Returns:
-        (M, d) float32 reference activations by layer, M = min(N, reference).
+        (M, d) reference activations by layer, M = min(N, reference).
 
     Raises:
         AdvdetectError: There is no such layer, or there are fewer reference images than k.
@@ -56,13 +58,16 @@ def fit(
 
 
 def lid(
-    activations: Activations,
+    model: nn.Module,
+    images: Tensor,
     *,
-    fitted: Mapping[str, np.ndarray],
+    generator: SampleGenerator,
+    activations: Activations,
+    fitted: Mapping[str, Tensor],
     neighbours: int = 20,
     reference: int = 1000,
     layers: Sequence[str] | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Return the local intrinsic dimensionality of each image in each layer.
 
     Ma et al. 2018, equation (4), the maximum-likelihood estimate from the distances
@@ -77,7 +82,10 @@ def lid(
     within the reference, the value is 2^24.
 
     Args:
-        activations: (N, d) float32 by layer.
+        model: Not used.
+        images: Not used.
+        generator: Not used; the feature is deterministic.
+        activations: (N, d) by layer.
         fitted: What `fit` returned for this model.
         neighbours: k, from 2 to the number of reference images.
         reference: Was settled by `fit`.
@@ -99,11 +107,12 @@ def lid(
     return result
 
 
-def _dimensionality(distances: np.ndarray) -> np.ndarray:
+def _dimensionality(distances: Tensor) -> Tensor:
     """Return equation (4) for (N, k) ascending distances, bounded as `lid` says."""
     furthest = distances[:, -1:]
-    ratios = distances / np.where(furthest > 0, furthest, 1)
-    return 1 / np.maximum(-np.log(np.maximum(ratios, _RESOLUTION)).mean(axis=1), _RESOLUTION)
+    ratios = distances / torch.where(furthest > 0, furthest, 1)
+    mean_log = ratios.clamp_min(_RESOLUTION).log().mean(dim=1)
+    return -1 / mean_log.clamp_max(-_RESOLUTION)
 
 
 def _check_neighbours(neighbours: int, reference: int) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
 from advdetect.features.activations import (
     Activations,
@@ -12,13 +13,14 @@ from advdetect.features.activations import (
     selected_layers,
 )
 from advdetect.features.numerics import squared_distances
+from advdetect.randomness import SampleGenerator
 
 _FLOAT32_ROUNDING = 2.0**-24  # of one operation, relative
 
 
 def fit(
-    activations: Activations, labels: np.ndarray, *, layers: Sequence[str] | None = None
-) -> dict[str, np.ndarray]:
+    activations: Activations, labels: Tensor, *, layers: Sequence[str] | None = None
+) -> dict[str, Tensor]:
     """Estimate the mean of each class and the covariance that all classes share, per layer.
 
     Lee et al. 2018, equation (1): μ_c = 1/N_c Σ_{i: y_i=c} f(x_i) and
@@ -31,7 +33,7 @@ def fit(
     square of the largest unit.
 
     Args:
-        activations: (N, d) float32 of the training images, by layer.
+        activations: (N, d) of the training images, by layer.
         labels: (N,) int64 true classes.
         layers: Layers to use beside the penultimate one; None means every hidden layer.
 
@@ -45,21 +47,24 @@ def fit(
     counts = count_classes(activations, labels, "mahalanobis", least=1)
     fitted = {}
     for layer in selected_layers(activations, layers, "mahalanobis"):
-        features = activations[layer].astype(np.float64)
-        means = np.stack([features[labels == label].mean(axis=0) for label in range(len(counts))])
+        features = activations[layer].double()
+        means = torch.stack([features[labels == label].mean(dim=0) for label in range(len(counts))])
         fitted[f"{layer}/means"] = means
-        largest = np.square(features).mean(axis=0).max()
+        largest = float(features.square().mean(dim=0).max())
         floor = features.shape[1] * _FLOAT32_ROUNDING**2 * largest
         fitted[f"{layer}/whitening"] = _whitening(features - means[labels], floor)
     return fitted
 
 
 def mahalanobis(
-    activations: Activations,
+    model: nn.Module,
+    images: Tensor,
     *,
-    fitted: Mapping[str, np.ndarray],
+    generator: SampleGenerator,
+    activations: Activations,
+    fitted: Mapping[str, Tensor],
     layers: Sequence[str] | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Return M(x) = max_c −(f(x) − μ_c)ᵀ Σ⁻¹ (f(x) − μ_c) per layer (Lee et al. 2018, equation 2).
 
     Left out of the paper: its input pre-processing, which moves the image by a gradient step
@@ -67,7 +72,10 @@ def mahalanobis(
     layers in the sum of their section 2.2 are what a logistic regression on these columns learns.
 
     Args:
-        activations: (N, d) float32 by layer.
+        model: Not used.
+        images: Not used.
+        generator: Not used; the feature is deterministic.
+        activations: (N, d) by layer.
         fitted: What `fit` returned for this model.
         layers: As in `fit`.
 
@@ -85,19 +93,16 @@ def mahalanobis(
         whitening = fitted_values(fitted, f"{layer}/whitening", "mahalanobis")
         # Measured from a mean, lest what the classes have in common be lost in rounding.
         origin = means[0]
-        values = np.empty(len(activations[layer]))
-        for rows, squares, _ in squared_distances(
-            (activations[layer] - origin) @ whitening, (means - origin) @ whitening
-        ):
-            values[rows] = -squares.min(axis=1)
-        result[column] = values
+        queries = (activations[layer].double() - origin) @ whitening
+        blocks = squared_distances(queries, (means - origin) @ whitening)
+        result[column] = torch.cat([-squares.amin(dim=1) for _, squares, _ in blocks])
     return result
 
 
-def _whitening(deviations: np.ndarray, floor: float) -> np.ndarray:
+def _whitening(deviations: Tensor, floor: float) -> Tensor:
     """Return W (d, r) with W Wᵀ the pseudo-inverse of the covariance of (N, d) deviations."""
-    variances, directions = np.linalg.eigh(deviations.T @ deviations / len(deviations))
+    variances, directions = torch.linalg.eigh(deviations.T @ deviations / len(deviations))
     # The eigenvalues themselves are known to rounding of the largest one.
-    rounding = len(variances) * np.finfo(np.float64).eps * variances[-1]
+    rounding = len(variances) * torch.finfo(torch.float64).eps * float(variances[-1])
     kept = variances > max(floor, rounding)
-    return directions[:, kept] / np.sqrt(variances[kept])
+    return directions[:, kept] / variances[kept].sqrt()

@@ -2,13 +2,16 @@
 
 import math
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
 from advdetect.features.activations import LOGITS, Activations
-from advdetect.features.numerics import log_sum_exp
+from advdetect.randomness import SampleGenerator
 
 
-def max_probability(activations: Activations) -> dict[str, np.ndarray]:
+def max_probability(
+    model: nn.Module, images: Tensor, *, generator: SampleGenerator, activations: Activations
+) -> dict[str, Tensor]:
     """Return log10(1 − p_y), y the predicted class (Hendrycks and Gimpel 2017, section 2).
 
     Computed in float64 as logsumexp_{c≠y} z_c − logsumexp_c z_c, so it neither cancels nor
@@ -16,13 +19,15 @@ def max_probability(activations: Activations) -> dict[str, np.ndarray]:
     this number does, so it must stand beside it.
 
     Args:
+        model: Not used.
+        images: Not used.
+        generator: Not used; the feature is deterministic.
         activations: The (N, classes) logits, of two classes or more.
 
     Returns:
         Column ``log10_one_minus_max_probability``: (N,) float64, at most 0.
     """
-    logits = activations[LOGITS].astype(np.float64)
-    others = logits.copy()
-    np.put_along_axis(others, logits.argmax(axis=1, keepdims=True), -np.inf, axis=1)
-    log_rest = log_sum_exp(others) - log_sum_exp(logits)
+    logits = activations[LOGITS].double()
+    others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
+    log_rest = others.logsumexp(dim=1) - logits.logsumexp(dim=1)
     return {"log10_one_minus_max_probability": log_rest / math.log(10)}

@@ -2,32 +2,34 @@
 
 from collections.abc import Mapping
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.activations import PENULTIMATE, Activations, evenly_spread
 from advdetect.features.numerics import nearest_distances
+from advdetect.randomness import SampleGenerator
 
 
 def fit(
     activations: Activations,
-    labels: np.ndarray,
+    labels: Tensor,
     *,
     neighbours: int = 50,
     normalize: bool = True,
     max_reference: int | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Keep the penultimate layer of the training images, or of some evenly spread over them.
 
     Args:
-        activations: (N, d) float32 of the training images, by layer.
+        activations: (N, d) of the training images, by layer.
         labels: (N,) int64 true classes; not used.
         neighbours: k, from 1 to the number of images kept.
         normalize: Is heeded by `nearest_neighbour`.
         max_reference: Images to keep, at most; None means all.
 
     Returns:
-        ``features``: (M, d) float32.
+        ``features``: (M, d).
 
     Raises:
         AdvdetectError: There are fewer images than k.
@@ -39,13 +41,16 @@ def fit(
 
 
 def nearest_neighbour(
-    activations: Activations,
+    model: nn.Module,
+    images: Tensor,
     *,
-    fitted: Mapping[str, np.ndarray],
+    generator: SampleGenerator,
+    activations: Activations,
+    fitted: Mapping[str, Tensor],
     neighbours: int = 50,
     normalize: bool = True,
     max_reference: int | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Tensor]:
     """Return the distance ‖z − z_(k)‖₂ to the k-th nearest training image.
 
     Sun et al. 2022, section 3: z = φ(x) / ‖φ(x)‖₂, φ the penultimate layer, and z_(k) the k-th
@@ -53,7 +58,10 @@ def nearest_neighbour(
     training images of CIFAR-10.
 
     Args:
-        activations: (N, d) float32 by layer.
+        model: Not used.
+        images: Not used.
+        generator: Not used; the feature is deterministic.
+        activations: (N, d) by layer.
         fitted: What `fit` returned for this model.
         neighbours: k, from 1 to the number of images kept by `fit`.
         normalize: Divide by the norm, as in the paper; a row of zeros stays as it is.
@@ -73,11 +81,11 @@ def nearest_neighbour(
     return {"kth_distance": nearest_distances(queries, samples, neighbours)[:, -1]}
 
 
-def _unit_length(features: np.ndarray) -> np.ndarray:
+def _unit_length(features: Tensor) -> Tensor:
     """Return (N, d) float64 rows of norm 1; a row of zeros has no direction and stays zero."""
-    features = features.astype(np.float64)
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(norms > 0, norms, 1)
+    features = features.double()
+    norms = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / torch.where(norms > 0, norms, 1)
 
 
 def _check_neighbours(neighbours: int, reference: int) -> None:

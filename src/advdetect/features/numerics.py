@@ -1,30 +1,16 @@
-"""Distances and sums of exponentials in float64, for features that are computed from arrays."""
+"""Distances in float64, in blocks that bound the memory; differentiable in the queries."""
 
 from collections.abc import Iterator
 
-import numpy as np
+import torch
+from torch import Tensor
 
-_BLOCK = 2**22  # distances held at a time: 32 MiB of float64
-
-
-def log_sum_exp(values: np.ndarray) -> np.ndarray:
-    """Return log Σ_j exp(v_j) over the last axis, without overflow or underflow.
-
-    Args:
-        values: (N, m) numbers; −∞ stands for a term of zero, and each row has one that is finite.
-
-    Returns:
-        (N,) float64.
-    """
-    values = values.astype(np.float64)  # a copy, so the lines below may work in place
-    largest = values.max(axis=1)
-    values -= largest[:, None]
-    return np.log(np.exp(values, out=values).sum(axis=1)) + largest
+_BLOCK = (
+    2**22
+)  # distances, or numbers that distances are made of, held at a time: 32 MiB of float64
 
 
-def squared_distances(
-    queries: np.ndarray, samples: np.ndarray
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def squared_distances(queries: Tensor, samples: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield the squared distances of some queries to all samples, as one matrix product.
 
     ‖q‖² + ‖s‖² − 2 q·s, measured from the mean of the samples, cancels where q is near s; how much
@@ -38,31 +24,29 @@ def squared_distances(
         The slice of the queries, their (b, m) squared distances, float64 and at least 0, and a
         (b,) bound on the rounding error of a row. Blocks hold about four million distances.
     """
-    center = samples.mean(axis=0, dtype=np.float64)
+    samples = samples.double()
+    center = samples.mean(dim=0)
     samples = samples - center
-    sample_squares = np.square(samples).sum(axis=1)
-    furthest = np.sqrt(sample_squares.max())
+    sample_squares = samples.square().sum(dim=1)
+    furthest = sample_squares.max().sqrt()
     # Inner products of length d in float64, and a few roundings more (Higham 2002, section 3.1).
-    relative_error = (samples.shape[1] + 8) * np.finfo(np.float64).eps
+    relative_error = (samples.shape[1] + 8) * torch.finfo(torch.float64).eps
     rows_at_once = max(1, _BLOCK // len(samples))
     for start in range(0, len(queries), rows_at_once):
         rows = slice(start, min(start + rows_at_once, len(queries)))
-        points = queries[rows] - center
-        point_squares = np.square(points).sum(axis=1)
-        squares = points @ samples.T
-        squares *= -2
-        squares += point_squares[:, None]
-        squares += sample_squares
-        np.maximum(squares, 0, out=squares)
-        yield rows, squares, relative_error * (np.sqrt(point_squares) + furthest) ** 2
+        points = queries[rows].double() - center
+        point_squares = points.square().sum(dim=1)
+        squares = -2 * (points @ samples.T) + point_squares[:, None] + sample_squares
+        rounding = relative_error * (point_squares.detach().sqrt() + furthest) ** 2
+        yield rows, squares.clamp_min(0), rounding
 
 
-def nearest_distances(queries: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
+def nearest_distances(queries: Tensor, samples: Tensor, count: int) -> Tensor:
     """Return the distances of each query to its nearest samples, exact for any batch of queries.
 
     The matrix product only rules out samples that are too far even with its rounding error. The
     distances to all others are computed from the differences, so that they neither cancel nor
-    depend on which other queries there are.
+    depend on which other queries there are. The gradient of a distance of zero is taken as zero.
 
     Args:
         queries: (n, d) points.
@@ -72,14 +56,19 @@ def nearest_distances(queries: np.ndarray, samples: np.ndarray, count: int) -> n
     Returns:
         (n, k) float64 in ascending order.
     """
-    samples = samples.astype(np.float64)
-    result = np.empty((len(queries), count))
-    for rows, squares, rounding in squared_distances(queries, samples):
-        limits = np.partition(squares, count - 1, axis=1)[:, count - 1] + 2 * rounding
-        for row, limit, candidates in zip(
-            range(rows.start, rows.stop), limits, squares, strict=True
+    queries, samples = queries.double(), samples.double()
+    nearest = []
+    for rows, squares, rounding in squared_distances(queries.detach(), samples):
+        limits = squares.kthvalue(count, dim=1).values + 2 * rounding
+        # Rows with fewer candidates than another get some that are too far, which are sorted out.
+        candidates = max(count, int((squares <= limits[:, None]).sum(dim=1).max()))
+        chosen = squares.topk(candidates, dim=1, largest=False).indices
+        rows_at_once = max(1, _BLOCK // (candidates * samples.shape[1]))
+        for points, indices in zip(
+            queries[rows].split(rows_at_once), chosen.split(rows_at_once), strict=True
         ):
-            differences = samples[candidates <= limit] - queries[row]
-            exact = np.square(differences, out=differences).sum(axis=1)
-            result[row] = np.sort(exact)[:count]
-    return np.sqrt(result)
+            exact = (samples[indices] - points[:, None]).square().sum(dim=2)
+            nearest.append(exact.sort(dim=1).values[:, :count])
+    found = torch.cat(nearest)
+    apart = found > 0
+    return torch.where(apart, found.where(apart, 1).sqrt(), 0)

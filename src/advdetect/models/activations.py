@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
@@ -13,7 +12,6 @@ from advdetect.errors import AdvdetectError
 from advdetect.features.activations import LOGITS, PENULTIMATE
 
 
-@torch.no_grad()
 def activations(
     model: nn.Module,
     images: Tensor,
@@ -21,7 +19,7 @@ def activations(
     layers: Sequence[str] | None = None,
     max_width: int = 256,
 ) -> dict[str, Tensor]:
-    """Return the hidden layers of each image and the logits, from one forward pass.
+    """Return the hidden layers of each image and the logits, from one forward pass, differentiable.
 
     A hidden layer is the input of a linear or convolutional layer: what comes out of the
     nonlinearity and the pooling before it. The input of the last one that runs, which makes the

@@ -1,31 +1,36 @@
 """Compute one feature of the clean images, or of one attack's noisy and adversarial ones."""
 
 import argparse
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
+from advdetect.files.feature import write_feature
 from advdetect.inference import batch_slices
-from advdetect.io import read_tensors, write_table
+from advdetect.io import read_tensors
+from advdetect.models.activations import activations
 from advdetect.models.store import read_model
 from advdetect.progress import report, track
 from advdetect.protocol import CLEAN, HELD_OUT
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-from advdetect.steps.columns import feature_table
 from advdetect.steps.images import (
+    Kind,
     changed_images,
     clean_images,
     held_out_images,
     read_attack,
 )
+
+#: (N,) values by column of a batch of images, with their random streams.
+Feature = Callable[[Tensor, SampleGenerator], dict[str, Tensor]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,70 +47,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         help="training split: of the images that the auxiliary model has not seen",
     )
-    options.add_fitted(parser, "fit-feature")
+    options.add_activations(parser)
+    options.add_fitted(parser)
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compute the feature of every kind of image and write the table."""
+    """Read the images, compute the feature of every kind batch by batch, check it and write it."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
+    settings = options.activation_settings(spec, arguments)
     model = read_model(arguments.model, device)
-    extra: dict[str, Any] = {}
-    if path := options.fitted_path(spec, arguments):
-        fitted, _ = read_tensors(path)
-        extra["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
-    if arguments.data:
-        attack, kinds = CLEAN, clean_images(read_split(arguments.data), model, device)
-    elif arguments.attack:
-        attack, tensors = read_attack(arguments.attack)
-        kinds = changed_images(attack, tensors)
-    else:
-        if HELD_OUT not in extra.get("fitted", {}):
-            raise AdvdetectError(
-                f"The auxiliary model of {arguments.name} has no images that it was not fitted on."
-            )
-        attack = HELD_OUT
-        kinds = held_out_images(arguments.held_out, extra["fitted"][HELD_OUT].cpu())
-    given = ["generator", *extra]
-    feature = partial(
-        options.bind_target(spec, "_target_", positional=2, given=given), model, **extra
-    )
+    path = options.fitted_path(spec, arguments)
+    fitted = read_tensors(path)[0] if path else None
+    source, kinds = _read_images(arguments, model, fitted or {}, device)
+    feature = _bound(spec, model, fitted, settings, device)
 
-    columns = {}
+    values = {}
     for kind, (index, images) in kinds.items():
         # Each kind has its own streams, the same for every attack that the image is in.
-        generator = SampleGenerator(
-            derive_seed(arguments.seed, "feature", arguments.name, kind), index
+        seed = derive_seed(arguments.seed, "feature", arguments.name, kind)
+        streams = SampleGenerator(seed, index)
+        batches = list(batch_slices(len(images), arguments.batch_size))
+        parts = [
+            feature(images[rows].to(device), streams[rows])
+            for rows in track(batches, len(batches), f"feature {arguments.name} {kind}", "batch")
+        ]
+        values[kind] = (
+            index,
+            {name: torch.cat([part[name] for part in parts]) for name in parts[0]},
         )
-        description = f"{arguments.name} {kind}"
-        values = _in_batches(feature, images, generator, arguments.batch_size, device, description)
-        columns[kind] = (index.numpy(), values)
     facts = provenance.describe(
         "feature",
-        spec,
+        options.with_settings(spec, settings),
         arguments.code,
         name=arguments.name,
-        attack=attack,
+        attack=source,
         seed=arguments.seed,
         device=device.type,
         threads=arguments.threads,
     )
-    write_table(arguments.output, feature_table(columns, arguments.name), facts)
+    write_feature(arguments.output, values, arguments.name, facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
 
 
-def _in_batches(
-    feature: Any,
-    images: Tensor,
-    generator: SampleGenerator,
-    batch_size: int,
+def _read_images(
+    arguments: argparse.Namespace,
+    model: nn.Module,
+    fitted: Mapping[str, Tensor],
     device: torch.device,
-    description: str,
-) -> dict[str, Any]:
-    batches = list(batch_slices(len(images), batch_size))
-    parts = [
-        feature(images[rows].to(device), generator=generator[rows])
-        for rows in track(batches, len(batches), f"feature {description}", "batch")
-    ]
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+) -> tuple[str, dict[str, Kind]]:
+    """Return what the images are and those of each kind."""
+    if arguments.data:
+        return CLEAN, clean_images(read_split(arguments.data), model, device)
+    if arguments.attack:
+        attack, tensors = read_attack(arguments.attack)
+        return attack, changed_images(attack, tensors)
+    if HELD_OUT not in fitted:
+        raise AdvdetectError(
+            f"The auxiliary model of {arguments.name} has no images that it was not fitted on."
+        )
+    return HELD_OUT, held_out_images(arguments.held_out, fitted[HELD_OUT])
+
+
+def _bound(
+    spec: Mapping[str, Any],
+    model: nn.Module,
+    fitted: Mapping[str, Tensor] | None,
+    settings: Mapping[str, Any] | None,
+    device: torch.device,
+) -> Feature:
+    """Return the feature with all that its specification declares: what is fitted, activations."""
+    given: dict[str, Any] = {}
+    if fitted is not None:
+        given["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
+    names = ["generator", *given, *([] if settings is None else ["activations"])]
+    feature = options.bind_target(spec, "_target_", positional=2, given=names)
+
+    def compute(images: Tensor, generator: SampleGenerator) -> dict[str, Tensor]:
+        if settings is not None:
+            given["activations"] = activations(model, images, **settings)
+        columns = feature(model, images, generator=generator, **given)
+        return {name: values.detach().cpu() for name, values in columns.items()}
+
+    return compute

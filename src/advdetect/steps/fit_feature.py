@@ -1,14 +1,21 @@
-"""Fit a feature's auxiliary model (such as auto-encoders) on training images only."""
+"""Fit what a feature keeps of training images only, such as auto-encoders or class means."""
 
 import argparse
 import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.inference import batch_slices, to_float
 from advdetect.io import write_tensors
+from advdetect.models.activations import activations
 from advdetect.models.store import read_model
-from advdetect.progress import SECONDS_BETWEEN_LINES, report
+from advdetect.progress import SECONDS_BETWEEN_LINES, report, track
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 
@@ -20,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_runtime(parser)
     parser.add_argument("--data", required=True, help="training split, from prepare-data")
     parser.add_argument("--model", required=True, help="model, from train")
+    options.add_activations(parser)
     parser.add_argument("--output", required=True, help="file to write: the fitted model")
 
 
@@ -27,21 +35,24 @@ def run(arguments: argparse.Namespace) -> None:
     """Fit and write the auxiliary model."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
-    given = ["batch_size", "seed", "after_epoch"]
-    fit = options.bind_target(spec, "_fit_", positional=3, given=given)
+    settings = options.activation_settings(spec, arguments)
+    given: dict[str, Any] = {}
+    if settings is None:
+        given = {
+            "batch_size": arguments.batch_size,
+            "seed": derive_seed(arguments.seed, "fit", spec.get("_fit_", "")),
+            "after_epoch": _EpochReport(),
+        }
+    fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
     model = read_model(arguments.model, device)
     data = read_split(arguments.data)
-    fitted = fit(
-        model,
-        data.images,
-        data.labels,
-        batch_size=arguments.batch_size,
-        seed=derive_seed(arguments.seed, "fit", spec["_fit_"]),
-        after_epoch=_EpochReport(),
-    )
+    inputs: tuple[Any, ...] = (model, data.images)
+    if settings is not None:
+        inputs = (_collect(model, data.images, arguments.batch_size, device, settings),)
+    fitted = fit(*inputs, data.labels, **given)
     facts = provenance.describe(
         "fit-feature",
-        spec,
+        options.with_settings(spec, settings),
         arguments.code,
         seed=arguments.seed,
         device=device.type,
@@ -49,6 +60,23 @@ def run(arguments: argparse.Namespace) -> None:
     )
     write_tensors(arguments.output, fitted, facts)
     report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
+
+
+def _collect(
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int,
+    device: torch.device,
+    settings: Mapping[str, Any],
+) -> dict[str, Tensor]:
+    """Return the activations of (N, C, H, W) uint8 images by layer, on the CPU."""
+    batches = list(batch_slices(len(images), batch_size))
+    parts = []
+    for rows in track(batches, len(batches), "activations of training images", "batch"):
+        # Converted batch by batch: a whole split of floats would be four times the memory.
+        found = activations(model, to_float(images[rows]).to(device), **settings)
+        parts.append({layer: values.cpu() for layer, values in found.items()})
+    return {layer: torch.cat([part.pop(layer) for part in parts]) for layer in list(parts[0])}
 
 
 class _EpochReport:

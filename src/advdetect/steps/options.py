@@ -77,13 +77,46 @@ def add_reported(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="", help="name of the data set in --reported")
 
 
-def add_fitted(parser: argparse.ArgumentParser, stage: str) -> None:
-    """Add ``--fitted``: the auxiliary model of a feature that has one, from that stage.
+def add_activations(parser: argparse.ArgumentParser) -> None:
+    """Add ``--activations``: what of the hidden layers the features get that ask for them."""
+    parser.add_argument(
+        "--activations",
+        type=_mapping,
+        metavar="JSON",
+        help="for features that say _activations_: layers and max_width, as in config/config.yaml",
+    )
+
+
+def activation_settings(
+    spec: Mapping[str, Any], arguments: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Return what to collect of the hidden layers for a feature; None where it asks for nothing.
+
+    Raises:
+        AdvdetectError: ``--activations`` has an unknown name, or the feature does not ask for any.
+    """
+    given = arguments.activations
+    if not spec.get("_activations_"):
+        if given is not None:
+            raise AdvdetectError(
+                "--activations: leave it out, as the feature does not say _activations_: true."
+            )
+        return None
+    check_names(given or {}, ("layers", "max_width"), option="--activations")
+    return given or {}
+
+
+def with_settings(spec: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the specification to record: with what was collected of the hidden layers, if any."""
+    return {**spec, **({"activations": dict(settings)} if settings else {})}
+
+
+def add_fitted(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fitted``: the auxiliary model of a feature that has one.
 
     A rule passes what the feature has, so the option may come without a value.
     """
-    parser.add_argument("--fitted", nargs="?", help=f"auxiliary model, from {stage}")
-    parser.set_defaults(fitting_stage=stage)
+    parser.add_argument("--fitted", nargs="?", help="auxiliary model, from fit-feature")
 
 
 def fitted_path(spec: Mapping[str, Any], arguments: argparse.Namespace) -> str | None:
@@ -95,9 +128,7 @@ def fitted_path(spec: Mapping[str, Any], arguments: argparse.Namespace) -> str |
     if not {"_fit_", "_fitted_by_"} & spec.keys():
         return None
     if not arguments.fitted:
-        raise AdvdetectError(
-            f"The feature {arguments.name} needs --fitted (see {arguments.fitting_stage})."
-        )
+        raise AdvdetectError(f"The feature {arguments.name} needs --fitted (see fit-feature).")
     return arguments.fitted
 
 
@@ -143,7 +174,12 @@ def _check_values(spec: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
                 raise AdvdetectError(f"{name}: {error.message}.")
 
 
-def check_names(spec: Mapping[str, Any], known: Sequence[str], all_needed: bool = False) -> None:
+def check_names(
+    spec: Mapping[str, Any],
+    known: Sequence[str],
+    all_needed: bool = False,
+    option: str = "--spec",
+) -> None:
     """Check the names in a specification that belongs to the step itself.
 
     Raises:
@@ -152,7 +188,7 @@ def check_names(spec: Mapping[str, Any], known: Sequence[str], all_needed: bool 
     wrong = set(spec) ^ set(known) if all_needed else set(spec) - set(known)
     if wrong:
         raise AdvdetectError(
-            f"--spec: {', '.join(sorted(wrong))} is unknown or missing; the names are "
+            f"{option}: {', '.join(sorted(wrong))} is unknown or missing; the names are "
             f"{', '.join(known)}."
         )
 
@@ -200,4 +236,12 @@ def positive_integer(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """Read a JSON object from the command line."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text} is no JSON object")
     return value

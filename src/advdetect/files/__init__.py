@@ -1,0 +1,1 @@
+"""Files between the stages: what each holds, how it is checked, written and read."""
