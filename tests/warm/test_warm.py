@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -316,6 +317,14 @@ def test_jobs_in_environments_of_their_own_start_cold(monkeypatch):
     LocalRun(threads=1).start(workflow)
     assert VARIABLE not in os.environ
     assert workflow.scheduler.job_rate_limiter is None
+
+
+def test_a_server_survives_what_is_no_job(folder, warm):
+    for text in (b"", b"\0\0\0\0\0\0\0\1x"):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(f"\0{warm[VARIABLE]}")
+            stranger.sendall(text)
+    assert json.loads(run("show", folder, warm, input="").stdout)["warm"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")

@@ -59,5 +59,6 @@ class LocalRun:
     def stop(self) -> None:
         """End what `start` has started."""
         if self._server is not None:
+            os.environ.pop(VARIABLE, None)
             self._server.terminate()
             self._server.communicate()

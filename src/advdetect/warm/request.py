@@ -67,6 +67,9 @@ class Request:
                 environment=dict(field.split("=", 1) for field in fields),
                 files=files,
             )
+        except StopIteration:
+            _close(files)
+            raise ValueError("a request is not whole") from None
         except BaseException:
             _close(files)
             raise
