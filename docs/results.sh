@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 snakemake --cores all --config experiment=martin2019
 for paper in zhao2019 hsu2018; do
   snakemake --cores all --config "experiment=${paper}_small"
-  python workflow/estimate.py --from "experiment=${paper}_small" --config "experiment=$paper" \
+  python tools/estimate --from "experiment=${paper}_small" --config "experiment=$paper" \
     --cores 2 16 > "results/${paper}_small/estimate.txt"
 done
 python -m advdetect results-page --template docs/RESULTS.md.j2 --output docs/RESULTS.md

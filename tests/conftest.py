@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from advdetect.models.small_cnn import SmallCNN
-from advdetect.models.training import train
+from advdetect.training.standard import train
+
+pytest_plugins = ["made_up"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Real data for the tests that need it; none of it belongs in the repository.

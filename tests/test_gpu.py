@@ -8,9 +8,9 @@ from advdetect.data import digits
 from advdetect.device import prepare_torch
 from advdetect.inference import to_float
 from advdetect.models.activations import activations
-from advdetect.models.training import accuracy
 from advdetect.randomness import SampleGenerator
 from advdetect.steps.options import bind_target
+from advdetect.training.standard import accuracy
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,7 +14,7 @@ JOB = """
 import subprocess, sys, time
 time.sleep(0.4)
 from advdetect.usage import measured
-with measured(sys.argv[1]):
+with measured(sys.argv[1], "attack"):
     filled = b"x" * 300_000_000
     del filled
     time.sleep(0.3)
@@ -37,7 +37,7 @@ def job(tmp_path) -> tuple[Usage, float, float]:
 
 def test_a_job_measures_what_its_parent_sees(job):
     usage, wall, cpu = job
-    assert usage.succeeded
+    assert (usage.stage, usage.succeeded) == ("attack", True)
     assert usage.method_s > 0.3
     assert usage.method_s + 0.4 < usage.wall_s < wall + 0.02  # the clock of processes is coarse
     assert cpu - 0.3 < usage.cpu_s < cpu + 0.02
@@ -46,7 +46,7 @@ def test_a_job_measures_what_its_parent_sees(job):
 
 def test_a_failed_job_says_so_and_a_killed_one_leaves_nothing(tmp_path):
     path = tmp_path / "new" / "x.json"
-    with measured(path):
+    with measured(path, "attack"):
         pass
     assert read_usage(path).succeeded
 
@@ -54,14 +54,14 @@ def test_a_failed_job_says_so_and_a_killed_one_leaves_nothing(tmp_path):
         assert not path.exists()
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), measured(path):
+    with pytest.raises(ZeroDivisionError), measured(path, "attack"):
         fail()
     assert not read_usage(path).succeeded
 
 
 def test_nothing_is_written_where_nothing_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with measured(None):
+    with measured(None, "attack"):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -10,27 +10,32 @@ import importlib
 import sys
 
 from advdetect.errors import AdvdetectError
+from advdetect.stamp import write_stamp
 from advdetect.usage import measured
 
 STAGES = {
-    "prepare-data": "download or find a data set; write its splits",
+    "prepare-data": "download or find a data set; write one of its splits",
     "train": "train a classifier, or take your own weights",
-    "attack": "craft adversarial images and noisy twins",
+    "classify": "which test images the model gets right",
+    "attack": "craft adversarial images",
+    "transfer": "judge adversarial images of another model, or your own",
     "fit-feature": "fit a feature's auxiliary model on training images",
     "feature": "compute a feature of clean, noisy and adversarial images",
     "eigenvalue-path": "the largest eigenvalue along the perturbations of a few images",
     "sensitivity": "maps of the Fisher information sensitivity of a few images",
-    "detect": "fit detectors on each attack and score every other",
+    "fit-detectors": "fit detectors on each attack",
+    "score": "score every attack's images with fitted detectors",
     "defend": "apply a defence: which images it flags, which it mends",
     "evaluate": "metrics of one feature's detectors with bootstrap intervals",
     "paired": "paired tests between all features",
     "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",
     "reproduce": "a paper's table: reported values beside ours",
-    "paper-figure": "a paper's figure, drawn from ours",
-    "figures": "plots: ROC, scores, heat maps, gallery, spectra",
+    "figure": "a plot: ROC, scores, heat maps, gallery, spectra and the like",
+    "manifest": "which files of the store stand behind an experiment and its cells",
     "report": "the HTML report",
     "results-page": "a page of results from a template and finished runs",
     "compare": "which cells of the tables of two results folders changed beyond their intervals",
+    "prune": "remove from the store what no named experiment needs",
 }
 
 
@@ -49,11 +54,14 @@ def main(argv: list[str] | None = None) -> int:
             step = importlib.import_module(f"advdetect.steps.{stage.replace('-', '_')}")
             step.add_arguments(command)
             command.add_argument("--timing", help="file to write: what the job took")
+            command.add_argument("--stamp", help=argparse.SUPPRESS)  # of the workflow
             command.set_defaults(run=step.run)
     arguments = parser.parse_args(argv)
     try:
-        with measured(arguments.timing):
+        with measured(arguments.timing, arguments.stage):
             arguments.run(arguments)
+            if arguments.stamp:
+                write_stamp(arguments.stamp, argv)
     except AdvdetectError as error:
         print(f"advdetect {arguments.stage}: error: {error}", file=sys.stderr)
         return 1

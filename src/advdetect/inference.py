@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError
@@ -61,20 +61,6 @@ def to_float(images: Tensor) -> Tensor:
 def round_to_8_bits(images: Tensor) -> Tensor:
     """Round float images in [0, 1] to the nearest multiple of 1/255, as saving to a file would."""
     return torch.round(images * 255) / 255
-
-
-def clean_correct(model: nn.Module, data: ImageSplit, device: torch.device) -> Tensor:
-    """Return the (n,) positions of the images that the model classifies correctly.
-
-    Raises:
-        AdvdetectError: There are none, or the model has another number of classes than the data.
-    """
-    logits = predict_logits(model, to_float(data.images), device=device)
-    check_classes(logits, data)
-    index = (logits.argmax(1) == data.labels).nonzero().flatten()
-    if len(index) == 0:
-        raise AdvdetectError("The model classifies no test image correctly: train it first.")
-    return index
 
 
 def check_classes(logits: Tensor, data: ImageSplit) -> None:

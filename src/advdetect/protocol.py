@@ -16,6 +16,7 @@ KINDS = (CLEAN, "noisy", "adversarial")
 #: Name of the form that images are in → suffix of its kinds and columns.
 BITS = {"float32": "", "8bit": "_8bit"}
 POSITIVES = ("successful", "all")
+FALSE_POSITIVE_RATES = (0.01, 0.05)
 #: The form of the cross-attack tables.
 MAIN_FORM = ("float32", "successful")
 

@@ -21,6 +21,7 @@ class Usage:
     """What a job took.
 
     Attributes:
+        stage: What it did.
         method_s: Wall-clock seconds in the step itself.
         wall_s: Wall-clock seconds since its process, or its fork of a warm one, began.
         cpu_s: CPU seconds, user and system, of it and of the processes that it has started.
@@ -29,6 +30,7 @@ class Usage:
         succeeded: Whether it came to its end without an error.
     """
 
+    stage: str
     method_s: float
     wall_s: float
     cpu_s: float
@@ -37,11 +39,12 @@ class Usage:
 
 
 @contextmanager
-def measured(path: str | Path | None) -> Iterator[None]:
+def measured(path: str | Path | None, stage: str) -> Iterator[None]:
     """Write what the job took when the block ends, with or without an error.
 
     Args:
         path: JSON file to write; None for none. What it held of an earlier job is gone at once.
+        stage: What the job does.
     """
     if not path:
         yield
@@ -53,6 +56,7 @@ def measured(path: str | Path | None) -> Iterator[None]:
         succeeded = True
     finally:
         usage = Usage(
+            stage=stage,
             method_s=round(time.monotonic() - started, 3),
             wall_s=round(_seconds_of_process(), 3),
             cpu_s=round(_cpu_seconds(), 3),
@@ -71,6 +75,7 @@ def read_usage(path: str | Path) -> Usage:
     values = read_json(path)
     try:
         return Usage(
+            stage=str(values["stage"]),
             method_s=float(values["method_s"]),
             wall_s=float(values["wall_s"]),
             cpu_s=float(values["cpu_s"]),

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from advdetect.data import mnist
 from advdetect.data.split import ImageSplit
 from advdetect.models.lenet5 import LeNet5
-from advdetect.models.training import train
 from advdetect.randomness import SampleGenerator
+from advdetect.training.standard import train
 
 
 @pytest.fixture

@@ -1,20 +1,24 @@
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from scipy import stats
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from advdetect.detectors.controls import RandomScores, random_scores, true_labels
-from advdetect.detectors.detection import (
-    AttackedImages,
-    Detector,
-    cross_attack_scores,
-    split_sources,
-)
+from advdetect.detectors.estimator import Detector
+from advdetect.detectors.fitting import fit_detectors, split_sources
 from advdetect.detectors.gaussian import gaussian
+from advdetect.detectors.images import AttackedImages
+from advdetect.detectors.random_forest import Forest
+from advdetect.detectors.scoring import score_attacks
 from advdetect.detectors.threshold import threshold
 from advdetect.errors import AdvdetectError
+from advdetect.files.detector import read_detectors, write_detectors
+from advdetect.files.scores import write_scores
 from advdetect.imports import locate
 
 KEYS = ["detector", "trained_on", "tested_on", "bits", "positives"]
@@ -51,6 +55,17 @@ def world_scores(repository):
     """What every detector says of the world."""
     clean, attacks, fitting, testing = make_world()
     return cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
+
+
+def cross_attack_scores(clean, attacks, detectors, fitting, testing):
+    """Fit, score, write and read."""
+    fitted = fit_detectors(clean, attacks, detectors, fitting)
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/scores.parquet"
+        with write_scores(path, {}) as append:
+            for part in score_attacks(clean, attacks, detectors, fitted, testing):
+                append(part)
+        return pd.read_parquet(path)
 
 
 def every_detector(repository):
@@ -251,16 +266,10 @@ def test_an_added_attack_leaves_every_other_cell_as_it_was(world, repository):
     )
 
 
-def test_an_attack_without_success_says_what_to_do(world, repository):
-    clean, attacks, fitting, testing = world
-    attacks["weak"].success["float32"] = False
-    with pytest.raises(AdvdetectError, match="The attack weak has no successful adversarial"):
-        cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
-
-
+@pytest.mark.parametrize("bits", ["float32", "8bit"])
 @pytest.mark.parametrize("alone", [False, True])
-def test_an_attack_that_rounding_undoes_has_no_scores_in_that_form(
-    world, world_scores, repository, alone
+def test_an_attack_without_success_has_no_scores_in_that_form(
+    world, world_scores, repository, alone, bits
 ):
     """Supervised detectors trained on it have none; everything else is as if it succeeded."""
     clean, attacks, fitting, testing = world
@@ -268,18 +277,88 @@ def test_an_attack_that_rounding_undoes_has_no_scores_in_that_form(
     if alone:
         attacks = {"weak": attacks["weak"]}
         whole = cross_attack_scores(clean, attacks, detectors, fitting, testing)
-    attacks["weak"].success.loc[sorted(fitting), "8bit"] = False
+    attacks["weak"].success.loc[sorted(fitting), bits] = False
     scores = cross_attack_scores(clean, attacks, detectors, fitting, testing)
-    empty = (
-        (whole["trained_on"] == "weak")
-        & (whole["bits"] == "8bit")
-        & (whole["positives"] == "successful")
-    )
+    here = (whole["bits"] == bits) & (whole["positives"] == "successful")
+    empty = here & (whole["trained_on"] == "weak")
+    # All but the strong one are the weak one, whose successes are gone.
+    empty |= here & (whole["trained_on"] == "others") & (whole["tested_on"] == "strong")
     assert whole["score"].notna().all()
     assert scores["score"].isna().equals(empty)
     assert set(scores.loc[empty, "detector"]) == set(detectors) - set(UNSUPERVISED)
-    pd.testing.assert_frame_equal(scores[~empty], whole[~empty])
-    pd.testing.assert_frame_equal(scores.drop(columns="score"), whole.drop(columns="score"))
+    rounded = " once rounded to 8 bits" if bits == "8bit" else ""
+    reason = f"no successful adversarial image to fit on{rounded}"
+    assert scores.loc[empty, "reason"].unique().tolist() == [reason]
+    assert (scores.loc[~empty, "reason"] == "").all()
+    rest = {"columns": ["score", "reason"]}
+    pd.testing.assert_frame_equal(
+        scores[~empty].drop(columns="reason"), whole[~empty].drop(columns="reason")
+    )
+    pd.testing.assert_frame_equal(scores.drop(**rest), whole.drop(**rest))
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "noisy_8bit"])
+def test_a_feature_without_values_for_an_attack_empties_its_cells(
+    world, world_scores, repository, kind
+):
+    clean, attacks, fitting, testing = world
+    attacks["weak"].features[kind].iloc[7, 1] = np.inf
+    detectors = every_detector(repository)
+    scores = cross_attack_scores(clean, attacks, detectors, fitting, testing)
+    here = world_scores["bits"] == ("8bit" if "8bit" in kind else "float32")
+    is_weak = (world_scores["trained_on"] == "weak") | (world_scores["tested_on"] == "weak")
+    empty = here & is_weak
+    # All but the strong one are the weak one.
+    alone = here & (world_scores["trained_on"] == "others")
+    empty |= alone & (world_scores["tested_on"] == "strong")
+    assert scores["score"].isna().equals(empty)
+    reason = "the feature has no finite value for 1 of 400 images"
+    assert set(scores.loc[empty & ~alone, "reason"]) == {reason}
+    assert (scores.loc[~empty, "reason"] == "").all()
+    kept = ~empty & (scores["detector"] != "random_scores")  # one stream over all rows
+    pd.testing.assert_series_equal(scores.loc[kept, "score"], world_scores.loc[kept, "score"])
+
+
+def test_detectors_that_go_through_a_file_say_the_same(world, world_scores, repository, tmp_path):
+    clean, attacks, fitting, testing = world
+    detectors = every_detector(repository)
+    with write_detectors(tmp_path / "detectors.parquet", {}, ()) as append:
+        for fitted in fit_detectors(clean, attacks, detectors, fitting):
+            append(fitted)
+    kept = read_detectors(tmp_path / "detectors.parquet", ())
+    with write_scores(tmp_path / "scores.parquet", {}) as append:
+        for part in score_attacks(clean, attacks, detectors, kept, testing):
+            append(part)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scores.parquet"), world_scores)
+
+
+def test_thresholds_hold_the_false_positive_rate_among_what_was_fitted_on(world):
+    """Against the negatives counted by hand, with a threshold detector whose score is x."""
+    clean, attacks, fitting, _ = world
+    score = {"column": "x", "adversarial": "high"}
+    detectors = {
+        "threshold": Detector(lambda: threshold(seed=0, score=score)),
+        "gaussian": Detector(lambda: gaussian(seed=0, regularization=1e-6), unsupervised=True),
+    }
+    every = {
+        (f.detector, f.trained_on, f.left_out, f.bits, f.positives): f
+        for f in fit_detectors(clean, attacks, detectors, fitting)
+    }
+    rows = sorted(fitting)
+    for bits, kind in {"float32": "noisy", "8bit": "noisy_8bit"}.items():
+        noisy = [attack.features[kind].loc[rows, "x"] for attack in attacks.values()]
+        own = [*clean.loc[rows, "x"], *noisy[0]]
+        found = every["threshold", "weak", "", bits, "all"].thresholds
+        assert set(found) == {(bits, 0.01), (bits, 0.05)}
+        for (_, rate), value in found.items():
+            above = np.sum(np.array(own) > value)
+            assert above <= rate * len(own) < above + 1
+        unsupervised = every["gaussian", "clean", "", "", ""]
+        tables = [clean, *(attack.features[kind] for attack in attacks.values())]
+        negatives = pd.concat([table.loc[rows] for table in tables])
+        above = unsupervised.estimator.decision_function(negatives)
+        above = (above > unsupervised.thresholds[bits, 0.05]).sum()
+        assert above == 0.05 * len(negatives) == 15
 
 
 def test_an_attack_whose_every_rounded_image_fails_has_no_positives_to_score_either(
@@ -320,3 +399,17 @@ def test_controls_without_a_fit_do_not_depend_on_the_features():
     np.testing.assert_array_equal(
         chance.decision_function(table), chance.decision_function(table * 2)
     )
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_the_forest_is_that_of_scikit_learn_to_the_last_bit(width):
+    generator = np.random.default_rng(width)
+    features = pd.DataFrame(generator.normal(size=(300, width))).round(1)  # with ties
+    labels = generator.random(300) < 0.3
+    labels[features[0] > 0.5] = True
+    mine = Forest(trees=30, max_depth=5, random_state=11).fit(features, labels)
+    theirs = RandomForestClassifier(n_estimators=30, max_depth=5, random_state=11)
+    theirs.fit(features, labels)
+    unseen = pd.DataFrame(generator.normal(size=(500, width)))
+    np.testing.assert_array_equal(mine.predict_proba(unseen), theirs.predict_proba(unseen))
+    np.testing.assert_array_equal(mine.predict(unseen), theirs.predict(unseen))

@@ -4,6 +4,7 @@ import pytest
 from scipy.stats import norm
 
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.cells import stack_runs
 from advdetect.evaluation.comparison import by_size, compare_cells, count_outcomes
 
 NAN = float("nan")
@@ -141,3 +142,22 @@ def test_cells_may_have_three_names_and_facts_that_are_not_compared():
         "only_first",
         "only_second",
     }
+
+
+def test_cells_are_matched_within_their_run():
+    before = {
+        "A": cells(("kd", "fgsm", 0.9, 0.8, 1.0), ("kd", "ossa", 0.5, 0.4, 0.6)),
+        "B": cells(("kd", "fgsm", 0.1, 0.0, 0.2)),
+    }
+    after = {
+        "B": cells(("kd", "fgsm", 0.9, 0.8, 1.0)),
+        "A": cells(("kd", "fgsm", 0.9, 0.8, 1.0), ("kd", "ossa", 0.55, 0.4, 0.6)),
+    }
+    both = compare_cells(
+        stack_runs(before, pd.DataFrame.copy), stack_runs(after, pd.DataFrame.copy)
+    )
+    for run, own in before.items():
+        here = both[both["run"] == run].drop(columns="run").reset_index(drop=True)
+        alone = compare_cells(own, after[run]).drop(columns="run")
+        pd.testing.assert_frame_equal(here, alone)
+    assert both["outcome"].tolist() == ["equal", "within", "beyond"]

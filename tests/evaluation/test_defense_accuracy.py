@@ -4,13 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from advdetect.evaluation.defenses import (
-    defense_accuracies,
-    defense_table,
-    reported_accuracies,
-    stored_defense_table,
-)
-from advdetect.evaluation.rendering import to_csv, to_markdown
+from advdetect.evaluation.defenses import defense_accuracies
+from advdetect.papers.readings import reported_defenses
+from advdetect.tables.defense_table import defense_table, stored_defense_table
+from advdetect.tables.rendering import to_csv, to_markdown
 
 COUNT = 60
 
@@ -75,24 +72,37 @@ def test_accuracy_is_the_share_of_good_images(defenses, bits, positives):
     assert set(cells["attack"]) == {"clean", "cw_l2,kappa=5"}
 
 
-def test_reported_values_stand_beside_ours_under_our_names(defenses):
+def test_reported_values_stand_beside_ours_under_our_names(defenses, tmp_path):
     table = pd.DataFrame(
         [
             ("mnist", "magnet", "cw_l2", 5, 94.6),
             ("mnist", "mid", "cw_l2", 5, 95.8),
             ("mnist", "mid", "cw_l2", 10, 97.8),
+            ("mnist", "other", "cw_l2", 5, 2.0),
             ("cifar10", "mid", "cw_l2", 5, 1.0),
             ("mnist", "mid", "ead_l1", 5, 39.4),
+            ("mnist", "mid", "fgsm", 5, 3.0),
         ],
         columns=["dataset", "defense", "attack", "kappa", "accuracy_percent"],
     )
-    ours = ["clean", "cw_l2,kappa=5", "ead,kappa=5,rule=l1", "ead,kappa=5,rule=en", "fgsm"]
-    reported = reported_accuracies(table, "mnist", ours)
+    table.to_csv(tmp_path / "theirs.csv", index=False)
+    attacks = [["cw_l2", "cw_l2,kappa={kappa}"], ["ead_l1", "ead,rule=l1,kappa={kappa}"]]
+    spec = {
+        **{"reported": "theirs.csv", "dataset": "mnist", "rows": ["attack", "kappa"]},
+        **{"columns": "defense", "values": [["accuracy_percent", "defense_accuracy"]]},
+        "readings": [{"attacks": attacks, "defenses": [["magnet", "magnet"], ["mid", "mid"]]}],
+    }
+    files = {"theirs.csv": str(tmp_path / "theirs.csv")}
+    reported = reported_defenses([spec], files, "")
     assert reported.to_dict("records") == [
         {"attack": "cw_l2,kappa=5", "defense": "magnet", "value": pytest.approx(0.946)},
         {"attack": "cw_l2,kappa=5", "defense": "mid", "value": pytest.approx(0.958)},
-        {"attack": "ead,kappa=5,rule=l1", "defense": "mid", "value": pytest.approx(0.394)},
+        {"attack": "cw_l2,kappa=10", "defense": "mid", "value": pytest.approx(0.978)},
+        {"attack": "ead,rule=l1,kappa=5", "defense": "mid", "value": pytest.approx(0.394)},
     ]
+    assert reported_defenses([], files, "") is None
+    assert reported_defenses([spec | {"run": "A"}], files, "B") is None
+    assert reported_defenses([spec | {"run": "A"}], files, "A").equals(reported)
     shown = defense_table(accuracies(defenses), reported, "float32")
     assert shown.header == ["Attack", "MagNet", "MagNet, reported", "MID", "MID, reported"]
     body = {name: [cell.value for cell in cells] for name, cells in shown.body()}

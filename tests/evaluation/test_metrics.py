@@ -1,4 +1,4 @@
-from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,15 +9,15 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.metrics import (
-    CELL,
-    FALSE_POSITIVE_RATES,
-    METRICS,
-    detection_metrics,
-    evaluate_feature,
-)
+from advdetect.evaluation.metrics import evaluate_feature
+from advdetect.evaluation.ranking import METRICS, detection_metrics
+from advdetect.files.scores import CELL
+from advdetect.protocol import FALSE_POSITIVE_RATES
 
-evaluate = partial(evaluate_feature, replicates=200, seed=7, primary_detector="a")
+
+def evaluate(seeds: dict[int, pd.DataFrame], **options: Any) -> pd.DataFrame:
+    settings = {"replicates": 200, "seed": 7, "primary_detector": "a"} | options
+    return evaluate_feature({seed: [table] for seed, table in seeds.items()}, **settings)
 
 
 def unweighted(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_blocks_of_replicates_do_not_change_the_values(monkeypatch: pytest.Monke
     scores, positive = generator.normal(size=20), np.arange(20) < 8
     weights = generator.poisson(0.2, size=(57, 20))  # some replicates lack a class
     whole = detection_metrics(scores, positive, weights)
-    monkeypatch.setattr("advdetect.evaluation.metrics._BLOCK", 100)
+    monkeypatch.setattr("advdetect.evaluation.ranking._BLOCK", 100)
     in_blocks = detection_metrics(scores, positive, weights)
     np.testing.assert_allclose(in_blocks, whole, rtol=1e-14)
     lacking = (weights[:, positive].sum(axis=1) == 0) | (weights[:, ~positive].sum(axis=1) == 0)

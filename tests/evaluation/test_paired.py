@@ -9,7 +9,7 @@ from scipy import stats
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import evaluate_feature
-from advdetect.evaluation.paired import COLUMNS, holm, own_attack_scores, paired_tests
+from advdetect.evaluation.paired import COLUMNS, holm, paired_tests
 
 CELL = {"detector": "d", "bits": "float32", "positives": "successful"}
 
@@ -117,7 +117,12 @@ def test_seeds_are_averaged_and_drawn_as_the_metrics_are() -> None:
         for run, table in seeds.items()
     }
     row = paired_tests({"oracle": oracle, "a": seeds}, replicates=300, seed=9).iloc[0]
-    metrics = evaluate_feature(seeds, replicates=300, seed=9, primary_detector="d")
+    metrics = evaluate_feature(
+        {number: [table] for number, table in seeds.items()},
+        replicates=300,
+        seed=9,
+        primary_detector="d",
+    )
     mean = metrics.query("metric == 'auroc' and seed == 'mean'").iloc[0]
     assert (row["auroc"], row["auroc_other"]) == (1.0, mean["value"])
     assert row["difference"] == 1 - mean["value"]
@@ -194,20 +199,6 @@ def test_bad_scores_are_refused() -> None:
     (table,) = correlated(np.random.default_rng(0), 5, (1.0,))
     with pytest.raises(AdvdetectError, match="seed 7 lack the columns index"):
         paired_tests({"a": {7: table.drop(columns="index")}}, replicates=20, seed=0)
-
-
-def test_the_compared_scores_are_those_of_the_attack_that_it_was_trained_on(
-    scores: dict[str, dict[int, pd.DataFrame]],
-) -> None:
-    chosen = own_attack_scores(scores["bu"][0], "logistic_regression")
-    names = ["detector", "bits", "positives"]
-    assert chosen[names].drop_duplicates().to_numpy().tolist() == [
-        ["logistic_regression", "float32", "successful"]
-    ]
-    assert (chosen["trained_on"].astype(str) == chosen["tested_on"].astype(str)).all()
-    assert set(chosen["tested_on"]) == set(scores["bu"][0]["tested_on"])
-    clean = scores["bu"][0].assign(trained_on="clean")
-    assert set(own_attack_scores(clean, "random_forest")["trained_on"]) == {"clean"}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7), st.integers(0, 2))

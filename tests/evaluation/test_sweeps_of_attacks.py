@@ -1,6 +1,7 @@
 import pytest
 
-from advdetect.evaluation.sweeps import Sweep, number_of, number_sweeps, split_name, without
+from advdetect.evaluation.sweeps import Sweep, number_of, number_sweeps, without
+from advdetect.naming import split_name
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-PARTS = ("Snakefile", "config", "workflow", "src", "envs", "profiles")
+PARTS = ("Snakefile", "config", "workflow", "tools", "src", "envs", "profiles")
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
-RUN = "digits/small_cnn/seed0/"
 HALTING = Path(__file__).parent / "halting"
 DEADLINE = 300.0  # seconds
+KEY = re.compile(r"\.[0-9a-f]{12}(?=[./]|$)")
 
 TINY = """\
 # @package _global_
@@ -60,22 +60,51 @@ class Project:
     Args:
         folder: The folder.
         experiment: Name of the experiment that `run` and `plan` are about.
+        snakefile: Where the workflow is, if it is not in the folder.
     """
 
     folder: Path
     experiment: str = "tiny"
+    snakefile: Path | None = None
 
     @property
     def results(self) -> Path:
         return self.folder / "results" / self.experiment
 
     @property
-    def seed0(self) -> Path:
-        return self.results / RUN
+    def store(self) -> Path:
+        return self.folder / "results" / "store"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "results" / "logs"
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the store by their names without keys, each of which is there once.
+
+        Those of the tiny experiment are called ``train``, ``model``, ``attacks/fgsm``,
+        ``features/fgsm/kd``; others have the data set and the model with its seed before that.
+        """
+        found: dict[str, Path] = {}
+        for path in sorted(self.store.rglob("*.*")):
+            if path.is_file() and not path.name.startswith("."):
+                name = plain_name(str(path.relative_to(self.store)))
+                assert name not in found, f"{found[name]} and {path}"
+                found[name] = path
+        return found
+
+    def file(self, name: str) -> Path:
+        """Return a file of the store by its name without keys."""
+        return self.files()[name]
+
+    def target(self, name: str) -> str:
+        """Return what Snakemake calls a file of the store, which must be there."""
+        return str(self.file(name).relative_to(self.folder))
 
     def command(self, arguments: Sequence[str], config: Sequence[str] = ()) -> list[str]:
         values = [f"experiment={self.experiment}", *config]
-        return [str(SNAKEMAKE), "--cores", "2", *arguments, "--config", *values]
+        of = ["--snakefile", str(self.snakefile)] if self.snakefile else []
+        return [str(SNAKEMAKE), *of, "--cores", "2", *arguments, "--config", *values]
 
     def try_run(self, *arguments: str, config: Sequence[str] = ()) -> Outcome:
         """Run Snakemake in the folder."""
@@ -88,20 +117,26 @@ class Project:
         return outcome.output
 
     def plan(self, *arguments: str, config: Sequence[str] = ()) -> set[str]:
-        """Return what a run would make: file names, without the folders that all share.
+        """Return what a run would make: names of files without keys, and of what is published.
 
-        The many files of the rule `tables` count as one, and so does a figure's SVG and PNG.
+        What is published is called as its rule: ``tables``, ``metrics_kd``, ``figure_roc``.
         """
+        return set(self.outputs(*arguments, config=config))
+
+    def outputs(self, *arguments: str, config: Sequence[str] = ()) -> dict[str, str]:
+        """Return the first file of each job that would run, by its name in `plan`."""
         output = self.run(*arguments, "--dry-run", "--quiet", "host", config=config)
-        planned = set()
+        planned: dict[str, str] = {}
         blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)*)", output, re.MULTILINE)
         for rule, block in blocks:
             if rule == "all":
                 continue
             found = re.search(r"^ {4}output: (.*)$", block, re.MULTILINE)
             assert found, block
-            first = found[1].split(", ")[0].removeprefix(f"results/{self.experiment}/")
-            planned.add("tables" if rule == "tables" else first.removeprefix(RUN))
+            first = found[1].split(", ")[0]
+            is_stored = first.startswith("results/store/")
+            name = plain_name(first.removeprefix("results/store/")) if is_stored else rule
+            planned[name.removesuffix("/fitted")] = first
         assert blocks or "Nothing to be done" in output, output
         return planned
 
@@ -129,16 +164,24 @@ class Project:
         return replace(self, folder=folder)
 
     def state(self) -> dict[str, tuple[bytes, int]]:
-        """Return the content and the time of every result, logs left out."""
+        """Return the content and the time of every result, logs left out, by path."""
+        results = self.folder / "results"
         return {
-            str(path.relative_to(self.results)): (path.read_bytes(), path.stat().st_mtime_ns)
-            for path in sorted(self.results.rglob("*"))
-            if path.is_file() and path.relative_to(self.results).parts[0] != "logs"
+            str(path.relative_to(results)): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in sorted(results.rglob("*"))
+            if path.is_file() and path.relative_to(results).parts[0] != "logs"
         }
 
     def contents(self) -> dict[str, bytes]:
         """Return the content of every result but the report, which holds timings."""
-        return {name: text for name, (text, _) in self.state().items() if name != "report.html"}
+        state = self.state().items()
+        return {name: text for name, (text, _) in state if not name.endswith("report.html")}
+
+
+def plain_name(path: str) -> str:
+    """Return the path of a file of the store without keys, suffix and what the tiny run shares."""
+    name = KEY.sub("", path).removesuffix(".safetensors").removesuffix(".parquet")
+    return name.removeprefix("digits/").removeprefix("small_cnn-seed0/")
 
 
 def new_project(repository: Path, folder: Path) -> Project:
@@ -162,12 +205,14 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
-def execute(command: Sequence[str], folder: Path) -> Outcome:
-    """Run a command in a folder."""
+def execute(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
+) -> Outcome:
+    """Run a command in a folder, with some environment variables more."""
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment(),
+        env={**environment(), **(variables or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -179,15 +224,22 @@ def execute(command: Sequence[str], folder: Path) -> Outcome:
 
 @contextmanager
 def halted_run(
-    project: Project, name: str, arguments: Sequence[str] = ()
+    project: Project, name: str, arguments: Sequence[str] = (), config: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """Run until a file is half written; afterwards kill what is left of Snakemake and its jobs.
 
     The job goes on when the file ``halted`` in the folder is deleted.
+
+    Args:
+        project: What is run.
+        name: End of the file's path, without keys. ``attacks/fgsm#3`` is in the middle of the third
+            piece of rows that a job writes.
+        arguments: Of Snakemake.
+        config: Values of Snakemake's configuration.
     """
     halted = project.folder / "halted"
     process = subprocess.Popen(
-        project.command(arguments),
+        project.command(arguments, config),
         cwd=project.folder,
         env={
             **environment(),
@@ -238,18 +290,21 @@ def unlock(project: Project) -> None:
 
 def attack_files(*attacks: str) -> set[str]:
     """Return what belongs to some attacks: their images and the features of these."""
-    return {f"attacks/{attack}.safetensors" for attack in attacks} | {
-        f"features/{attack}/{feature}.parquet" for attack in attacks for feature in COMPUTED
+    return {f"attacks/{attack}" for attack in attacks} | {
+        f"features/{attack}/{feature}" for attack in attacks for feature in COMPUTED
     }
 
 
 def feature_files(*features: str, attacks: Sequence[str] = ATTACKS) -> set[str]:
     """Return the values of some computed features."""
     return {
-        f"features/{attack}/{feature}.parquet"
-        for attack in ("clean", *attacks)
-        for feature in features
+        f"features/{attack}/{feature}" for attack in ("clean", *attacks) for feature in features
     }
+
+
+def score_files(*features: str) -> set[str]:
+    """Return the fitted detectors of some features, and what they say."""
+    return {f"{kind}/{feature}" for kind in ("detectors", "scores") for feature in features}
 
 
 def detection_files(*features: str) -> set[str]:
@@ -257,14 +312,26 @@ def detection_files(*features: str) -> set[str]:
     figures = {"roc", "roc_low", "cross_attack"}
     figures |= {"scores_fisher_input"} & {f"scores_{feature}" for feature in features}
     return {
-        *(f"scores/{feature}.parquet" for feature in features),
-        *(f"metrics/{feature}.csv" for feature in features),
-        "metrics/paired.csv",
-        *(f"figures/{figure}.svg" for figure in figures),
-        "tables",
-        "report.html",
+        *score_files(*features),
+        *(f"metrics_{feature}" for feature in features),
+        *(f"figure_{figure}" for figure in figures),
+        *("paired", "tables", "manifest", "report"),
     }
 
 
 #: What follows from the images of any attack.
-AFTER_ATTACKS = detection_files(*FEATURES) | {"figures/gallery.svg", "figures/spectra.svg"}
+AFTER_ATTACKS = detection_files(*FEATURES) | {"figure_gallery", "figure_spectra"}
+#: All that is published.
+PUBLISHED = {
+    *(f"metrics_{feature}" for feature in FEATURES),
+    *(f"figure_{name}" for name in ("roc", "roc_low", "cross_attack", "scores_fisher_input")),
+    *(f"figure_{name}" for name in ("gallery", "spectra", "training")),
+    *("paired", "tables", "manifest", "report"),
+}
+#: The whole of the store.
+STORED = {
+    *("train", "test", "model", "clean", "fitted/kd"),
+    *attack_files(*ATTACKS),
+    *feature_files(*COMPUTED),
+    *score_files(*FEATURES),
+}

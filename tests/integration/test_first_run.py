@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from snakemake_project import ATTACKS, FEATURES
+from snakemake_project import ATTACKS, FEATURES, PUBLISHED, STORED
 
-from advdetect.evaluation.names import display_name
+from advdetect.tables.names import display_name
 
 pytestmark = pytest.mark.integration
 
@@ -83,5 +83,19 @@ def test_a_threshold_is_skipped_for_a_union_which_has_no_score(metrics):
 
 
 def test_nothing_temporary_is_left(first_run):
-    assert not list(first_run[0].results.rglob("*.tmp"))
-    assert not list(first_run[0].results.rglob(".*"))
+    results = first_run[0].folder / "results"
+    assert not list(results.rglob("*.tmp"))
+    assert {path.name for path in results.rglob(".*")} == {".stamps"}
+
+
+def test_the_store_holds_what_is_between_the_stages_and_nothing_else(first_run):
+    project, _ = first_run
+    names = {name.removesuffix("/fitted") for name in project.files()}
+    with_them = {"model.json", *(f"detectors/{feature}/split" for feature in FEATURES)}
+    with_them |= {f"detectors/{feature}/thresholds" for feature in FEATURES}
+    assert names == STORED | with_them
+
+
+def test_all_that_is_published_has_one_stamp(first_run):
+    stamps = sorted((first_run[0].results / ".stamps").iterdir())
+    assert [path.name.partition(".")[0] for path in stamps] == sorted(PUBLISHED)

@@ -2,16 +2,20 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from io import BytesIO
 
 import pandas as pd
 import pytest
 import yaml
-from snakemake_project import ATTACKS, RUN, Project
+from snakemake_project import ATTACKS, Project, plain_name
 
 pytestmark = pytest.mark.integration
 
-KEY = ["feature", "detector", "trained_on", "tested_on", "bits", "positives", "metric", "seed"]
+KEY = [
+    *("run", "feature", "detector", "trained_on", "tested_on"),
+    *("bits", "positives", "metric", "seed"),
+]
 
 
 def read_metrics(content: bytes) -> pd.DataFrame:
@@ -26,16 +30,19 @@ def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished)
     finished.run(*(f"results/tiny/metrics/{name}.csv" for name in names))
     after = finished.state()
 
-    run = "digits/small_cnn/seed0"
-    added = {f"{run}/attacks/fgm.safetensors"}
-    added |= {f"{run}/features/fgm/{part}.parquet" for part in ("max_probability", "kd", "bu")}
-    assert after.keys() - before.keys() == added
-    made_anew = {f"{run}/scores/{name}.parquet" for name in names}
-    made_anew |= {f"metrics/{name}.csv" for name in names}
-    assert {name for name in before if after[name] != before[name]} == made_anew
+    added = {"attacks/fgm", *(f"features/fgm/{name}" for name in ("max_probability", "kd", "bu"))}
+    # What depends on all attacks has another key.
+    for name in names:
+        added |= {f"detectors/{name}/{part}" for part in ("fitted", "split", "thresholds")}
+        added.add(f"scores/{name}")
+    assert stored(after.keys() - before.keys()) == added
+    gone = before.keys() - after.keys()
+    assert all("/.stamps/metrics_" in name for name in gone)
+    made_anew = {f"tiny/metrics/{name}.csv" for name in names}
+    assert {name for name in before.keys() - gone if after[name] != before[name]} == made_anew
 
     for name in names:
-        file = f"metrics/{name}.csv"
+        file = f"tiny/metrics/{name}.csv"
         old, new = read_metrics(before[file][0]), read_metrics(after[file][0])
         assert set(new.index.get_level_values("tested_on")) == {*ATTACKS, "fgm"}
         trained_on = set(new.index.get_level_values("trained_on"))
@@ -47,10 +54,18 @@ def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished)
         pd.testing.assert_frame_equal(new.loc[old.index], old)
 
 
+def stored(paths: Iterable[str]) -> set[str]:
+    """Return the names of files of the store without keys, of paths below the results."""
+    return {plain_name(path[6:]) for path in paths if path.startswith("store/")}
+
+
 def fitted(project: Project) -> dict[str, str]:
     """Return the checksum of every auxiliary model."""
-    files = sorted((project.seed0 / "fitted").iterdir())
-    return {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for name, file in project.files().items()
+        if name.startswith("fitted/")
+    }
 
 
 def test_every_auxiliary_model_is_the_same_file_whichever_attack_is_evaluated(finished, tmp_path):
@@ -61,24 +76,26 @@ def test_every_auxiliary_model_is_the_same_file_whichever_attack_is_evaluated(fi
     }
     names = [name for name, spec in specs.items() if "_fit_" in spec]
     assert {"kd", "lid", "magnet"} < set(names)
-    models = [f"results/tiny/{RUN}fitted/{name}.safetensors" for name in names]
 
     def config(*attacks: str) -> list[str]:
         overrides = "feature.magnet.epochs=1 evaluation.main_feature=kd"
         chosen = [f"attacks=[{','.join(attacks)}]", f"features=[{','.join(names)}]"]
         return [*chosen, f"overrides={overrides}"]
 
-    shutil.rmtree(finished.seed0 / "fitted")
+    shutil.rmtree(finished.file("fitted/kd").parent)
     other = finished.copy(tmp_path / "other")
-    finished.run(*models, config=config("otcm"))
-    other.run(*models, config=config("fgm"))
-    assert set(fitted(finished)) == set(names)
+    for project, attack in ((finished, "otcm"), (other, "fgm")):
+        planned = project.outputs("--forceall", config=config(attack))
+        models = [planned[f"fitted/{name}"] for name in names]
+        project.run(*models, config=config(attack))
+    assert {plain_name(name) for name in fitted(finished)} == set(names)
     assert fitted(other) == fitted(finished)
 
     before = finished.state()
-    features = [f"results/tiny/{RUN}features/fgm/{name}.parquet" for name in names]
+    planned = finished.outputs("--forceall", config=config("otcm", "fgm"))
+    features = [planned[f"features/fgm/{name}"] for name in names]
     finished.run(*features, config=config("otcm", "fgm"))
     after = finished.state()
     assert {name: after[name] for name in before} == before
-    added = {f"{RUN}features/fgm/{name}.parquet" for name in names}
-    assert after.keys() - before.keys() == added | {f"{RUN}attacks/fgm.safetensors"}
+    added = {f"features/fgm/{name}" for name in names} | {"attacks/fgm"}
+    assert stored(after.keys() - before.keys()) == added

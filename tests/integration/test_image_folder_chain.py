@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from image_files import draw, write_stripes
 from PIL import Image
 from safetensors.torch import load_file
 from snakemake_project import Project, new_project
@@ -27,17 +28,6 @@ evaluation: {replicates: 100, primary_detector: threshold, main_feature: max_pro
 attack:
   fgsm: {epsilon: 0.5}
 """
-CLASSES = ("across", "down", "plain")
-
-
-def draw(kind: str, generator: np.random.Generator) -> Image.Image:
-    """Draw an RGB image of 10×8 pixels: stripes across, stripes down or none."""
-    pixels = generator.uniform(0.35, 0.65, (8, 10, 3))
-    if kind == "across":
-        pixels[::2] -= 0.3
-    elif kind == "down":
-        pixels[:, ::2] -= 0.3
-    return Image.fromarray((255 * pixels).round().astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +35,13 @@ def stripes(tmp_path_factory, repository) -> Project:
     folder = tmp_path_factory.mktemp("stripes") / "project"
     project = replace(new_project(repository, folder), experiment="stripes")
     project.write("config/experiment/stripes.yaml", EXPERIMENT)
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 40), ("test", 20)):
-        for kind in CLASSES:
-            images = folder / "my images" / split / kind
-            images.mkdir(parents=True)
-            for number in range(count):
-                draw(kind, generator).save(images / f"{number}.png")
+    write_stripes(folder / "my images")
     project.run()
     return project
 
 
 def test_the_images_are_those_of_the_folder(stripes):
-    data = load_file(stripes.results / "data" / "image_folder" / "test.safetensors")
+    data = load_file(stripes.file("image_folder/test"))
     assert data["images"].shape == (60, 3, 8, 8)
     assert data["labels"].tolist() == [0] * 20 + [1] * 20 + [2] * 20
     with Image.open(stripes.folder / "my images" / "test" / "down" / "0.png") as file:
@@ -91,8 +75,8 @@ def test_a_changed_folder_makes_everything_stale(stripes, tmp_path, change):
     else:
         image.unlink()
     planned = project.plan()
-    assert "data/image_folder/train.safetensors" in planned
-    assert {f"image_folder/small_cnn/seed{seed}/model.safetensors" for seed in (0, 1)} < planned
+    assert "image_folder/train" in planned
+    assert {f"image_folder/small_cnn-seed{seed}/model" for seed in (0, 1)} < planned
 
 
 def test_the_place_of_the_folder_makes_nothing_stale(stripes, tmp_path):

@@ -1,27 +1,42 @@
 """Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
 
+import re
+
 import pytest
-from snakemake_project import ATTACKS, RUN, Project, halted_run, new_project, unlock
+from snakemake_project import (
+    ATTACKS,
+    Project,
+    halted_run,
+    new_project,
+    unlock,
+)
 
 pytestmark = pytest.mark.integration
 
-WANTED = f"results/tiny/{RUN}features/otcm/kd.parquet"
+NAME = "features/otcm/kd"
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory, repository) -> tuple[Project, dict[str, tuple[bytes, int]]]:
+def wanted(first_run) -> str:
+    return first_run[0].target(NAME)
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    tmp_path_factory, repository, wanted
+) -> tuple[Project, dict[str, tuple[bytes, int]]]:
     """A run from scratch, killed in the middle, and the files that it had finished by then.
 
     It was asked for what follows from one attack and one feature.
     """
     project = new_project(repository, tmp_path_factory.mktemp("interrupted") / "project")
-    with halted_run(project, "features/otcm/kd.parquet", [WANTED]):
+    with halted_run(project, f"{NAME}.parquet", [wanted]):
         pass  # its end kills everything
-    # The chunks of an attack are no results; the other core may have been at one.
+    # What is unfinished is no result; the other core may have been at an attack.
     return project, {
         name: state
         for name, state in project.state().items()
-        if not name.endswith(".tmp") and ".chunks" not in name
+        if not name.endswith((".tmp", ".partial"))
     }
 
 
@@ -29,22 +44,22 @@ def test_a_killed_run_leaves_no_file_that_is_half_written(interrupted, first_run
     project, state = interrupted
     whole = first_run[0].contents()
     assert state.keys() <= whole.keys()
-    assert not (project.seed0 / "features" / "otcm" / "kd.parquet").exists()
-    before_it = {"attacks/otcm.safetensors", "fitted/kd.safetensors"}
-    assert {f"{RUN}{name}" for name in before_it} <= state.keys() < whole.keys()
+    assert NAME not in project.files()
+    assert {"attacks/otcm", "fitted/kd"} <= project.files().keys()
+    assert state.keys() < whole.keys()
     assert {name: content for name, (content, _) in state.items()} == {
         name: whole[name] for name in state
     }
 
 
-def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run):
+def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first_run, wanted):
     project, state = interrupted
-    locked = project.try_run(WANTED)
+    locked = project.try_run(wanted)
     assert locked.status != 0
     assert "--unlock" in locked.output
     unlock(project)
-    project.run(WANTED)
-    assert project.plan(WANTED) == set()
+    project.run(wanted)
+    assert project.plan(wanted) == set()
     project.run()
     # Both ran from scratch, in different folders and in a different order of jobs.
     assert project.contents() == first_run[0].contents()
@@ -55,43 +70,67 @@ def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first
     assert project.plan() == set()
 
 
-def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(source, tmp_path):
-    project = source.copy(tmp_path / "project")
-    data = project.results / "data" / "digits"
-    target = "results/tiny/data/digits/test.safetensors"
-    with halted_run(project, "digits/test.safetensors", [target]):
+def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(finished):
+    names = ("detectors/kd/fitted", "detectors/kd/split", "detectors/kd/thresholds")
+    paths = {name: finished.file(name) for name in names}
+    whole = {name: path.read_bytes() for name, path in paths.items()}
+    target = finished.target(names[0])
+    for path in paths.values():
+        path.unlink()
+    with halted_run(finished, "detectors/kd/thresholds.parquet", [target]):
         pass  # its end kills everything
-    assert (data / "train.safetensors").exists()
-    assert not (data / "test.safetensors").exists()
-    unlock(project)
-    project.run(target)
-    assert (data / "test.safetensors").exists()
-    assert project.plan(target) == set()
+    there = {name for name, path in paths.items() if path.exists()}
+    assert there
+    assert names[2] not in there
+    unlock(finished)
+    finished.run(target)
+    assert {name: path.read_bytes() for name, path in paths.items()} == whole
+    assert finished.plan(target) == set()
+
+
+def test_an_interrupted_attack_goes_on_at_the_last_batch(finished):
+    attack = finished.file("attacks/bim_l2")
+    whole, target = attack.read_bytes(), finished.target("attacks/bim_l2")
+    attack.unlink()
+    config = ["batch_size=20"]
+    with halted_run(finished, "attacks/bim_l2#3", [target], config):
+        pass  # its end kills everything
+    assert not attack.exists()
+    unlock(finished)
+    printed = finished.run(target, config=config)
+    assert re.search(r"attack bim_l2: 40 of \d+ images were finished before", printed)
+    assert attack.read_bytes() == whole
+    assert not list(attack.parent.glob(".*"))
 
 
 @pytest.mark.parametrize(
     ("name", "stage", "follows"),
     [
-        (f"{RUN}features/otcm/kd.parquet", "detect", []),
+        (NAME, "fit-detectors", []),
         (
-            f"{RUN}fitted/kd.safetensors",
+            "fitted/kd",
             "feature",
-            [f"{RUN}features/{source}/kd.parquet" for source in ("clean", *ATTACKS)],
+            [f"features/{source}/kd" for source in ("clean", *ATTACKS)],
         ),
     ],
 )
 def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished, name, stage, follows):
     before = finished.state()
-    damaged = finished.results / name
-    damaged.write_bytes(before[name][0][: len(before[name][0]) // 2])
-    follows = [*follows, f"{RUN}scores/kd.parquet", "metrics/kd.csv"]
-    for made_from_it in follows:
-        (finished.results / made_from_it).unlink()
+    files = finished.files()
+    damaged = files[name]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    detectors = [f"detectors/kd/{part}" for part in ("fitted", "split", "thresholds")]
+    made_from_it = [files[each] for each in (*follows, *detectors, "scores/kd")]
+    made_from_it.append(finished.results / "metrics" / "kd.csv")
+    for path in made_from_it:
+        path.unlink()
 
     failed = finished.try_run("results/tiny/metrics/kd.csv")
     assert failed.status != 0
     (message,) = {line for line in failed.output.splitlines() if "error: " in line}
-    assert message.startswith(f"advdetect {stage}: error: The file results/tiny/{name} ")
+    path = damaged.relative_to(finished.folder)
+    assert message.startswith(f"advdetect {stage}: error: The file {path} ")
     assert "Delete it and run again" in message
     assert "Traceback" not in failed.output
 
@@ -101,5 +140,7 @@ def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished, name,
     assert {key: content for key, (content, _) in after.items()} == {
         key: content for key, (content, _) in before.items()
     }
-    made_anew = {name, *follows}
-    assert {key for key in before if after[key] != before[key]} == made_anew
+    results = finished.folder / "results"
+    made_anew = {str(path.relative_to(results)) for path in (damaged, *made_from_it)}
+    (stamp,) = (key for key in before if "/.stamps/metrics_kd." in key)
+    assert {key for key in before if after[key] != before[key]} == made_anew | {stamp}

@@ -1,12 +1,13 @@
 """A few images of MNIST through the chain, up to a table."""
 
-import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 from safetensors import safe_open
 from snakemake_project import new_project
+
+from advdetect.io import read_provenance
 
 pytestmark = pytest.mark.integration
 
@@ -32,9 +33,9 @@ def test_mnist_is_found_where_it_lies(repository, mnist_root, tmp_path):
     project.write("config/experiment/few.yaml", EXPERIMENT)
     project.run("results/few/tables/detection.md", config=[f"overrides=dataset.root={mnist_root}"])
 
-    run = project.results / "mnist" / "lenet5" / "seed0"
-    assert json.loads((run / "metrics.json").read_text())["test_accuracy"] > 0.7
-    with safe_open(run / "attacks" / "fgsm.safetensors", framework="np") as file:
+    run = "mnist/lenet5-seed0"
+    assert read_provenance(project.file(f"{run}/clean"))["accuracy"] > 0.7
+    with safe_open(project.file(f"{run}/attacks/fgsm"), framework="np") as file:
         assert file.get_tensor("success").mean() > 0.5
         assert file.get_tensor("linf").max() == pytest.approx(0.3, abs=1e-6)
         facts = file.metadata()["advdetect"]

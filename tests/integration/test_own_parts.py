@@ -8,10 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
-from snakemake_project import Project, new_project
+from snakemake_project import Project, new_project, score_files
 from torch.nn import functional
 
+from advdetect.io import read_provenance
+
 pytestmark = pytest.mark.integration
+
+RUN = "my_net-seed3"
 
 FILES = {
     "my_attack.py": '''
@@ -125,22 +129,20 @@ def own(tmp_path_factory, repository) -> tuple[Project, dict[str, torch.Tensor]]
 
 def test_the_users_weights_are_used_as_they_are(own):
     project, weights = own
-    run = project.results / "digits" / "my_net" / "seed3"
-    used = load_file(run / "model.safetensors")
+    used = load_file(project.file(f"{RUN}/model"))
     assert used.keys() == weights.keys()
     assert all(torch.equal(used[name], weights[name]) for name in weights)
-    assert pd.read_json(run / "metrics.json", typ="series")["test_accuracy"] > 0.9
+    assert read_provenance(project.file(f"{RUN}/clean"))["accuracy"] > 0.9
     assert not (project.results / "figures" / "training.svg").exists()  # nothing was trained
 
 
 def test_the_users_attack_and_feature_are_used(own):
     project, _ = own
-    run = project.results / "digits" / "my_net" / "seed3"
-    clean = load_file(project.results / "data" / "digits" / "test.safetensors")["images"] / 255
-    attacked = load_file(run / "attacks" / "invert.safetensors")
+    clean = load_file(project.file("test"))["images"] / 255
+    attacked = load_file(project.file(f"{RUN}/attacks/invert"))
     expected = 0.3 * clean[attacked["index"]] + 0.7 * (1 - clean[attacked["index"]])
     torch.testing.assert_close(attacked["adversarial"], expected)
-    table = pd.read_parquet(run / "features" / "invert" / "brightness.parquet")
+    table = pd.read_parquet(project.file(f"{RUN}/features/invert/brightness"))
     values = table[table["kind"] == "adversarial"]["mean"].to_numpy()
     np.testing.assert_allclose(values, expected.flatten(1).mean(1) + 1, atol=1e-6)
 
@@ -155,15 +157,16 @@ def test_the_users_detector_is_in_the_tables(own):
 
 
 AFTER_ATTACK = {
-    "attacks/invert.safetensors",
-    "features/invert/brightness.parquet",
-    "scores/brightness.parquet",
-    "metrics/brightness.csv",
-    "metrics/paired.csv",
+    "attacks/invert",
+    "features/invert/brightness",
+    *score_files("brightness"),
+    "metrics_brightness",
+    "paired",
     "tables",
-    *(f"figures/{name}.svg" for name in ("roc", "roc_low", "cross_attack", "gallery")),
-    "figures/scores_brightness.svg",
-    "report.html",
+    *(f"figure_{name}" for name in ("roc", "roc_low", "cross_attack", "gallery")),
+    "figure_scores_brightness",
+    "manifest",
+    "report",
 }
 
 
@@ -174,7 +177,7 @@ AFTER_ATTACK = {
         ("my_helper.py", AFTER_ATTACK),  # imported by the attack's module
         (
             "my weights.safetensors",
-            {"model.safetensors", "features/clean/brightness.parquet"} | AFTER_ATTACK,
+            {"model", "clean", "features/clean/brightness"} | AFTER_ATTACK,
         ),
     ],
 )
@@ -185,5 +188,5 @@ def test_the_users_files_make_stale_what_follows_from_them(own, tmp_path, change
     elif changed.endswith(".safetensors"):
         other = {name: -tensor for name, tensor in own[1].items()}
         save_file(other, project.folder / changed)
-    planned = {name.removeprefix("digits/my_net/seed3/") for name in project.plan()}
+    planned = {name.removeprefix(f"{RUN}/") for name in project.plan()}
     assert planned == expected

@@ -1,15 +1,23 @@
 """What the README shows works: its commands, and its methods, copied out of it as they stand."""
 
+import importlib.util
+import os
 import re
-from dataclasses import replace
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
-import yaml
-from snakemake_project import new_project
+from snakemake_project import SNAKEMAKE, environment, new_project
+
+from advdetect.data import digits
 
 pytestmark = pytest.mark.integration
 
-BLOCK = re.compile(r"```(?:python|yaml)\n# ((?:src|config)/\S+)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", re.DOTALL)
+OWN = "snakemake -s ../advdetect/Snakefile "
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +27,12 @@ def readme(repository):
 
 def test_every_kind_of_method_is_shown_in_full(readme):
     paths = [path for path, _ in BLOCK.findall(readme)]
-    for group, package in (
-        ("attack", "attacks"),
-        ("feature", "features"),
-        ("detector", "detectors"),
-        ("dataset", "data"),
-    ):
-        (yaml_path,) = (path for path in paths if path.startswith(f"config/{group}/"))
-        (module_path,) = (path for path in paths if path.startswith(f"src/advdetect/{package}/"))
-        assert yaml_path.endswith(".yaml")
-        assert module_path.endswith(".py")
+    for group in ("feature", "detector", "dataset", "model"):
+        assert len([path for path in paths if path.startswith(f"config/{group}/")]) == 1
+    modules = {path.removesuffix(".py") for path in paths if path.endswith(".py")}
+    targets = re.findall(r"^_target_: (\w+)\.", readme, re.MULTILINE)
+    assert modules == set(targets) - {"advdetect"}
+    assert len(modules) == 5
 
 
 def test_ci_runs_the_commands_of_the_readme(readme, repository):
@@ -46,39 +50,124 @@ def test_the_files_that_the_readme_names_exist(readme, repository):
         assert (repository / path).exists() or path in shown, path
 
 
+def test_where_things_are_is_the_tree(readme, repository):
+    tree = readme.partition("## Where things are\n```\n")[2].partition("```")[0]
+    package = repository / "src" / "advdetect"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    _, _, inside = tree.partition("src/advdetect/")
+    inside = inside.partition("\ntests/")[0]
+    named = {name for name in re.findall(r"\b([a-z]+)/", inside) if (package / name).is_dir()}
+    assert named == folders
+    assert set(re.findall(r"^  ([a-z]+)/", inside, re.MULTILINE)) <= folders
+    for path in re.findall(r"^[\w/]+[/\w.](?=  )", tree, re.MULTILINE):
+        assert (repository / path).exists(), path
+
+
+@dataclass(frozen=True)
+class Study:
+    """A folder of the user's own beside a clone, which holds what the README shows.
+
+    Args:
+        folder: The folder.
+        commands: What the README says to type there.
+    """
+
+    folder: Path
+    commands: list[str]
+
+    def run(self, choice: str) -> str:
+        """Run the command that chooses something, as it is printed; return its report."""
+        (command,) = (text for text in self.commands if choice in shlex.split(text))
+        path = os.pathsep.join([str(SNAKEMAKE.parent), os.environ["PATH"]])
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=environment() | {"PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout
+        return (self.folder / "results" / "quickstart" / "report.html").read_text()
+
+    def table(self, name: str) -> str:
+        return (self.folder / "results" / "quickstart" / "tables" / f"{name}.txt").read_text()
+
+    def made(self, pattern: str) -> list[Path]:
+        return list((self.folder / "results" / "store").glob(pattern))
+
+
 @pytest.fixture(scope="module")
-def shown(readme, repository, tmp_path_factory):
-    """A run of the methods that the README shows, on the data set that it shows."""
-    project = new_project(repository, tmp_path_factory.mktemp("readme") / "project")
+def study(readme, repository, tmp_path_factory) -> Study:
+    base = tmp_path_factory.mktemp("readme")
+    clone = new_project(repository, base / "advdetect")
+    before = sorted(path for path in clone.folder.rglob("*") if "__pycache__" not in path.parts)
+    folder = base / "my_study"
     for path, text in BLOCK.findall(readme):
-        if not path.startswith("config/model/"):
-            project.write(path, text)
-    project.write(
-        "config/experiment/shown.yaml",
-        yaml.safe_dump(
-            {
-                "defaults": [{"override /dataset": "stripes"}, {"override /model": "small_cnn"}],
-                "name": "shown",
-                "model": {"training": {"epochs": 2}},
-                "attacks": ["uniform_noise"],
-                "features": ["entropy"],
-                "detectors": ["nearest_neighbours", "threshold", "true_labels"],
-                "evaluation": {
-                    "replicates": 100,
-                    "primary_detector": "nearest_neighbours",
-                    "main_feature": "entropy",
-                },
-            }
-        ).join(["# @package _global_\n", ""]),
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    assert before == sorted(p for p in clone.folder.rglob("*") if "__pycache__" not in p.parts)
+    commands = [line for line in readme.splitlines() if line.startswith(OWN)]
+    return Study(folder, commands)
+
+
+def without_reconstructions(study: Study) -> bool:
+    """Whether nothing of MagNet and MID was made, which nobody has asked for."""
+    return not any(study.made(f"*/*/*/**/{name}*") for name in ("magnet", "mid"))
+
+
+@pytest.mark.long
+def test_an_attack(study):
+    study.run("attacks=[fgsm,uniform_noise]")
+    assert "Uniform noise" in study.table("attacks")
+    assert "Uniform noise" in study.table("detection")
+    assert without_reconstructions(study)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec("foolbox") is None, reason="needs foolbox")
+def test_an_attack_of_another_library(study):
+    study.run("attacks=[fgsm,foolbox_fmn]")
+    assert "FMN (foolbox)" in study.table("least_perturbation")
+    assert without_reconstructions(study)
+
+
+@pytest.mark.long
+def test_images_of_another_tool(study):
+    images = digits.load(test_fraction=0.4, split_seed=0)["test"].images.numpy()
+    np.savez(
+        study.folder / "my_images.npz",
+        adversarial=np.roll(images, 2, axis=3),
+        index=np.arange(len(images)),
     )
-    project = replace(project, experiment="shown")
-    project.run()
-    return project
+    study.run("attacks=[fgsm,elsewhere]")
+    assert "From elsewhere" in study.table("detection")
 
 
-def test_the_methods_of_the_readme_run(shown):
-    table = (shown.results / "tables" / "detectors.txt").read_text()
-    for name in ("nearest_neighbours", "entropy", "Threshold"):
-        assert name in table
-    assert "uniform_noise" in (shown.results / "tables" / "attacks.txt").read_text()
-    assert "stripes" in (shown.results / "report.html").read_text()
+def test_a_feature(study):
+    study.run("features=[entropy]")
+    assert "Entropy" in study.table("detection")
+    assert without_reconstructions(study)
+
+
+@pytest.mark.long
+def test_a_detector(study):
+    study.run("detectors=[nearest_neighbours,threshold]")
+    assert "Nearest neighbours" in study.table("detectors")
+    assert without_reconstructions(study)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("choice", "folder"),
+    [("dataset=stripes", "stripes.*/small_cnn-*"), ("model=my_net", "*/my_net-*")],
+)
+def test_a_data_set_and_a_model(study, choice, folder):
+    report = study.run(choice)
+    assert f"name: {choice.partition('=')[2]}" in report
+    assert re.findall(r"<h1>(.*?)</h1>", report) == ["quickstart"]  # no title for digits
+    assert len(study.made(folder)) == 2  # seeds
+    assert without_reconstructions(study)

@@ -41,7 +41,7 @@ def with_table(finished):
 
 
 def test_a_finished_experiment_makes_just_the_table_that_is_asked_for(with_table):
-    assert with_table.plan(TABLE) == {"tables/mine.md"}
+    assert with_table.plan(TABLE) == {"table_mine"}
     with_table.run(TABLE)
     first = with_table.results / "tables" / "mine.csv"
     table = pd.read_csv(first)
@@ -63,27 +63,28 @@ def test_a_finished_experiment_makes_just_the_table_that_is_asked_for(with_table
     with_table.run(TABLE)
     assert first.read_bytes() == before  # the same to the last digit
 
-    assert with_table.plan(FIGURE) == {"paths/otcm.parquet", "figures/figure4.svg"}
+    assert with_table.plan(FIGURE) == {"paths/otcm", "figure_figure4"}
     with_table.write("config/reference/mine.csv", REPORTED.replace("FGSM,50", "FGSM,60"))
-    assert with_table.plan(TABLE) == {"tables/mine.md"}
-    after = {"tables/mine.md", "figures/reproduction_mine.svg", "report.html"}
-    assert with_table.plan() == after | {"paths/otcm.parquet", "figures/figure4.svg"}
+    assert with_table.plan(TABLE) == {"table_mine"}
+    after = {"table_mine", "figure_reproduction_mine", "manifest", "report"}
+    assert with_table.plan() == after | {"paths/otcm", "figure_figure4"}
     with_table.run()
     page = (with_table.results / "report.html").read_text()
     assert "Table 1, reported and reproduced. Reading: successful." in page
     assert "Paths" in page
     with_table.replace("config/experiment/tiny.yaml", "title: Table 1", "title: Table 2")
-    assert with_table.plan() == {"tables/mine.md", "figures/reproduction_mine.svg", "report.html"}
+    assert with_table.plan() == {"table_mine", "figure_reproduction_mine", "report"}
 
 
 def test_a_table_of_norms_needs_no_feature(source):
     project = Project(source.folder, experiment="zhao2019_small")
-    run = "mnist/lenet5/seed{}/{}"
-    files = ["model.safetensors", *(f"attacks/{name}.safetensors" for name in (
+    run = "mnist/lenet5-seed{}/{}"
+    files = ["model", "clean", *(f"attacks/{name}" for name in (
         "fgm_least", "ossa_least", "bim_l2_least", "ossa_iterated_least",
     ))]  # fmt: skip
     assert project.plan("results/zhao2019_small/tables/table2.md") == {
-        "data/mnist/train.safetensors",
+        "mnist/train",
+        "mnist/test",
         *(run.format(seed, file) for seed in (0, 1) for file in files),
-        "tables/table2.md",
+        "table_table2",
     }

@@ -9,10 +9,12 @@ from snakemake_project import (
     COMPUTED,
     FEATURES,
     FROM_ACTIVATIONS,
+    PUBLISHED,
     Project,
     attack_files,
     detection_files,
     feature_files,
+    score_files,
 )
 
 pytestmark = pytest.mark.integration
@@ -45,6 +47,7 @@ _schema_:
   steps: {type: integer, minimum: 1}
   norm: {enum: [l2]}
   epsilon: {type: number, exclusiveMinimum: 0}
+_title_: BIM (L2)
 step_size: null
 stop_at_success: false
 steps: 10
@@ -94,19 +97,17 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "the code of a feature with a fit, a part of a union": (
         lambda project: project.append(f"{PACKAGE}/features/kd.py", CODE),
-        {"fitted/kd.safetensors"} | feature_files("kd") | detection_files("kd", "kd_bu"),
+        {"fitted/kd"} | feature_files("kd") | detection_files("kd", "kd_bu"),
     ),
     "what is kept of the hidden layers": (
         lambda project: project.append(TINY, "activations: {max_width: 64}\n"),
-        {"fitted/kd.safetensors"}
+        {"fitted/kd"}
         | feature_files(*FROM_ACTIVATIONS)
         | detection_files(*FROM_ACTIVATIONS, "kd_bu"),
     ),
     "the code that collects activations": (
         lambda project: project.append(f"{PACKAGE}/models/activations.py", CODE),
-        {"fitted/kd.safetensors", "figures/spectra.svg"}
-        | feature_files(*COMPUTED)
-        | detection_files(*FEATURES),
+        {"fitted/kd", "figure_spectra"} | feature_files(*COMPUTED) | detection_files(*FEATURES),
     ),
     "a comment in a feature": (
         lambda project: project.append(f"{PACKAGE}/features/fisher_input.py", "# a remark\n"),
@@ -122,22 +123,20 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "the model's code": (
         lambda project: project.append(f"{PACKAGE}/models/small_cnn.py", CODE),
-        {"model.safetensors", "fitted/kd.safetensors", "figures/training.svg"}
+        {"model", "clean", "fitted/kd", "figure_training"}
         | feature_files(*COMPUTED)
         | attack_files(*ATTACKS)
         | AFTER_ATTACKS,
     ),
     "the report's template": (
         lambda project: project.append(
-            f"{PACKAGE}/evaluation/templates/report.html.j2", "<!-- more -->\n"
+            f"{PACKAGE}/report/templates/report.html.j2", "<!-- more -->\n"
         ),
-        {"report.html"},
+        {"report"},
     ),
     "the report's script": (
-        lambda project: project.append(
-            f"{PACKAGE}/evaluation/templates/sort_tables.js", "// more\n"
-        ),
-        {"report.html"},
+        lambda project: project.append(f"{PACKAGE}/report/templates/sort_tables.js", "// more\n"),
+        {"report"},
     ),
     "an added attack": (
         lambda project: project.replace(TINY, "[fgsm, otcm,", "[fgm, fgsm, otcm,"),
@@ -151,8 +150,8 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         lambda project: project.replace(
             TINY, "[max_probability,", "[fisher_weights, max_probability,"
         ),
-        {f"sensitivity/{attack}.safetensors" for attack in ATTACKS}
-        | {"figures/sensitivity.svg"}
+        {f"sensitivity/{attack}" for attack in ATTACKS}
+        | {"figure_sensitivity"}
         | feature_files("fisher_weights")
         | detection_files("fisher_weights"),
     ),
@@ -166,7 +165,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "an added feature that borrows the model of one that is not": (
         lambda project: project.replace(TINY, "[max_probability,", "[mid, max_probability,"),
-        {"fitted/magnet.safetensors"} | feature_files("mid") | detection_files("mid"),
+        {"fitted/magnet"} | feature_files("mid") | detection_files("mid"),
     ),
     "an added feature that was a part of a union": (
         lambda project: project.replace(TINY, "[max_probability,", "[bu, max_probability,"),
@@ -175,22 +174,20 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "an added seed": (
         lambda project: project.replace(TINY, "seeds: [0]", "seeds: [0, 1]"),
         {
-            f"digits/small_cnn/seed1/{name}"
+            f"small_cnn-seed1/{name}"
             for name in (
-                {"model.safetensors", "fitted/kd.safetensors"}
+                {"model", "clean", "fitted/kd"}
                 | feature_files(*COMPUTED)
                 | attack_files(*ATTACKS)
-                | {f"scores/{feature}.parquet" for feature in FEATURES}
+                | score_files(*FEATURES)
             )
         }
         # The gallery shows the first seed only.
-        | {name for name in AFTER_ATTACKS if not name.startswith("scores/")}
-        - {"figures/gallery.svg"}
-        | {"figures/training.svg"},
+        | (PUBLISHED - {"figure_gallery"}),
     ),
     # Snakemake makes it again as soon as something needs it.
     "a file between the stages that is deleted": (
-        lambda project: (project.seed0 / "attacks" / "otcm.safetensors").unlink(),
+        lambda project: project.file("attacks/otcm").unlink(),
         NOTHING,
     ),
 }

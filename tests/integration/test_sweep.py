@@ -1,9 +1,10 @@
 """A sweep: its values share their work, and each is a cached file of its own."""
 
 import json
+from pathlib import Path
 
 import pytest
-from snakemake_project import RUN, Project, kill_while_writing, unlock
+from snakemake_project import Project, halted_run, plain_name, unlock
 
 pytestmark = pytest.mark.integration
 
@@ -14,6 +15,7 @@ MODULE = '''\
 """An attack with a sweep; every call leaves a line in calls.txt."""
 
 import json
+from pathlib import Path
 import os
 
 from advdetect.attacks.result import AttackResult
@@ -57,12 +59,11 @@ _schema_:
 """
 
 
-def files(*names: str) -> list[str]:
-    return [f"results/tiny/{RUN}attacks/{name}.safetensors" for name in names]
-
-
-def features(*names: str) -> list[str]:
-    return [f"results/tiny/{RUN}features/{name}/max_probability.parquet" for name in names]
+def made_of(*names: str) -> list[str]:
+    """Return what is made of each value: its images and a feature of them."""
+    return [f"attacks/{name}" for name in names] + [
+        f"features/{name}/max_probability" for name in names
+    ]
 
 
 def swept(*values: float) -> list[str]:
@@ -79,16 +80,26 @@ def calls(project: Project) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
+def targets(project: Project, values: tuple[float, ...]) -> list[str]:
+    """Return the paths of the files of the sweep with these values."""
+    names = [f"fade,strength={value}" for value in values]
+    paths = project.outputs("--forceall", config=swept(*values))
+    return [paths[name] for name in made_of(*names)]
+
+
 def run(project: Project, values: tuple[float, ...], *arguments: str) -> str:
     """Make the files of the sweep with these values."""
-    names = [f"fade,strength={value}" for value in values]
     config = [f"batch_size={IMAGES}", *swept(*values)]
-    return project.run(*arguments, *files(*names), *features(*names), config=config)
+    return project.run(*targets(project, values), *arguments, config=config)
 
 
-def contents(project: Project, *names: str) -> list[bytes]:
-    made = (*files(*names), *features(*names))
-    return [(project.folder / file).read_bytes() for file in made]
+def contents(project: Project, values: tuple[float, ...]) -> list[bytes]:
+    return [(project.folder / path).read_bytes() for path in targets(project, values)]
+
+
+def hidden(project: Project) -> list[Path]:
+    """Return what is unfinished in the store."""
+    return list(project.store.rglob(".*"))
 
 
 def no_image_twice(made: list[dict]) -> bool:
@@ -122,73 +133,78 @@ def test_the_values_share_every_batch_and_no_image_is_attacked_twice(grown):
     assert all(call["strengths"] == [0.3, 0.5] for call in made)
     assert max(len(call["images"]) for call in made) == IMAGES // 2
     assert no_image_twice(made)
-    assert not list(project.results.rglob(".*"))  # no chunk is left
+    assert not hidden(project)  # nothing unfinished is left
 
 
 def test_each_value_is_the_file_that_it_would_be_alone(grown, finished):
     add_sweep(finished)
     run(finished, (0.5,))
     assert all(call["strengths"] == [0.5] for call in calls(finished))
-    assert contents(finished, NAMES[1]) == contents(grown[0], NAMES[1])
+    assert contents(finished, (0.5,)) == contents(grown[0], (0.5,))
 
 
 def test_an_added_value_is_computed_alone_and_changes_no_file(sweep):
     assert "Nothing to be done" in run(sweep, (0.3, 0.5))
     before = sweep.state()
-    config = swept(0.3, 0.5, 0.7)
-    added = {f"attacks/{NAMES[2]}.safetensors", f"features/{NAMES[2]}/max_probability.parquet"}
-    assert sweep.plan(*files(*NAMES), *features(*NAMES), config=config) == added
-    run(sweep, (0.3, 0.5, 0.7))
+    values = (0.3, 0.5, 0.7)
+    added = set(made_of(NAMES[2]))
+    assert sweep.plan(*targets(sweep, values), config=swept(*values)) == added
+    run(sweep, values)
     made = calls(sweep)
     assert all(call["strengths"] == [0.7] for call in made)
     assert max(len(call["images"]) for call in made) == IMAGES
     after = sweep.state()
     assert {name: after[name] for name in before} == before
-    assert after.keys() - before.keys() == {f"{RUN}{name}" for name in added}
+    new = {plain_name(name.removeprefix("store/")) for name in after.keys() - before.keys()}
+    assert new == added
 
 
 @pytest.mark.parametrize("changed", ["a common value", "the code", "nothing, but forced"])
-def test_what_the_values_have_in_common_makes_all_of_them_stale(sweep, changed):
-    before = contents(sweep, *NAMES[:2])
+def test_what_the_values_have_in_common_makes_all_of_them_anew(sweep, changed):
+    values = (0.3, 0.5)
+    before = contents(sweep, values)
     if changed == "a common value":
         sweep.replace("config/attack/fade.yaml", "offset: 0.1", "offset: 0.2")
     elif changed == "the code":
         sweep.replace("my_sweep.py", "SPEED = 1.0", "SPEED = 2.0")
     forced = ["--forcerun=attack"] if changed.endswith("forced") else []
-    run(sweep, (0.3, 0.5), *forced)
+    run(sweep, values, *forced)
     made = calls(sweep)
-    after = contents(sweep, *NAMES[:2])
+    after = contents(sweep, values)
     if forced:
         assert after == before
     else:
         assert all(call["strengths"] == [0.3, 0.5] for call in made)
         assert no_image_twice(made)
         assert all(new != old for new, old in zip(after, before, strict=True))
-    assert not list(sweep.results.rglob(".*"))
+    assert not hidden(sweep)
 
 
 def test_a_killed_sweep_goes_on_where_it_was(finished, grown):
-    project = add_sweep(finished)
-    config = [f"batch_size={IMAGES}", *swept(0.3, 0.5)]
-    names = NAMES[:2]
-    # The last value of a chunk: those before it in the same batch have their chunk already.
-    kill_while_writing(project, "32-40.safetensors", files(*names), config)
+    project, values = add_sweep(finished), (0.3, 0.5)
+    config = [f"batch_size={IMAGES}", *swept(*values)]
+    # The last value of a batch: those before it have these rows already.
+    with halted_run(project, f"attacks/{NAMES[1]}#3", targets(project, values), config):
+        pass  # its end kills everything
     before = calls(project)
-    assert len(before) >= 5
+    assert len(before) >= 3
+    assert hidden(project)
     unlock(project)
-    printed = run(project, (0.3, 0.5))
+    printed = run(project, values)
     assert "images were finished before" in printed
     after = calls(project)
     # What was being computed or written when the jobs were killed is made anew, on each core.
     assert len(before) + len(after) <= len(grown[1]) + 2
-    assert contents(project, *names) == contents(grown[0], *names)
-    assert not list(project.results.rglob(".*"))
+    assert contents(project, values) == contents(grown[0], values)
+    assert not hidden(project)
 
 
 def test_without_shared_files_each_job_computes_its_own(sweep):
-    for name in files(*NAMES[:2]):
-        (sweep.folder / name).unlink()
-    plan = [*files(*NAMES[:2]), "--dry-run", "--quiet", "host"]
-    assert 'sweep={"fade,strength=0.3"' in sweep.run(*plan, config=swept(0.3, 0.5))
+    attacks = targets(sweep, (0.3, 0.5))[:2]
+    for path in attacks:
+        (sweep.folder / path).unlink()
+    plan = [*attacks, "--dry-run", "--quiet", "host", "--printshellcmds"]
+    config = swept(0.3, 0.5)
+    assert '--sweep \'{"fade,strength=0.3"' in sweep.run(*plan, config=config)
     pods = ["--shared-fs-usage", "persistence"]
-    assert "sweep={}" in sweep.run(*plan, *pods, config=swept(0.3, 0.5))
+    assert "--sweep '{}'" in sweep.run(*plan, *pods, config=config)

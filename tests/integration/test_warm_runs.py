@@ -5,14 +5,23 @@ import signal
 from pathlib import Path
 
 import pytest
-from snakemake_project import RUN, Project, halted_run, processes, unlock, wait_for
+from snakemake_project import Project, halted_run, processes, unlock, wait_for
 
 pytestmark = pytest.mark.integration
 
 NAME = "attacks/otcm.safetensors"
-WANTED = f"results/tiny/{RUN}activations/otcm.safetensors"
-LOG = f"logs/attack/{RUN}otcm.log"
 SERVER = " -m advdetect.warm "
+
+
+@pytest.fixture(scope="module")
+def attack(first_run) -> str:
+    return first_run[0].target("attacks/otcm")
+
+
+@pytest.fixture(scope="module")
+def wanted(first_run) -> str:
+    """What follows from the attack."""
+    return first_run[0].target("features/otcm/max_probability")
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def test_cold_jobs_write_the_same_bytes(project, first_run):
 
 
 def test_a_finished_run_was_warm_and_measured_itself(first_run):
-    texts = [path.read_text() for path in (first_run[0].results / "logs").rglob("*.log")]
+    texts = [path.read_text() for path in first_run[0].logs.rglob("*.log")]
     assert not any("begins again" in text for text in texts)
     report = (first_run[0].results / "report.html").read_text()
     for heading in ("Seconds", "Method seconds", "Cpu seconds", "Peak mb"):
@@ -41,36 +50,37 @@ def one(session: int, command: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_a_run_that_was_ended(project, number):
+def test_nothing_is_left_of_a_run_that_was_ended(project, number, attack, wanted):
     """Ctrl-C goes to all of it; SIGTERM and SIGKILL to Snakemake, the former waits for the jobs."""
-    with halted_run(project, NAME, [WANTED]) as run:
+    with halted_run(project, NAME, [wanted]) as run:
         (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
         if number == signal.SIGTERM:
             (project.folder / "halted").unlink()
         wait_for(lambda: run.poll() is not None)
         wait_for(lambda: not processes(run.pid), 10)
     assert run.returncode != 0
-    assert (project.seed0 / NAME).exists() == (number == signal.SIGTERM)
+    assert (project.folder / attack).exists() == (number == signal.SIGTERM)
     if number == signal.SIGKILL:
         unlock(project)
-    project.run(WANTED)
-    assert (project.results.parent.parent / WANTED).exists()
+    project.run(wanted)
+    assert (project.folder / wanted).exists()
 
 
-def test_a_killed_job_fails_the_run_and_its_log_says_so(project):
-    with halted_run(project, NAME, [WANTED]) as run:
+def test_a_killed_job_fails_the_run_and_its_log_says_so(project, attack, wanted):
+    with halted_run(project, NAME, [wanted]) as run:
         server = one(run.pid, SERVER)
         fork = next(n for n, line in processes(run.pid).items() if SERVER in line and n != server)
         os.kill(fork, signal.SIGKILL)
         wait_for(lambda: run.poll() is not None)
         wait_for(lambda: not processes(run.pid), 10)
     assert run.returncode == 1
-    assert "error: ended by signal 9, Killed" in (project.results / LOG).read_text()
+    log = project.logs / Path(attack).relative_to("results/store").with_suffix(".log")
+    assert "error: ended by signal 9, Killed" in log.read_text()
 
 
-def test_a_killed_server_fails_no_job(project, first_run):
+def test_a_killed_server_fails_no_job(project, first_run, attack, wanted):
     halted = project.folder / "halted"
-    with halted_run(project, NAME, [WANTED]) as run:
+    with halted_run(project, NAME, [wanted]) as run:
         halted.unlink()
         os.kill(one(run.pid, SERVER), signal.SIGSTOP)  # so that it reports no end of a job
         os.kill(one(run.pid, SERVER), signal.SIGKILL)
@@ -79,6 +89,6 @@ def test_a_killed_server_fails_no_job(project, first_run):
         wait_for(lambda: run.poll() is not None)
     assert run.returncode == 0
     made = project.contents()
-    assert f"{RUN}activations/otcm.safetensors" in made
+    assert wanted.removeprefix("results/") in made
     assert made == {name: first_run[0].contents()[name] for name in made}
-    assert not Path(project.seed0 / f"{NAME}.tmp").exists()
+    assert not list(project.store.rglob(".*"))

@@ -1,10 +1,11 @@
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from step_runs import SEED, run
+from step_runs import SEED, judged, run, train
 
 from advdetect.data.split import ImageSplit
 from advdetect.data.store import write_split
@@ -26,24 +27,29 @@ def config(repository) -> Path:
 def chain(tmp_path_factory, config) -> Path:
     """A folder with a data set, a model and an attack, each made by its stage."""
     folder = tmp_path_factory.mktemp("chain")
-    test, model = folder / "test.safetensors", folder / "model.safetensors"
-    run(
-        *("prepare-data", "--spec", config / "dataset/digits.yaml"),
-        *("--set", "train_count=300", "--set", "test_count=100"),
-        *("--train", folder / "train.safetensors", "--test", test),
-    )
-    training = "{epochs: 3, batch_size: 64, learning_rate: 0.004, weight_decay: 0.0005}"
-    run(
-        *("train", "--spec", config / "model/small_cnn.yaml", "--set", f"training={training}"),
-        *("--seed", SEED, "--device", "cpu"),
-        *("--train", folder / "train.safetensors", "--test", test),
-        *("--model", model, "--metrics", folder / "metrics.json"),
-    )
+    for split in ("train", "test"):
+        run(
+            *("prepare-data", "--spec", config / "dataset/digits.yaml", "--split", split),
+            *("--set", "train_count=300", "--set", "test_count=100"),
+            *("--output", folder / f"{split}.safetensors"),
+        )
+    train(config, folder)
     run(
         *("attack", "--spec", config / "attack/otcm.yaml", "--set", "epsilon=2.5"),
         *("--name", "otcm", "--seed", SEED, "--device", "cpu", "--code", "c0de"),
-        *("--data", test, "--model", model, "--output", folder / "otcm.safetensors"),
+        *(*judged(folder), "--output", folder / "otcm.safetensors"),
     )
+    torch.set_deterministic_debug_mode("default")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other(chain, config, tmp_path_factory) -> Path:
+    """A folder with the same data and a second model: less training, so it is wrong elsewhere."""
+    folder = tmp_path_factory.mktemp("other")
+    for split in ("train", "test"):
+        shutil.copy(chain / f"{split}.safetensors", folder)
+    train(config, folder, epochs=2)
     torch.set_deterministic_debug_mode("default")
     return folder
 
@@ -57,8 +63,7 @@ def attack(chain, tmp_path) -> Callable[..., Path]:
         spec = json.dumps({"_target_": method, **parameters})
         run(
             *("attack", "--spec", spec, "--name", "attack", "--seed", SEED, "--device", "cpu"),
-            *("--data", chain / "test.safetensors", "--model", chain / "model.safetensors"),
-            *("--output", output, *arguments),
+            *(*judged(chain), "--output", output, *arguments),
         )
         return output
 

@@ -1,14 +1,15 @@
-"""The attack step in chunks: interrupted runs, and the values of a sweep together."""
+"""The attack step piece by piece: interrupted runs, and the values of a sweep together."""
 
-import fcntl
 import json
-import threading
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 from step_methods import toggle
-from step_runs import SEED
+from step_runs import SEED, judged
 
 from advdetect.__main__ import main
 
@@ -20,6 +21,13 @@ SPEC = {
 VALUES = {f"fade,strength={value}": {"strength": value} for value in (0.3, 0.5, 0.7)}
 BATCH = 16
 Call = tuple[int, list[float]]
+HOLD = """\
+import fcntl, sys, time
+with open(sys.argv[1], "ab") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, int(sys.argv[2]))
+    print("held", flush=True)
+    time.sleep(1)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +47,7 @@ def make(chain, tmp_path):
                 [
                     *("attack", "--spec", json.dumps(spec), "--name", name, "--seed", SEED),
                     *("--device", "cpu", "--code", code, "--batch-size", str(batch_size)),
-                    *("--sweep", json.dumps(sweep), "--data", str(chain / "test.safetensors")),
-                    *("--model", str(chain / "model.safetensors")),
+                    *("--sweep", json.dumps(sweep), *map(str, judged(chain))),
                     *("--output", str(tmp_path / folder / f"{name}.safetensors")),
                 ]
             )
@@ -56,12 +63,17 @@ def file(tmp_path):
     return lambda name, folder="attacks": tmp_path / folder / f"{name}.safetensors"
 
 
+def other_process(program: str, *arguments: object) -> subprocess.Popen:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
 def images_of(calls: list[Call]) -> int:
     return sum(count for count, _ in calls)
 
 
-def chunk_files(tmp_path: Path) -> list[Path]:
-    return sorted(tmp_path.glob("attacks/.chunks/**/*.safetensors"))
+def unfinished_files(tmp_path: Path) -> list[Path]:
+    return sorted(tmp_path.glob("attacks/.*.partial"))
 
 
 def test_an_interrupted_attack_goes_on_where_it_was(make, file, tmp_path, capsys):
@@ -101,16 +113,16 @@ def test_only_what_makes_the_same_images_is_taken_over(make, file, changes, take
     assert file("fade").read_bytes() == file("fade", "whole").read_bytes()
 
 
-def test_a_damaged_chunk_is_made_anew(make, file, tmp_path):
+def test_a_damaged_unfinished_file_is_made_anew(make, file, tmp_path):
     make("fade", "whole", sweep={})
     count = images_of(toggle.calls)
     toggle.stop_at = 3
     make("fade", sweep={})
     toggle.stop_at = None
-    damaged = chunk_files(tmp_path)[1]
+    (damaged,) = unfinished_files(tmp_path)
     damaged.write_bytes(damaged.read_bytes()[:100])
     _, calls = make("fade", sweep={})
-    assert images_of(calls) == count - 2 * BATCH
+    assert images_of(calls) == count
     assert file("fade").read_bytes() == file("fade", "whole").read_bytes()
 
 
@@ -155,14 +167,19 @@ def test_values_whose_files_are_of_another_specification_are(make):
 def test_a_sweep_that_was_killed_while_it_wrote_a_batch(make, file, tmp_path):
     for name in VALUES:
         make(name, "whole")
+    count = len(load_file(file(next(iter(VALUES)), "whole"))["index"])
     first = next(iter(VALUES))
     toggle.stop_at = 2
     make(first)
     toggle.stop_at = None
-    written = chunk_files(tmp_path)
-    assert len(written) == 2 * len(VALUES)
-    (lost,) = (path for path in written if first in str(path) and path.name.startswith("0-"))
-    lost.unlink()
+    written = unfinished_files(tmp_path)
+    assert len(written) == len(VALUES)
+    (own,) = (path for path in written if first in path.name)
+    marks = own.read_bytes()[-count:]
+    assert sum(marks) == 2 * (BATCH // len(VALUES))
+    with own.open("r+b") as unfinished:  # the first batch of this one file is lost
+        unfinished.seek(-count, os.SEEK_END)
+        unfinished.write(bytes(BATCH // len(VALUES)))
     calls = [call for name in VALUES for call in make(name)[1]]
     assert [values for _, values in calls].count([0.3]) == 1
     for name in VALUES:
@@ -175,14 +192,12 @@ def test_what_another_job_claims_and_never_does_is_done(make, file, tmp_path):
     toggle.stop_at = 1
     make(first)
     toggle.stop_at = None
-    locks = list(tmp_path.glob("attacks/.chunks/.locks/*"))
-    (lock,) = (path for path in locks if path.name.endswith("-5-10"))  # where it was interrupted
-    with lock.open("w") as claimed:
-        fcntl.flock(claimed, fcntl.LOCK_EX)
-        gives_up = threading.Timer(0.5, claimed.close)
-        gives_up.start()
+    (lock,) = tmp_path.glob("attacks/.*.lock")
+    # A row of the piece where it was interrupted.
+    with other_process(HOLD, lock, 7) as other:
+        assert other.stdout.readline() == "held\n"
         _, calls = make(first)
-        gives_up.join()
+        assert other.poll() == 0  # it was waited for
     assert len({len(values) for _, values in calls}) == 1
     assert file(first).read_bytes() == file(first, "whole").read_bytes()
 
@@ -194,7 +209,7 @@ def test_the_values_of_a_sweep_have_the_same_random_numbers(make, file):
         make(name, sweep={}, strength=0.3)
     one, other = (load_file(file(name)) for name in sweep)
     assert (one["adversarial"] == other["adversarial"]).all()
-    assert (one["noisy"] == other["noisy"]).all()
+    assert (one["noise_scale"] == other["noise_scale"]).all()
 
 
 @pytest.mark.parametrize(

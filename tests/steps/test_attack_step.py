@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from step_runs import SEED, run
+from step_runs import SEED, judged, read_noisy, run
 from torch import nn
 
 from advdetect.__main__ import main
@@ -71,12 +71,13 @@ def test_the_distances_are_those_of_the_stored_images(images, otcm):
     assert otcm["adversarial"].max() <= 1
 
 
-def test_the_noisy_twins_are_as_far_away(images, otcm):
-    difference = (otcm["noisy"] - images[otcm["index"]]).double().flatten(1)
+def test_the_noisy_twins_are_as_far_away(chain, images, otcm):
+    noisy = read_noisy(chain / "otcm.safetensors", chain / "test.safetensors")
+    difference = (noisy - images[otcm["index"]]).double().flatten(1)
     torch.testing.assert_close(difference.norm(dim=1), otcm["l2"], rtol=1e-5, atol=0)
-    assert not torch.allclose(otcm["noisy"], otcm["adversarial"])
-    assert otcm["noisy"].min() >= 0
-    assert otcm["noisy"].max() <= 1
+    assert not torch.allclose(noisy, otcm["adversarial"])
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
 
 
 def test_the_targets_are_wrong_classes(otcm):
@@ -111,9 +112,9 @@ def test_the_batch_size_changes_nothing(attack, config):
         for size in ("7", "256")
     ]
     small, large = results
-    for name in ("adversarial", "noisy", "l2", "linf"):
+    for name in ("adversarial", "noise_scale", "l2", "linf"):
         torch.testing.assert_close(small[name], large[name], rtol=0, atol=1e-5)
-    for name in small.keys() - {"adversarial", "noisy", "l2", "linf"}:
+    for name in small.keys() - {"adversarial", "noise_scale", "l2", "linf"}:
         assert torch.equal(small[name], large[name]), name
 
 
@@ -124,21 +125,26 @@ def test_equal_runs_give_equal_files(attack):
     assert attack(target, "--seed", "5", epsilon=2.5, target="random").read_bytes() != first
 
 
-def test_an_attack_has_random_numbers_of_its_own(attack, otcm):
+def test_an_attack_has_random_numbers_of_its_own(attack, chain, otcm):
     """The file of the same attack under another name has other targets and other noise."""
-    other = load_file(attack("advdetect.attacks.otcm.otcm", epsilon=2.5, target="random"))
+    file = attack("advdetect.attacks.otcm.otcm", epsilon=2.5, target="random")
+    other, test = load_file(file), chain / "test.safetensors"
     assert torch.equal(other["index"], otcm["index"])
     assert not torch.equal(other["target"], otcm["target"])
-    assert not torch.equal(other["noisy"], otcm["noisy"])
+    noisy = read_noisy(file, test), read_noisy(chain / "otcm.safetensors", test)
+    assert not torch.equal(*noisy)
 
 
-def test_a_claimed_success_that_does_not_hold_is_withdrawn(attack, capsys):
-    file = load_file(attack("step_methods.stay"))
+def test_a_claimed_success_that_does_not_hold_is_withdrawn(attack, chain, capsys):
+    path = attack("step_methods.stay")
+    file = load_file(path)
     assert not file["success"].any()
     count = len(file["index"])
     assert f"{count} claimed successes do not fool the model" in capsys.readouterr().err
     assert (file["l2"] == 0).all()
-    assert torch.equal(file["noisy"], file["adversarial"])  # noise of norm 0
+    assert file["crafted_success"].all()
+    # Noise of norm 0.
+    assert torch.equal(read_noisy(path, chain / "test.safetensors"), file["adversarial"])
 
 
 def test_a_failure_of_a_minimal_norm_attack_is_the_image_itself(attack, images):
@@ -150,7 +156,7 @@ def test_a_failure_of_a_minimal_norm_attack_is_the_image_itself(attack, images):
     assert torch.equal(minimal["success"], budget["success"])
     assert torch.equal(minimal["adversarial"][failed], images[budget["index"]][failed])
     assert torch.equal(minimal["prediction"][failed], budget["label"][failed])
-    for name in ("adversarial", "noisy", "l2", "prediction_8bit"):
+    for name in ("adversarial", "noise_scale", "l2", "prediction_8bit"):
         assert torch.equal(minimal[name][~failed], budget[name][~failed]), name
     assert (minimal["l2"][failed] == 0).all()
     assert torch.equal(minimal["changed"], ~failed)
@@ -186,7 +192,7 @@ def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config
     run(
         *("feature", "--spec", config / "feature/bu.yaml", "--set", "passes=2", "--name", "bu"),
         *("--seed", SEED, "--device", "cpu", "--attack", file),
-        *("--model", chain / "model.safetensors", "--output", output),
+        *(*judged(chain), "--output", output),
     )
     changed = load_file(file)["index"][::2].tolist()
     rows = read_table(output).groupby("kind")["index"].apply(list)
@@ -199,7 +205,7 @@ def test_an_attack_that_changes_nothing_has_no_features(attack, chain, config, t
     arguments = [
         *("feature", "--spec", config / "feature/bu.yaml", "--set", "passes=2", "--name", "bu"),
         *("--seed", SEED, "--device", "cpu", "--attack", file),
-        *("--model", chain / "model.safetensors", "--output", tmp_path / "feature.parquet"),
+        *(*judged(chain), "--output", tmp_path / "feature.parquet"),
     ]
     assert main([str(argument) for argument in arguments]) == 1
     assert "changed no image after rounding" in capsys.readouterr().err

@@ -1,15 +1,18 @@
 """Every stage by hand, from the data to the report."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
-from step_runs import SEED, run, run_feature
+from step_runs import SEED, detect, figure_spec, judged, run, run_feature
 
-from advdetect.io import read_provenance, write_table
-from advdetect.usage import read_usage
+from advdetect.io import read_json, read_provenance, write_json, write_table
+from advdetect.models.store import read_model
+from advdetect.usage import Usage, read_usage
 
 DETECTORS = [
     ["threshold", {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}],
@@ -42,7 +45,8 @@ def features(chain, config):
     """Files of KD: of the clean images and of the attack's."""
     fitted, spec = chain / "kd.safetensors", config / "feature/kd.yaml"
     run(
-        *("fit-feature", "--spec", spec, "--device", "cpu", "--data", chain / "train.safetensors"),
+        *("fit-feature", "--spec", spec, "--seed", SEED, "--device", "cpu"),
+        *("--train", chain / "train.safetensors"),
         *("--model", chain / "model.safetensors", "--output", fitted),
     )
     sources = {"clean": "clean", "otcm": chain / "otcm.safetensors"}
@@ -54,12 +58,10 @@ def features(chain, config):
 
 @pytest.fixture(scope="module")
 def scores(chain, features):
-    spec = json.dumps({"detectors": DETECTORS, "score": SCORE, "train_fraction": 0.5})
-    run(
-        *("detect", "--spec", spec, "--name", "kd", "--seed", SEED, "--features", *features),
-        *("--attacks", chain / "otcm.safetensors", "--output", chain / "scores.parquet"),
-    )
-    return chain / "scores.parquet"
+    spec = {"detectors": DETECTORS, "score": SCORE, "train_fraction": 0.5}
+    output = chain / "scores.parquet"
+    detect(spec, "kd", features=features, attacks=[chain / "otcm.safetensors"], output=output)
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +72,17 @@ def metrics(chain, scores):
 
 
 def test_the_data_and_the_model(chain):
-    metrics = json.loads((chain / "metrics.json").read_text())
-    assert [epoch["epoch"] for epoch in metrics["history"]] == [1, 2, 3]
-    assert metrics["test_count"] == 100 == len(load_file(chain / "test.safetensors")["labels"])
-    assert metrics["train_count"] == 300
-    assert metrics["history"][-1]["test_accuracy"] == metrics["test_accuracy"] > 0.5
+    made, clean = read_json(chain / "history.json"), read_provenance(chain / "clean.safetensors")
+    assert [epoch["epoch"] for epoch in made["history"]] == [1, 2, 3]
+    assert made["train_count"] == 300 == len(load_file(chain / "train.safetensors")["labels"])
+    train = load_file(chain / "train.safetensors")
+    model = read_model(chain / "model.safetensors", torch.device("cpu"))
+    right = model(train["images"] / 255).argmax(1) == train["labels"]
+    assert made["train_accuracy"] == pytest.approx(right.double().mean().item())
+    assert made["train_accuracy"] > 0.5
+    assert clean["count"] == 100 == len(load_file(chain / "test.safetensors")["labels"])
+    right = len(load_file(chain / "clean.safetensors")["index"])
+    assert clean["accuracy"] == right / 100 > 0.5
 
 
 def test_a_feature_has_one_row_per_image_and_kind(chain, features):
@@ -96,8 +104,7 @@ def test_a_feature_does_not_depend_on_the_batch_size(chain, config, tmp_path):
         run(
             *("feature", "--spec", config / "feature/bu.yaml", "--set", "passes=5"),
             *("--name", "bu", "--seed", SEED, "--device", "cpu", "--batch-size", size),
-            *("--model", chain / "model.safetensors", "--attack", chain / "otcm.safetensors"),
-            *("--output", output),
+            *(*judged(chain), "--attack", chain / "otcm.safetensors", "--output", output),
         )
         values.append(pd.read_parquet(output))
     pd.testing.assert_frame_equal(*values, rtol=1e-4)
@@ -108,10 +115,11 @@ def test_a_model_fitted_on_images_goes_to_the_features_that_use_it(chain, tmp_pa
     fitted = tmp_path / "fitted.safetensors"
     own = {"_target_": "step_methods.distance", "_fit_": "step_methods.fit_mean"}
     borrowing = {"_target_": "step_methods.distance", "_fitted_by_": "own"}
-    common = ["--seed", SEED, "--device", "cpu", "--model", chain / "model.safetensors"]
+    common = ["--seed", SEED, "--device", "cpu"]
     run(
         *("fit-feature", "--spec", json.dumps(own), *common),
-        *("--data", chain / "train.safetensors", "--output", fitted),
+        *("--model", chain / "model.safetensors"),
+        *("--train", chain / "train.safetensors", "--output", fitted),
     )
     train, attacked = load_file(chain / "train.safetensors"), load_file(chain / "otcm.safetensors")
     mean = (train["images"] / 255).double().mean(0)
@@ -120,7 +128,8 @@ def test_a_model_fitted_on_images_goes_to_the_features_that_use_it(chain, tmp_pa
         output = tmp_path / f"{name}.parquet"
         run(
             *("feature", "--spec", json.dumps(spec), "--name", name, *common),
-            *("--attack", chain / "otcm.safetensors", "--fitted", fitted, "--output", output),
+            *(*judged(chain), "--attack", chain / "otcm.safetensors"),
+            *("--fitted", fitted, "--output", output),
         )
         values = pd.read_parquet(output).query("kind == 'adversarial'")["distance"]
         np.testing.assert_allclose(values, expected, rtol=1e-6)
@@ -158,11 +167,11 @@ def test_detectors_never_see_the_images_that_they_are_tested_on(chain, scores):
 
 def test_failures_of_a_minimal_norm_attack_are_no_adversarials(chain, config, tmp_path):
     """Neither they nor their noisy twins are scored, also where failures count."""
-    common = ["--seed", SEED, "--device", "cpu", "--model", chain / "model.safetensors"]
-    attacked, test = tmp_path / "fgm_least.safetensors", chain / "test.safetensors"
+    attacked = tmp_path / "fgm_least.safetensors"
     run(
         *("attack", "--spec", config / "attack/fgm_least.yaml", "--set", "epsilon_max=1.0"),
-        *("--name", "fgm_least", *common, "--data", test, "--output", attacked),
+        *("--name", "fgm_least", "--seed", SEED, "--device", "cpu", *judged(chain)),
+        *("--output", attacked),
     )
     features = []
     for source in ("clean", attacked):
@@ -171,10 +180,7 @@ def test_failures_of_a_minimal_norm_attack_are_no_adversarials(chain, config, tm
     score = {"column": pd.read_parquet(features[0]).columns[-1], "adversarial": "low"}
     spec = {"detectors": DETECTORS, "score": score, "train_fraction": 0.5}
     output = tmp_path / "scores.parquet"
-    run(
-        *("detect", "--spec", json.dumps(spec), "--name", "p", "--seed", SEED),
-        *("--features", *features, "--attacks", attacked, "--output", output),
-    )
+    detect(spec, "p", features=features, attacks=[attacked], output=output)
     file, scores = load_file(attacked), pd.read_parquet(output)
     tested = set(scores["index"])
     fooled = set(file["index"][file["success"]].tolist())
@@ -215,12 +221,13 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
             assert (tables / f"{name}.{suffix}").stat().st_size > 0
     figures = {
         "roc": [scores],
-        "gallery": [chain / "otcm.safetensors", chain / "test.safetensors"],
-        "training": [chain / "metrics.json"],
+        "gallery": [chain / "otcm.safetensors", "--data", chain / "test.safetensors"],
+        "training": [chain / "history.json"],
     }
     for name, inputs in figures.items():
         output = tmp_path / "figures" / f"{name}.svg"
-        run("figures", "--figure", name, "--inputs", *inputs, "--output", output)
+        spec = figure_spec(config, name, detector="random_forest")
+        run("figure", "--spec", spec, "--inputs", *inputs, "--output", output)
         assert output.read_text().startswith("<?xml")
         assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     spec = {
@@ -237,16 +244,25 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
                 "bootstrap_seed": 0,
             },
         },
-        "dataset": {"name": "digits"},
-        "model": {"name": "small_cnn"},
-        "attacks": [["otcm", {"epsilon": 2.5}]],
-        "features": [["kd", {"bandwidth": "auto"}]],
-        "detectors": [*DETECTORS[:2], DETECTORS[3], ["true_labels", {"_control_": 1.0}]],
-        "defenses": [],
+        "runs": [
+            {
+                "name": "digits/small_cnn",
+                "dataset": {"name": "digits"},
+                "model": {"name": "small_cnn"},
+                "attacks": [["otcm", {"epsilon": 2.5}]],
+                "features": [["kd", {"bandwidth": "auto"}]],
+                "detectors": [*DETECTORS[:2], DETECTORS[3], ["true_labels", {"_control_": 1.0}]],
+                "defenses": [],
+            }
+        ],
+        "left_out": ["fgsm: it is not for this data set"],
         "reproductions": {},
-        "paper_figures": {},
+        "figures": {name: {"section": "detection", "caption": name} for name in figures},
     }
-    (tmp_path / "logs").mkdir()
+    manifest = tmp_path / "small" / "manifest.json"
+    write_json(manifest, {"cells": [], "files": {"otcm.safetensors": {}}})
+    took = asdict(Usage("attack", 1.0, 2.0, 3.0, 4321.0, True))
+    write_json(tmp_path / "logs" / "otcm.json", took)
     defense_table = tables / "defense_accuracy_8bit.csv"
     defense_table.write_text(
         "attack,defense,value,standard_deviation,low,high,interval,n_positive,n_negative\n"
@@ -255,9 +271,11 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
     run(
         *("report", "--spec", json.dumps(spec), "--command", "by hand", "--metrics", metrics),
         *(*paired, "--defense-tables", defense_table),
-        *("--attack-summary", tables / "attack_summary.csv", "--models", chain / "metrics.json"),
+        *("--attack-summary", tables / "attack_summary.csv"),
+        *("--histories", chain / "history.json", "--clean", chain / "clean.safetensors"),
         *(*attacks, "--figures", *(tmp_path / "figures").glob("*.svg")),
-        *("--logs", tmp_path / "logs", "--output", tmp_path / "report.html"),
+        *("--manifest", manifest, "--titles", '{"otcm": "OTCM"}'),
+        *("--output", tmp_path / "report.html"),
     )
     page = (tmp_path / "report.html").read_text()
     assert "Every stage by hand" in page
@@ -265,6 +283,8 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
     assert "Defence accuracy" in page
     assert "OTCM" in page
     assert "validation images" in page
+    assert "it is not for this data set" in page
+    assert "4321" in page  # what a job took, by way of the manifest
 
 
 def test_what_a_job_took_is_written(chain, config, tmp_path):

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from step_runs import judged
 
 from advdetect.__main__ import STAGES, main
+from advdetect.io import read_provenance
 from advdetect.models.store import build_model, write_model
 
 
@@ -49,7 +51,7 @@ def test_the_module_runs_as_a_program(repository):
         check=False,
     )
     assert failed.returncode == 1
-    assert failed.stderr == "advdetect tables: error: The file none.csv does not exist.\n"
+    assert failed.stderr == "advdetect tables: error: The file none does not exist.\n"
 
 
 def test_an_unknown_stage_is_refused(capsys):
@@ -63,14 +65,21 @@ def test_an_unknown_stage_is_refused(capsys):
 def arguments(chain, config, tmp_path):
     """The arguments of an attack, of a feature and of a fit that would succeed."""
     output = ["--output", tmp_path / "output"]
-    common = ["--device", "cpu", "--data", chain / "test.safetensors"]
-    common += ["--model", chain / "model.safetensors", *output]
-    train = ["--data", chain / "train.safetensors"]
+    common = ["--device", "cpu", *judged(chain), *output]
+    fit = ["--device", "cpu", "--model", chain / "model.safetensors", *output]
+    fit += ["--train", chain / "train.safetensors"]
     return {
         "attack": ["attack", "--spec", config / "attack/fgsm.yaml", "--name", "fgsm", *common],
         "feature": ["feature", "--spec", config / "feature/bu.yaml", "--name", "bu", *common],
-        "fit-feature": ["fit-feature", "--spec", config / "feature/kd.yaml", *common, *train],
+        "fit-feature": ["fit-feature", "--spec", config / "feature/kd.yaml", *fit],
     }
+
+
+@pytest.fixture
+def classify(chain, tmp_path):
+    """The arguments of a classification that would succeed."""
+    output = ["--output", tmp_path / "output"]
+    return ["classify", "--spec", "{}", "--device", "cpu", *judged(chain)[:4], *output]
 
 
 def test_an_unknown_parameter_is_refused(arguments, capsys, tmp_path):
@@ -126,15 +135,15 @@ def test_a_specification_that_cannot_be_used_is_refused(arguments, capsys, spec,
     assert said in fails(capsys, *arguments["attack"], "--spec", spec)
 
 
-@pytest.mark.parametrize("option", ["--data", "--model"])
+@pytest.mark.parametrize("option", ["--test", "--model", "--clean"])
 def test_a_missing_file_is_named(arguments, capsys, option):
     error = fails(capsys, *arguments["attack"], option, "no/such.safetensors")
     assert error == "The file no/such.safetensors does not exist."
 
 
-@pytest.mark.parametrize("option", ["--data", "--model"])
+@pytest.mark.parametrize("option", ["--test", "--model", "--clean"])
 def test_a_truncated_file_is_named(arguments, capsys, chain, tmp_path, option):
-    whole = chain / ("test.safetensors" if option == "--data" else "model.safetensors")
+    whole = chain / f"{option.removeprefix('--')}.safetensors"
     half = tmp_path / "half.safetensors"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     error = fails(capsys, *arguments["attack"], option, half)
@@ -184,11 +193,10 @@ def test_activations_for_a_feature_that_gets_none_are_refused(arguments, capsys)
     assert error.startswith("--activations: leave it out, as the feature does not say")
 
 
-@pytest.mark.parametrize("stage", ["attack", "feature"])
-def test_a_model_for_other_classes_is_refused(arguments, capsys, tmp_path, stage):
+def test_a_model_for_other_classes_is_refused(classify, capsys, tmp_path):
     target, path = "step_methods.ThreeLogits", tmp_path / "three.safetensors"
-    write_model(path, build_model(target, {}), target, {}, {})
-    error = fails(capsys, *arguments[stage], "--model", path)
+    write_model(path, build_model(target, {}), target, {}, {"key": "", "seed": 0})
+    error = fails(capsys, *classify, "--model", path)
     assert error.startswith("The model returns 3 logits, but the data has 10 classes")
 
 
@@ -202,21 +210,22 @@ def test_a_model_for_other_classes_is_not_trained(capsys, chain, config, tmp_pat
             "--set",
             "arguments={num_classes: 3}",
         ),
-        *("--train", chain / "train.safetensors", "--test", chain / "test.safetensors"),
-        *("--device", "cpu", "--model", tmp_path / "model", "--metrics", tmp_path / "metrics"),
+        *("--train", chain / "train.safetensors", "--device", "cpu"),
+        *("--output", tmp_path / "model", "--history", tmp_path / "history"),
     )
     assert "3 logits" in error
     assert "10 classes" in error
 
 
-def test_data_with_other_classes_is_refused(arguments, capsys, three_classes):
-    error = fails(capsys, *arguments["attack"], "--data", three_classes)
+def test_data_with_other_classes_is_refused(classify, capsys, three_classes):
+    error = fails(capsys, *classify, "--test", three_classes)
     assert error.startswith("The model returns 10 logits, but the data has 3 classes")
 
 
-def test_bu_needs_a_model_with_dropout(arguments, capsys, tmp_path):
+def test_bu_needs_a_model_with_dropout(arguments, capsys, chain, tmp_path):
     target, path = "advdetect.models.small_cnn.SmallCNN", tmp_path / "model.safetensors"
-    write_model(path, build_model(target, {"dropout": 0.0}), target, {"dropout": 0.0}, {})
+    facts = read_provenance(chain / "model.safetensors")
+    write_model(path, build_model(target, {"dropout": 0.0}), target, {"dropout": 0.0}, facts)
     error = fails(capsys, *arguments["feature"], "--model", path)
     assert error.startswith("SmallCNN has no dropout layer")
 
@@ -225,7 +234,7 @@ def test_more_images_than_there_are_cannot_be_had(capsys, config, tmp_path):
     error = fails(
         capsys,
         *("prepare-data", "--spec", config / "dataset/digits.yaml", "--set", "test_count=1000"),
-        *("--train", tmp_path / "train", "--test", tmp_path / "test"),
+        *("--split", "test", "--output", tmp_path / "test"),
     )
     assert error.startswith("dataset.test_count=1000, but the test split has only 719 images")
 

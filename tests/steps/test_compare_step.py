@@ -4,12 +4,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from step_runs import SEED, run, run_feature
+from step_runs import SEED, judged, run, run_feature
 
 from advdetect.__main__ import main
-from advdetect.evaluation.rendering import to_csv
-from advdetect.evaluation.table import Table
-from advdetect.io import write_tensors
+from advdetect.io import read_provenance, write_json, write_tensors
+from advdetect.tables.rendering import to_csv
+from advdetect.tables.table import Table
 
 KEYS = ("feature", "attack")
 
@@ -39,6 +39,11 @@ def folders(tmp_path):
     for folder in (a, b):
         write_cells(folder, "detectors", {("kd", "gaussian"): 0.5}, interval="range over attacks")
     return a, b
+
+
+def rest_on(folder, *files):
+    """Write a manifest that says which files of the store stand behind a folder."""
+    write_json(folder / "manifest.json", {"cells": [], "files": dict.fromkeys(files)})
 
 
 def compare(capsys, *arguments):
@@ -142,21 +147,30 @@ def test_a_damaged_table_is_named(folders, capsys, damage):
 def test_the_settings_that_differ_are_named(folders, chain, config, capsys):
     """Of files that the steps have written: an attack with another budget, and one more feature."""
     a, b = folders
+    store = a.parent / "store"
+    for name in ("otcm", "clean"):
+        store.mkdir(exist_ok=True)
+        shutil.copy(chain / f"{name}.safetensors", store)
     for folder in folders:
-        shutil.copy(chain / "otcm.safetensors", folder)
+        rest_on(folder, "otcm.safetensors", "clean.safetensors")
     same = "Settings, code and versions are the same."
     assert compare(capsys, a, b)[1].endswith(f"\n{same}\n")
     run(
         *("attack", "--spec", config / "attack/otcm.yaml", "--set", "epsilon=0.5"),
         *("--name", "otcm", "--seed", SEED, "--device", "cpu", "--code", "0ther"),
-        *("--data", chain / "test.safetensors", "--model", chain / "model.safetensors"),
-        *("--output", b / "otcm.safetensors"),
+        *(*judged(chain), "--output", store / "other.safetensors"),
     )
     energy = config / "feature/energy.yaml"
     for folder, width in {a: 32, b: 64}.items():
         settings = ["--activations", f'{{"max_width": {width}}}']
-        run_feature(chain, energy, "clean", folder / "energy.parquet", *settings, name="energy")
-    run_feature(chain, config / "feature/max_probability.yaml", "clean", b / "p.parquet")
+        output = store / f"energy_{folder.name}.parquet"
+        run_feature(chain, energy, "clean", output, *settings, name="energy")
+    run_feature(chain, config / "feature/max_probability.yaml", "clean", store / "p.parquet")
+    # What has no name of its own is called by that of its file, which differs in its key.
+    key = read_provenance(chain / "clean.safetensors")["key"]
+    shutil.copy(chain / "clean.safetensors", store / f"clean.{key}.safetensors")
+    rest_on(a, "otcm.safetensors", "clean.safetensors", "energy_a.parquet")
+    rest_on(b, "other.safetensors", f"clean.{key}.safetensors", "energy_b.parquet", "p.parquet")
     lines = compare(capsys, a, b)[1].splitlines()
     assert lines[lines.index("Settings that differ (first → second):") + 1 :] == [
         "  only in the second: feature p",
@@ -170,9 +184,10 @@ def test_settings_of_several_files_share_a_line(folders, capsys):
     for folder, version, epsilon in zip(folders, ("1.0", "2.0"), (1, {"low": 1}), strict=True):
         for name in ("fgsm", "fgm"):
             facts = {"step": "attack", "name": name, "spec": {"epsilon": epsilon}, "code": "c"}
-            write_tensors(
-                folder / f"{name}.safetensors", {}, facts | {"packages": {"torch": version}}
-            )
+            facts["packages"] = {"torch": version}
+            file = f"{name}_{folder.name}.safetensors"
+            write_tensors(folder.parent / "store" / file, {}, facts)
+        rest_on(folder, *(f"{name}_{folder.name}.safetensors" for name in ("fgsm", "fgm")))
     lines = compare(capsys, *folders)[1].splitlines()
     assert lines[-3:] == [
         "  epsilon.low: not there → 1 (attack fgm, attack fgsm)",

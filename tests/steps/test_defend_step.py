@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from step_runs import SEED, run
+from step_runs import SEED, judged, run
 
 from advdetect.__main__ import main
 from advdetect.io import read_provenance, write_table
+
+DRAW = "advdetect.figures.defense_accuracy.draw"
+REPORTED = "hsu_2018_defense_accuracy.csv"
 
 AUTOENCODERS = [
     {"kind": "denoising", "structure": [4], "noise": 0.05},
@@ -21,18 +24,17 @@ AUTOENCODERS = [
 def defended(chain, config, tmp_path_factory):
     """A folder with auto-encoders, the features magnet and mid, and what a defence made of them."""
     folder = tmp_path_factory.mktemp("defense")
-    common = ["--seed", SEED, "--device", "cpu", "--model", chain / "model.safetensors"]
+    train = ["--train", chain / "train.safetensors"]
+    model = ["--model", chain / "model.safetensors"]
+    common = ["--seed", SEED, "--device", "cpu"]
     magnet = ["--spec", config / "feature/magnet.yaml", "--set", f"autoencoders={AUTOENCODERS}"]
     magnet += ["--set", "epochs=3", "--set", "held_out=0.4"]
     fitted = folder / "magnet.safetensors"
-    run(
-        *("fit-feature", *magnet, *common),
-        *("--data", chain / "train.safetensors", "--output", fitted),
-    )
+    run("fit-feature", *magnet, *common, *model, *train, "--output", fitted)
     sources = {
-        "held_out": ["--held-out", chain / "train.safetensors"],
-        "clean": ["--data", chain / "test.safetensors"],
-        "otcm": ["--attack", chain / "otcm.safetensors"],
+        "held_out": [*model, *train],
+        "clean": judged(chain),
+        "otcm": [*judged(chain), "--attack", chain / "otcm.safetensors"],
     }
     features = []
     for name, spec in (("magnet", magnet), ("mid", ["--spec", config / "feature/mid.yaml"])):
@@ -60,8 +62,7 @@ def defended(chain, config, tmp_path_factory):
     }
     arguments = [
         *("defend", "--spec", json.dumps(spec), "--name", "mid", "--device", "cpu"),
-        *("--model", chain / "model.safetensors", "--data", chain / "test.safetensors"),
-        *("--attacks", chain / "otcm.safetensors", "--fitted", fitted),
+        *(*judged(chain), "--attacks", chain / "otcm.safetensors", "--fitted", fitted),
         *("--output", folder / "mid.parquet"),
     ]
     run(*arguments, "--features", *features)
@@ -115,12 +116,18 @@ def test_the_figure_is_drawn_of_a_sweep_with_reported_values(defended, config, t
     facts = read_provenance(folder / "mid.parquet")
     write_table(swept, pd.concat([table, *kappas], ignore_index=True), facts)
     drawn = []
-    for dataset in ("digits", "mnist"):
-        output = tmp_path / f"{dataset}.svg"
+    for defense in ("magnet", "mid"):
+        output = tmp_path / f"{defense}.svg"
+        reading = {"attacks": [["cw_l2", "cw_l2,kappa={kappa}"]], "defenses": [["mid", defense]]}
+        table = {
+            **{"reported": REPORTED, "dataset": "mnist", "rows": ["attack", "kappa"]},
+            **{"columns": "defense", "values": [["accuracy_percent", "defense_accuracy"]]},
+            "readings": [reading],
+        }
+        spec = {"_target_": DRAW, "replicates": 20, "bootstrap_seed": 0, "reproductions": [table]}
         run(
-            *("figures", "--figure", "defense_accuracy", "--inputs", swept),
-            *("--reported", config / "reference/hsu_2018_defense_accuracy.csv"),
-            *("--dataset", dataset, "--replicates", "20", "--output", output),
+            *("figure", "--spec", json.dumps(spec), "--inputs", swept, "--output", output),
+            *("--reported", config / "reference" / REPORTED),
         )
         assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         drawn.append(output.read_text())
@@ -138,7 +145,7 @@ def test_a_model_that_held_nothing_out_is_refused(defended, chain, config, capsy
     arguments = [
         *("feature", "--spec", config / "feature/bu.yaml", "--name", "bu", "--device", "cpu"),
         *("--model", chain / "model.safetensors"),
-        *("--held-out", chain / "train.safetensors", "--output", "never.parquet"),
+        *("--train", chain / "train.safetensors", "--output", "never.parquet"),
     ]
     assert main(list(map(str, arguments))) == 1
     assert "bu has no images that it was not fitted on" in capsys.readouterr().err
@@ -148,7 +155,7 @@ def test_sensitivity_is_computed_for_the_first_successes(chain, tmp_path):
     output = tmp_path / "sensitivity.safetensors"
     run(
         *("sensitivity", "--spec", '{"classes": "all", "examples": 3}', "--device", "cpu"),
-        *("--model", chain / "model.safetensors", "--data", chain / "test.safetensors"),
+        *("--model", chain / "model.safetensors", "--test", chain / "test.safetensors"),
         *("--attack", chain / "otcm.safetensors", "--output", output),
     )
     found, attack = load_file(output), load_file(chain / "otcm.safetensors")

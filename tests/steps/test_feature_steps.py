@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from step_runs import run, run_feature
+from step_runs import judged, read_noisy, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.io import read_provenance, read_table
@@ -24,10 +24,12 @@ def images(chain):
     attacked, test = load_file(chain / "otcm.safetensors"), load_file(chain / "test.safetensors")
     assert attacked["changed"].all()
     assert attacked["changed_8bit"].all()
-    shown = {"clean": test["images"][attacked["index"]] / 255}
-    for kind in ("noisy", "adversarial"):
-        shown[kind] = attacked[kind]
-        shown[f"{kind}_8bit"] = torch.round(attacked[kind] * 255) / 255
+    shown = {
+        "adversarial": attacked["adversarial"],
+        "noisy": read_noisy(chain / "otcm.safetensors", chain / "test.safetensors"),
+    }
+    shown |= {f"{kind}_8bit": torch.round(x * 255) / 255 for kind, x in shown.items()}
+    shown["clean"] = test["images"][attacked["index"]] / 255
     return attacked["index"], shown
 
 
@@ -64,7 +66,7 @@ def fit(chain, tmp_path):
         spec = {"_target_": "step_methods.sums", "_fit_": method, "_activations_": True}
         run(
             *("fit-feature", "--spec", json.dumps(spec), "--device", "cpu", "--code", "c0de"),
-            *("--data", chain / "train.safetensors", "--model", chain / "model.safetensors"),
+            *("--train", chain / "train.safetensors", "--model", chain / "model.safetensors"),
             *("--output", output, *arguments),
         )
         return output
@@ -139,7 +141,7 @@ def test_images_that_the_attack_did_not_change_are_left_out(attack, feature):
 def test_an_attack_that_changes_nothing_has_no_features(attack, chain, tmp_path, capsys):
     file, output = attack("step_methods.brighten", levels=0.2), tmp_path / "never"  # under a level
     arguments = ["feature", "--spec", SUMS, "--name", "mine", "--device", "cpu", "--attack", file]
-    arguments += ["--model", chain / "model.safetensors", "--output", output]
+    arguments += [*judged(chain), "--output", output]
     assert main([str(argument) for argument in arguments]) == 1
     assert "changed no image after rounding" in capsys.readouterr().err
     assert not output.exists()
@@ -150,7 +152,7 @@ def test_no_hidden_layer_is_wider_than_is_allowed(feature, fit, width):
     """But for the penultimate one, which is kept whole like the logits."""
     settings = ["--activations", json.dumps({"layers": None, "max_width": width})]
     file = feature(SUMS, "clean", *settings)
-    assert read_provenance(file)["spec"]["activations"] == {"layers": None, "max_width": width}
+    assert read_provenance(file)["activations"] == {"layers": None, "max_width": width}
     kept = read_table(file).filter(like="width_").iloc[0]
     full = {"features.3": 16 * 8 * 8, "classifier.1": 32 * 4 * 4}
     for layer, numbers in full.items():
@@ -177,6 +179,6 @@ def test_the_layers_can_be_named(feature, fit):
 def test_files_of_other_stages_are_refused(chain, tmp_path, capsys):
     data = chain / "test.safetensors"
     arguments = ["feature", "--spec", SUMS, "--name", "mine", "--device", "cpu", "--attack", data]
-    arguments += ["--model", chain / "model.safetensors", "--output", tmp_path / "never"]
+    arguments += [*judged(chain), "--output", tmp_path / "never"]
     assert main(list(map(str, arguments))) == 1
     assert f"{data} is no file of an attack" in capsys.readouterr().err

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from step_runs import SEED, run
+from step_runs import SEED, figure_spec, judged, run
 
+from advdetect.evaluation.inputs import read_norms
 from advdetect.evaluation.metrics import evaluate_feature
-from advdetect.steps.norms import read_norms
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def attacks(chain, config, tmp_path_factory):
     for name, (method, changes) in methods.items():
         run(
             *("attack", "--spec", config / f"attack/{method}.yaml", *changes, "--name", name),
-            *("--seed", SEED, "--device", "cpu", "--data", chain / "test.safetensors"),
-            *("--model", chain / "model.safetensors"),
+            *("--seed", SEED, "--device", "cpu", *judged(chain)),
             *("--output", folder / f"{name}.safetensors"),
         )
     return [folder / f"{name}.safetensors" for name in methods]
@@ -71,7 +70,7 @@ def test_the_table_is_written_with_the_others(attacks, tmp_path):
         for positives in ("successful", "all")
     ]
     metrics = evaluate_feature(
-        {0: pd.concat(protocols)}, replicates=10, seed=0, primary_detector="random_forest"
+        {0: protocols}, replicates=10, seed=0, primary_detector="random_forest"
     )
     metrics.assign(feature="kd").to_csv(tmp_path / "kd.csv", index=False)
     run(
@@ -90,14 +89,14 @@ def test_the_figures_are_drawn(attacks, chain, config, tmp_path):
     spectrum = tmp_path / "fisher_input.parquet"
     run(
         *("feature", "--spec", config / "feature/fisher_input.yaml", "--name", "fisher_input"),
-        *("--seed", SEED, "--device", "cpu", "--model", chain / "model.safetensors"),
-        *("--data", chain / "test.safetensors", "--output", spectrum),
+        *("--seed", SEED, "--device", "cpu", *judged(chain), "--output", spectrum),
     )
     for name, inputs in {
         "fooling_rate": attacks,
         "eigenvalue_perturbation": [attacks[0], spectrum],
     }.items():
         output = tmp_path / f"{name}.svg"
-        run("figures", "--figure", name, "--inputs", *inputs, "--output", output)
+        spec = figure_spec(config, name)
+        run("figure", "--spec", spec, "--inputs", *inputs, "--output", output)
         assert output.read_text().startswith("<?xml")
         assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

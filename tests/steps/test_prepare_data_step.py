@@ -11,12 +11,13 @@ def prepare(config, tmp_path):
     """Prepare the digits; return both splits and the provenance of the second."""
 
     def prepare(*arguments):
-        train, test = tmp_path / "train.safetensors", tmp_path / "test.safetensors"
-        run(
-            *("prepare-data", "--spec", config / "dataset/digits.yaml", *arguments),
-            *("--train", train, "--test", test),
-        )
-        return read_split(train), read_split(test), read_provenance(test)
+        files = {split: tmp_path / f"{split}.safetensors" for split in ("train", "test")}
+        for split, file in files.items():
+            run(
+                *("prepare-data", "--spec", config / "dataset/digits.yaml", *arguments),
+                *("--split", split, "--output", file),
+            )
+        return *map(read_split, files.values()), read_provenance(files["test"])
 
     return prepare
 
@@ -41,3 +42,16 @@ def test_counts_are_taken_of_what_is_evaluated(prepare):
     )
     assert (len(train), len(validation)) == (200, 50)
     assert torch.bincount(validation.labels).tolist() == [5] * 10
+
+
+def test_a_split_is_the_same_whatever_the_number_of_images_of_the_other(config, tmp_path):
+    for count in (10, 20):
+        run(
+            *("prepare-data", "--spec", config / "dataset/digits.yaml", "--split", "test"),
+            *("--set", f"train_count={count}", "--set", "test_count=15"),
+            *("--output", tmp_path / f"{count}.safetensors"),
+        )
+    first, second = (tmp_path / f"{count}.safetensors" for count in (10, 20))
+    assert first.read_bytes() == second.read_bytes()
+    assert len(read_split(first)) == 15
+    assert read_provenance(first)["split"] == "test"

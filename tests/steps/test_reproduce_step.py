@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from step_runs import SEED, run, run_feature
+from step_runs import detect, figure_spec, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.fisher.input import input_fisher_spectrum
@@ -27,10 +27,7 @@ def sources(chain, config, tmp_path_factory):
     spec = {"detectors": [["threshold", THRESHOLD]], "score": score, "train_fraction": 0.5}
     attack = chain / "otcm.safetensors"
     features = [folder / "clean.parquet", folder / "otcm.parquet"]
-    run(
-        *("detect", "--spec", json.dumps(spec), "--name", "p", "--seed", SEED),
-        *("--features", *features, "--attacks", attack, "--output", folder / "scores.parquet"),
-    )
+    detect(spec, "p", features=features, attacks=[attack], output=folder / "scores.parquet")
     return {"attack": attack, "features": features, "scores": folder / "scores.parquet"}
 
 
@@ -93,12 +90,12 @@ def test_reported_values_of_another_data_set_are_no_values(sources, tmp_path, ca
     assert "There are no reported values for digits; there are for: mnist." in error
 
 
-def test_a_path_leads_from_the_image_through_the_adversarial_one(chain, sources, tmp_path):
+def test_a_path_leads_from_the_image_through_the_adversarial_one(chain, sources, config, tmp_path):
     output = tmp_path / "path.parquet"
     spec = {"examples": 3, "points": 3, "length": 2.0}
     run(
         *("eigenvalue-path", "--spec", json.dumps(spec), "--device", "cpu"),
-        *("--model", chain / "model.safetensors", "--data", chain / "test.safetensors"),
+        *("--model", chain / "model.safetensors", "--test", chain / "test.safetensors"),
         *("--attack", sources["attack"], "--output", output),
     )
     path = read_table(output)
@@ -114,18 +111,18 @@ def test_a_path_leads_from_the_image_through_the_adversarial_one(chain, sources,
     np.testing.assert_allclose(path["log10_eigenvalue"][3:6], spectrum[:, 0], rtol=1e-3)
     figure = tmp_path / "figure.svg"
     run(
-        *("paper-figure", "--spec", '{"kind": "eigenvalue_path", "attacks": ["otcm"]}'),
+        *("figure", "--spec", config / "figure/eigenvalue_path.yaml"),
         *("--inputs", output, "--output", figure),
     )
     assert figure.with_suffix(".png").is_file()
 
 
 @pytest.mark.parametrize("kind", ["distribution", "column_roc"])
-def test_the_figures_of_columns_are_drawn(kind, sources, tmp_path):
-    spec = {"kind": kind, "feature": "p", "columns": [["it", COLUMN]], "attacks": ["otcm"]}
+def test_the_figures_of_columns_are_drawn(kind, sources, config, tmp_path):
+    spec = figure_spec(config, kind, feature="p", columns=[["it", COLUMN]])
     figure = tmp_path / "figure.svg"
     run(
-        *("paper-figure", "--spec", json.dumps(spec), "--output", figure),
+        *("figure", "--spec", spec, "--output", figure),
         *("--inputs", sources["attack"], *sources["features"]),
     )
     assert figure.read_text().startswith("<?xml")

@@ -1,10 +1,11 @@
-import json
+import shutil
 from dataclasses import asdict
 
 import pytest
 from step_runs import run
 
 from advdetect.__main__ import main
+from advdetect.io import write_json
 from advdetect.usage import Usage
 
 
@@ -12,21 +13,21 @@ from advdetect.usage import Usage
 def results(tmp_path, chain):
     """A run with a table, a figure, timings and an attack."""
     folder = tmp_path / "results" / "small"
-    for name in (
-        "tables",
-        "figures",
-        "logs/attack",
-        "digits/cnn/seed4/attacks",
-    ):
-        (folder / name).mkdir(parents=True)
+    store, logs = folder.parent / "store", folder.parent / "logs"
+    for name in (folder / "tables", folder / "figures", store / "attacks"):
+        name.mkdir(parents=True)
     (folder / "tables" / "table1.md").write_text("A table\n\n| a |\n|--:|\n| 1 |\n")
     (folder / "estimate.txt").write_text("12 jobs\n")
     (folder / "figures" / "roc.png").write_bytes(b"\x89PNG")
-    usages = {"otcm": Usage(1.5, 3.5, 2.6, 400, True), "fgsm": Usage(1, 2, 3, 300, True)}
-    for name, usage in usages.items():
-        (folder / "logs" / "attack" / f"{name}.json").write_text(json.dumps(asdict(usage)))
-    attack = folder / "digits/cnn/seed4/attacks/otcm.safetensors"
-    attack.write_bytes((chain / "otcm.safetensors").read_bytes())
+    took = {
+        "attacks/otcm": Usage("attack", 1.5, 3.5, 2.6, 400, True),
+        "small/fgsm": Usage("attack", 1, 2, 3, 300, True),
+        "attacks/of_another_experiment": Usage("attack", 9, 9, 9, 900, True),
+    }
+    for name, usage in took.items():
+        write_json(logs / f"{name}.json", asdict(usage))
+    shutil.copy(chain / "otcm.safetensors", store / "attacks")
+    write_json(folder / "manifest.json", {"cells": [], "files": {"attacks/otcm.safetensors": {}}})
     return tmp_path / "results"
 
 
@@ -61,8 +62,8 @@ def test_tables_pictures_timings_and_provenance_come_from_the_run(results):
     [
         ("{{ table('small', 'none') }}", "run the experiment small first"),
         ("{{ figure('none', 'roc', 'x') }}", "run the experiment none first"),
-        ("{{ timings('none') }}", "run the experiment first"),
-        ("{{ provenance('none') }}", "run the experiment none first"),
+        ("{{ timings('none') }}", "none is no finished experiment"),
+        ("{{ provenance('none') }}", "none is no finished experiment"),
         ("{{ tabel('small') }}", "is no template of a page: 'tabel' is undefined"),
         ("{{ table('small' }}", "is no template of a page"),
     ],

@@ -6,10 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from step_runs import SEED, run, run_feature
+from step_runs import SEED, detect, figure_spec, judged, run, run_feature
 
-from advdetect.__main__ import main
-from advdetect.evaluation.findings import control_checks
+from advdetect.report.findings import control_checks
 
 DETECTORS = ("random_forest", "gaussian", "random_scores", "true_labels")
 CONTROLS = {"random_scores": 0.5, "true_labels": 1.0}
@@ -22,10 +21,9 @@ def made(chain, config, tmp_path_factory):
     """A folder with that attack and the features of its images and of another's."""
     folder = tmp_path_factory.mktemp("rounded")
     spec = {"_target_": "step_methods.stop_at_the_boundary", "_minimal_norm_": True}
-    model = ["--device", "cpu", "--model", chain / "model.safetensors"]
     run(
-        *("attack", "--spec", json.dumps(spec), "--name", NAME, "--seed", SEED, *model),
-        *("--data", chain / "test.safetensors", "--output", folder / f"{NAME}.safetensors"),
+        *("attack", "--spec", json.dumps(spec), "--name", NAME, "--seed", SEED, "--device", "cpu"),
+        *(*judged(chain), "--output", folder / f"{NAME}.safetensors"),
     )
     sources = {
         "clean": "clean",
@@ -39,23 +37,20 @@ def made(chain, config, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def detect(chain, config, made):
-    """Score some attacks; return the arguments of the stage."""
+def score(chain, config, made):
+    """Score some attacks."""
     detectors = [
         (name, yaml.safe_load((config / f"detector/{name}.yaml").read_text())) for name in DETECTORS
     ]
     spec = {"detectors": detectors, "score": None, "train_fraction": 0.5}
     files = {"otcm": chain / "otcm.safetensors", NAME: made / f"{NAME}.safetensors"}
 
-    def detect(output, *attacks):
-        arguments = [
-            *("detect", "--spec", json.dumps(spec), "--name", "p", "--seed", SEED),
-            *("--features", *(made / f"{name}.parquet" for name in ("clean", *attacks))),
-            *("--attacks", *(files[name] for name in attacks), "--output", output),
-        ]
-        return list(map(str, arguments))
+    def score(output, *attacks):
+        features = [made / f"{name}.parquet" for name in ("clean", *attacks)]
+        attacked = [files[name] for name in attacks]
+        detect(spec, "p", features=features, attacks=attacked, output=output)
 
-    return detect
+    return score
 
 
 def test_its_successes_are_undone_by_rounding(made):
@@ -65,34 +60,38 @@ def test_its_successes_are_undone_by_rounding(made):
     assert attacked["changed_8bit"].any()
 
 
-def test_only_detectors_trained_on_it_have_no_scores(detect, made, capsys):
+def test_only_detectors_trained_on_it_have_no_scores(score, made, capsys):
     both, alone = made / "both.parquet", made / "alone.parquet"
-    assert main(detect(both, "otcm", NAME)) == 0
+    score(both, "otcm", NAME)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    reason = "no successful adversarial image to fit on once rounded to 8 bits"
     assert warnings == [
-        f"detect p seed {SEED}: warning: no image of {NAME} that is rounded to 8 bits fools the "
-        "model in the part to fit on, so the cells of detectors trained on such images have no "
-        "values"
+        f"fit-detectors p seed {SEED}: warning: {reason} ({NAME}, 8bit, successful), so these "
+        "cells have no values"
     ]
-    assert main(detect(alone, "otcm")) == 0
+    score(alone, "otcm")
     assert "warning" not in capsys.readouterr().err
     scores = pd.read_parquet(both)
     undone = (scores["bits"] == "8bit") & (scores["positives"] == "successful")
     unfitted = undone & (scores["trained_on"] == NAME)
     assert scores["score"].isna().equals(unfitted)
+    assert scores["reason"].where(~unfitted, "").eq("").all()
+    assert set(scores.loc[unfitted, "reason"]) == {reason}
     # Every other cell is as it is without that attack, or as its own images make it.
     kept = scores[scores["trained_on"].isin(["otcm", "clean"]) & (scores["tested_on"] == "otcm")]
     pd.testing.assert_frame_equal(
-        kept.reset_index(drop=True), pd.read_parquet(alone), check_categorical=False
+        kept.drop(columns="reason").reset_index(drop=True),
+        pd.read_parquet(alone).drop(columns="reason"),
+        check_categorical=False,
     )
     others = scores[(scores["trained_on"] == "others") & (scores["tested_on"] == NAME)]
     assert set(others["kind"]) == {"clean", "noisy", "adversarial"}
 
 
 @pytest.mark.parametrize("attacks", [("otcm", NAME), (NAME,)])
-def test_everything_after_it_copes(detect, chain, made, tmp_path, attacks):
+def test_everything_after_it_copes(score, chain, config, made, tmp_path, attacks):
     scores, metrics = tmp_path / "scores.parquet", tmp_path / "metrics.csv"
-    assert main(detect(scores, *attacks)) == 0
+    score(scores, *attacks)
     run("evaluate", "--name", "p", "--scores", scores, "--replicates", "50", "--output", metrics)
     table = pd.read_csv(metrics, dtype={"seed": str})
     cells = table[(table["metric"] == "auroc") & (table["seed"] == "mean")].set_index(CELL)
@@ -103,6 +102,8 @@ def test_everything_after_it_copes(detect, chain, made, tmp_path, attacks):
         ("8bit", "successful"): True,
         ("8bit", "all"): False,
     }
+    reasons = cells["reason"].fillna("")
+    assert (reasons != "").equals(cells["value"].isna())
     checks = control_checks(table, controls=CONTROLS)
     assert len(checks) == len(CONTROLS) * len(attacks)
     assert all(check.passed for check in checks)
@@ -111,16 +112,21 @@ def test_everything_after_it_copes(detect, chain, made, tmp_path, attacks):
     run(
         *("tables", "--metrics", metrics, "--attacks", *(files[name] for name in attacks)),
         *("--controls", *CONTROLS, "--replicates", "50", "--output", tmp_path),
+        *("--titles", '{"otcm": "OTCM"}'),
     )
-    header, _, row = (tmp_path / "detection_8bit.md").read_text().splitlines()[-3:]
+    page = (tmp_path / "detection_8bit.md").read_text()
+    header, _, row = (line for line in page.splitlines() if line.startswith("|"))
     shown = dict(
         zip(*([c.strip() for c in line.split("|")] for line in (header, row)), strict=True)
     )
-    assert shown.pop(NAME) == "–"
+    assert shown.pop(NAME) == "–¹"
+    assert page.rstrip().endswith(
+        "¹ no successful adversarial image to fit on once rounded to 8 bits"
+    )
     assert shown.keys() - {"", "Feature"} == ({"OTCM"} if "otcm" in attacks else set())
     assert "–" not in "".join(shown.values())
     for figure, source in {"roc": scores, "scores": scores, "cross_attack": metrics}.items():
         run(
-            *("figures", "--figure", figure, "--inputs", source),
-            *("--output", tmp_path / f"{figure}.svg"),
+            *("figure", "--spec", figure_spec(config, figure, detector="random_forest")),
+            *("--inputs", source, "--output", tmp_path / f"{figure}.svg"),
         )

@@ -90,8 +90,9 @@ def folder(tmp_path) -> Path:
 
 
 def command(what: str, **parameters: Any) -> list[str]:
-    spec = json.dumps({"_target_": f"user_data.{what}", **parameters})
-    outputs = ["--train", "train", "--test", "test", "--timing", "timing.json"]
+    subset = {"count": None, "subset_seed": 0}
+    spec = json.dumps({"_target_": f"user_data.{what}", **subset, **parameters})
+    outputs = ["--split", "train", "--output", "train", "--timing", "timing.json"]
     return [sys.executable, "-m", "advdetect", "prepare-data", "--spec", spec, *outputs]
 
 

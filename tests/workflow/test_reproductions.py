@@ -1,12 +1,9 @@
 import json
-from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_common.exceptions import WorkflowError
 
-from pipeline import Pipeline
-
-RUN = "results/quickstart/digits/small_cnn/seed{}/"
+RUN = "results/store/digits/small_cnn-seed{}/"
 REPORTED = "zhao_2019_table5_cross_attack_auc.csv"  # it names no data set
 TABLE = {
     "kind": "detection",
@@ -24,20 +21,17 @@ EXPERIMENTS = ["zhao2019", "martin2019", "hsu2018"]
 
 
 @pytest.fixture
-def make(repository, tmp_path, monkeypatch):
-    """Make the pipeline of a configuration; the working directory is empty."""
-    monkeypatch.chdir(tmp_path)
-    return lambda **config: Pipeline(repository, config)
+def with_table(pipeline_of):
+    return lambda **changes: pipeline_of(
+        overrides=[f"+reproductions.t={as_hydra(TABLE | changes)}"]
+    )
 
 
 @pytest.fixture
-def with_table(make):
-    return lambda **changes: make(overrides=[f"+reproductions.t={as_hydra(TABLE | changes)}"])
-
-
-@pytest.fixture
-def with_figure(make):
-    return lambda **changes: make(overrides=[f"+paper_figures.f={as_hydra(FIGURE | changes)}"])
+def with_figure(pipeline_of):
+    return lambda **changes: pipeline_of(
+        overrides=[f"+paper_figures.f={as_hydra(FIGURE | changes)}"]
+    )
 
 
 def as_hydra(value):
@@ -49,25 +43,26 @@ def as_hydra(value):
     return json.dumps(value)
 
 
-def inputs(pipeline, name="t"):
-    return pipeline.reproduction_inputs(SimpleNamespace(reproduction=name))
+@pytest.fixture
+def inputs(names):
+    return lambda pipeline: names.inputs(pipeline, "table_t", "inputs")
 
 
-def test_a_table_of_detectors_needs_their_scores_only(with_table):
+def test_a_table_of_detectors_needs_their_scores_only(with_table, inputs, names):
     pipeline = with_table()
     assert inputs(pipeline) == [RUN.format(seed) + "scores/kd.parquet" for seed in (0, 1)]
-    assert pipeline.reproductions == ["t"]
-    assert "reproduction_t" in pipeline.figures
+    assert names.rules(pipeline, "table") == ["t"]
+    assert "reproduction_t" in names.rules(pipeline, "figure")
 
 
-def test_a_table_of_columns_needs_the_feature_and_the_attacks_that_it_names(with_table):
+def test_a_table_of_columns_needs_the_feature_and_the_attacks_that_it_names(with_table, inputs):
     files = ["attacks/fgsm.safetensors", "attacks/ossa.safetensors"]
     files += [f"features/{name}/fisher_weights.parquet" for name in ("clean", "fgsm", "ossa")]
     expected = [RUN.format(seed) + file for file in files for seed in (0, 1)]
-    assert inputs(with_table(methods={"trace": COLUMN})) == expected
+    assert sorted(inputs(with_table(methods={"trace": COLUMN}))) == sorted(expected)
 
 
-def test_a_table_of_norms_needs_attacks_only(with_table):
+def test_a_table_of_norms_needs_attacks_only(with_table, inputs):
     pipeline = with_table(
         kind="least_perturbation", methods={"unused": COLUMN}, columns="tested_on"
     )
@@ -76,16 +71,16 @@ def test_a_table_of_norms_needs_attacks_only(with_table):
     assert inputs(pipeline) == files
 
 
-def test_a_table_of_defences_needs_theirs(with_table):
+def test_a_table_of_defences_needs_theirs(with_table, inputs):
     reading = {"name": "one", "attacks": {"fgm": "fgsm"}, "defenses": {"magnet": "mid"}}
     pipeline = with_table(kind="defense", readings=[reading])
     assert inputs(pipeline) == [RUN.format(seed) + "defenses/mid.parquet" for seed in (0, 1)]
 
 
-def test_the_paper_s_order_of_names_survives_canonical_json(with_table):
-    spec = json.loads(with_table().reproduction_spec("t"))
-    assert spec["readings"][0]["attacks"] == [["ossa", "ossa"], ["fgm", "fgsm"]]
-    assert "reported" not in spec
+def test_the_paper_s_order_of_names_survives_canonical_json(with_table, names):
+    spec = names.job(with_table(), "table_t").options["spec"]
+    assert spec["readings"][0]["attacks"] == [("ossa", "ossa"), ("fgm", "fgsm")]
+    assert spec["dataset"] == "digits"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +119,7 @@ def test_a_table_that_cannot_be_made_is_refused_before_any_job(with_table, chang
     ("changes", "said"),
     [
         ({"attacks": ["fgm"]}, "paper_figures.f: the attack fgm is not among"),
-        ({"kind": "distribution"}, "'feature' is a required property"),
+        ({"kind": "distribution"}, r"paper_figures\.f\.feature must be set: it has no default"),
         (
             {"kind": "column_roc", "feature": "lead", "columns": {"a": "b"}},
             "the feature lead is not",
@@ -136,26 +131,53 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_any_job(with_figure, ch
         with_figure(**changes)
 
 
-def test_names_that_are_taken_are_refused(make):
+def test_a_table_of_a_run_is_that_run_s(pipeline_of, names):
+    table = as_hydra(TABLE | {"run": "lenet5"})
+    config = {"overrides": [f"+reproductions.t={table}"], "features": ["kd"], "seeds": [0]}
+    pipeline = pipeline_of(**config, runs=[{"model": "lenet5"}, {"model": "small_cnn"}])
+    found = names.inputs(pipeline, "table_t", "inputs")
+    assert found == ["results/store/digits/lenet5-seed0/scores/kd.parquet"]
+    with pytest.raises(
+        WorkflowError, match=r"^reproductions\.t: the run lenet5 is not among those"
+    ):
+        pipeline_of(**config)
+
+
+def test_a_table_asks_each_run_for_what_it_has(pipeline_of, names):
+    runs = [{"model": "lenet5", "overrides": ["attacks=[fgsm]"]}, {"model": "small_cnn"}]
+    overrides = [f"+reproductions.t={as_hydra(TABLE | {'methods': {'kd': COLUMN}})}"]
+    config = {"experiment": "quickstart", "features": ["fisher_weights"], "seeds": [0]}
+    found = names.inputs(pipeline_of(**config, runs=runs, overrides=overrides), "table_t", "inputs")
+    lenet5 = [path.split("lenet5-seed0/")[1] for path in found if "/lenet5" in path]
+    assert lenet5 == [
+        "attacks/fgsm.safetensors",
+        "features/clean/fisher_weights.parquet",
+        "features/fgsm/fisher_weights.parquet",
+    ]
+
+
+def test_a_table_that_was_given_on_the_command_line_is_not_left_out(pipeline_of):
+    with pytest.raises(WorkflowError, match=r"^reproductions\.t: the attack ossa is not among"):
+        pipeline_of(attacks=["fgsm"], overrides=[f"+reproductions.t={as_hydra(TABLE)}"])
+
+
+def test_names_that_are_taken_are_refused(pipeline_of):
     with pytest.raises(WorkflowError, match="attacks: there is another table"):
-        make(overrides=[f"+reproductions.attacks={as_hydra(TABLE)}"])
+        pipeline_of(overrides=[f"+reproductions.attacks={as_hydra(TABLE)}"])
     with pytest.raises(WorkflowError, match="roc: there is another figure"):
-        make(overrides=[f"+paper_figures.roc={as_hydra(FIGURE)}"])
+        pipeline_of(overrides=[f"+paper_figures.roc={as_hydra(FIGURE)}"])
 
 
-def test_a_figure_of_examples_needs_the_first_seed_only(with_figure):
+def test_a_figure_of_examples_needs_the_first_seed_only(with_figure, names):
     pipeline = with_figure(kind="eigenvalue_path")
-    wildcards = SimpleNamespace(figure="f")
-    assert pipeline.paper_figure_inputs(wildcards) == [RUN.format(0) + "paths/fgsm.parquet"]
+    assert names.inputs(pipeline, "figure_f", "inputs") == [RUN.format(0) + "paths/fgsm.parquet"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_small_sibling_of_a_paper_has_the_same_tables_on_fewer_images(make, name):
-    whole, small = (make(experiment=experiment) for experiment in (name, f"{name}_small"))
-    assert whole.reproductions == small.reproductions != []
-    for table in whole.reproductions:
-        assert whole.reproduction_spec(table) == small.reproduction_spec(table)
-    counts = [p.experiment.dataset["test_count"] or 10_000 for p in (whole, small)]
-    seeds = [len(p.experiment.settings["seeds"]) for p in (whole, small)]
+def test_the_small_sibling_of_a_paper_has_the_same_tables_on_fewer_images(composed, name):
+    whole, small = (composed(experiment=experiment) for experiment in (name, f"{name}_small"))
+    assert whole.settings["reproductions"] == small.settings["reproductions"] != {}
+    counts = [of.runs[0].dataset["test_count"] or 10_000 for of in (whole, small)]
+    seeds = [len(of.settings["seeds"]) for of in (whole, small)]
     assert counts[0] > counts[1]
     assert seeds[0] > seeds[1]

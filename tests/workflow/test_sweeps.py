@@ -1,8 +1,6 @@
-import shutil
-
 import pytest
 
-from composition import ConfigurationError, load_experiment
+from experiment import ConfigurationError
 from sweeps import has_number_sweep, sweep_values
 
 SWEEP = {"_target_": "my_module.sweep", "over": ["kappa", "rule"]}
@@ -70,9 +68,8 @@ def test_a_sweep_of_a_number_is_found(attacks, expected):
         "{_target_: my_module.sweep, over: [strength], more: 1}",
     ],
 )
-def test_a_sweep_that_is_not_whole_is_refused(tmp_path, repository, sweep):
-    config = shutil.copytree(repository / "config", tmp_path / "config")
+def test_a_sweep_that_is_not_whole_is_refused(load, own_yaml, sweep):
     text = f"_target_: my_module.mine\n_sweep_: {sweep}\nstrength: 2\n"
-    (config / "attack" / "mine.yaml").write_text(text)
+    own_yaml("attack/mine", text)
     with pytest.raises(ConfigurationError, match=r"^attack\.mine\._sweep_ must have a _target_ "):
-        load_experiment(config, {"attacks": ["mine"]})
+        load(attacks=["mine"])

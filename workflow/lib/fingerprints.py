@@ -1,8 +1,8 @@
 """Fingerprints of source code: what a step imports, down to the last module of the project.
 
-Snakemake does not see the modules that a command imports. Each rule therefore carries the
-fingerprint of its step's and its method's import closure as a parameter, so that changed code runs
-again, and code that is not involved does not.
+Snakemake does not see the modules that a command imports. The key of each file therefore holds the
+fingerprint of its step's and its method's import closure, so that changed code runs again, and code
+that is not involved does not.
 """
 
 import ast
@@ -10,10 +10,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from advdetect.identity import digest
 
 
 def fingerprint(modules: Iterable[str], roots: Sequence[Path]) -> str:
-    """Return a hash of the modules' import closures; comments and docstrings do not count.
+    """Return a hash of the modules' import closures; comments and words do not count.
 
     Args:
         modules: Dotted names, for example ``advdetect.attacks.fgsm``.
@@ -23,10 +28,32 @@ def fingerprint(modules: Iterable[str], roots: Sequence[Path]) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name, path in sorted(import_closure(modules, roots).items()):
-        digest.update(f"{name}\0{_code_of(path, path.stat().st_mtime_ns)}\0".encode())
-    return digest.hexdigest()[:16]
+        hashed.update(f"{name}\0{_code_of(path, path.stat().st_mtime_ns)}\0".encode())
+    return hashed.hexdigest()[:16]
+
+
+def names_and_sizes(folder: Path) -> str:
+    """Return the fingerprint of the names and sizes of the files below a data set's folder."""
+    if not folder.is_dir():
+        raise WorkflowError(f"dataset.root: the folder {folder} does not exist.")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{path.relative_to(folder)}\0{path.stat().st_size}\0" for path in files)
+    return digest("".join(lines).encode())
+
+
+def targets_of(spec: Any) -> Iterable[str]:
+    """Yield every import path in a specification, nested ones too."""
+    if isinstance(spec, dict):
+        for key, value in spec.items():
+            if key in ("_target_", "_fit_"):
+                yield value
+            else:
+                yield from targets_of(value)
+    elif isinstance(spec, list | tuple):
+        for value in spec:
+            yield from targets_of(value)
 
 
 def import_closure(modules: Iterable[str], roots: Sequence[Path]) -> dict[str, Path]:
@@ -82,10 +109,56 @@ def _imported_names(tree: ast.AST, package: str) -> Iterator[str]:
 
 @cache
 def _code_of(path: Path, changed: int) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return ast.dump(tree)
+    return ast.dump(_WithoutWords().visit(ast.parse(path.read_text(encoding="utf-8"), str(path))))
+
+
+#: Arguments and functions whose texts only people read.
+_WORDS_ARGUMENTS = {"help", "metavar", "description", "epilog"}
+_WORDS_FUNCTIONS = {"report", "track", "Progress", "AdvdetectError"}
+
+
+class _WithoutWords(ast.NodeTransformer):
+    """Takes out what changes no result: docstrings, help, messages, the version number."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        if any(isinstance(t, ast.Name) and t.id == "__version__" for t in node.targets):
+            node.value = ast.Constant("")
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.keywords = [word for word in node.keywords if word.arg not in _WORDS_ARGUMENTS]
+        if isinstance(node.func, ast.Name) and node.func.id in _WORDS_FUNCTIONS:
+            node.args = [_without_text(argument) for argument in node.args]
+        return self.generic_visit(node)
+
+    def _without_docstring(self, node: Any) -> ast.AST:
+        first = node.body[0] if node.body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            node.body = node.body[1:]
+        return self.generic_visit(node)
+
+
+def _without_text(node: ast.expr) -> ast.expr:
+    """Return an argument without its texts; names and calls within it count on."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return ast.Constant("")
+    if isinstance(node, ast.JoinedStr):
+        shown = [part for part in node.values if isinstance(part, ast.FormattedValue)]
+        return ast.Tuple([part.value for part in shown], ast.Load())
+    if isinstance(node, ast.BinOp):
+        node.left, node.right = _without_text(node.left), _without_text(node.right)
+    elif isinstance(node, ast.IfExp):
+        node.body, node.orelse = _without_text(node.body), _without_text(node.orelse)
+    return node

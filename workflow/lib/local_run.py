@@ -1,16 +1,41 @@
-"""What makes a run on this machine quick: jobs without start-up, a scheduler that does not spin."""
+"""What this workflow changes of Snakemake itself: what is asked for, and how a local run goes.
+
+A run on this machine is quick by jobs without start-up and a scheduler that does not spin.
+"""
 
 import os
 import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from advdetect.warm.client import VARIABLE
 
 # What Snakemake sets for each job to its number of threads.
 THREAD_VARIABLES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
+
+
+def ask_for_stamps(workflow: Any, with_stamps: Callable[[Iterable[str]], set[str]]) -> None:
+    """Make who asks for a published file ask for its stamp as well.
+
+    Snakemake looks only at those outputs of a job that somebody asks for, and a published file
+    that is there does not say whether it is out of date. What is asked for is known to Snakemake
+    after it has read the Snakefile, before it builds the graph of jobs.
+
+    Args:
+        workflow: Snakemake's workflow.
+        with_stamps: Adds the stamps to files and rules that are asked for.
+    """
+    prepare = workflow._prepare_dag
+
+    def prepare_with_stamps(*arguments: Any, **options: Any) -> Any:
+        settings = workflow.dag_settings
+        settings.targets = with_stamps(settings.targets)
+        return prepare(*arguments, **options)
+
+    workflow._prepare_dag = prepare_with_stamps
 
 
 class LocalRun:

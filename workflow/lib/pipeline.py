@@ -1,29 +1,45 @@
-"""What the rules need of an experiment: specifications, code fingerprints and lists of files."""
+"""What the rules need of an experiment: the command of a job, and the files that it reads."""
 
-import hashlib
 import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from snakemake.io import ancient, report
 from snakemake_interface_common.exceptions import WorkflowError
 
-from composition import ConfigurationError, Spec, canonical_json, load_experiment
-from fingerprints import fingerprint
-from publication import DEFENSES, Publication
-from reproductions import check_reported
-from sweeps import sweep_values
+from advdetect.identity import canonical_json
+from composition import load_experiment
+from experiment import ConfigurationError, Spec
+from fingerprints import fingerprint, names_and_sizes, targets_of
+from methods import FILE
+from publication import Publication
+from published import ALSO, Published
+from store import Store
+from store_file import StoreFile
 
 RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
+STAMPS = "stamps"  # of the published files that a job reads; no option of its step
+#: Memory of a process with PyTorch and a batch of images, and what comes to it for each megabyte of
+#: the inputs: training images are there as activations too, of attacks mostly the columns are read.
+MEGABYTES = 2000
+MEMORY = {"fit-feature": 10, "train": 4, "feature": 4, "attack": 4}
+#: What Snakemake's own report says, by category.
+CAPTIONS = {
+    "Tables": "tables.rst",
+    "Figures": "figure.rst",
+    "Reported and reproduced": "reproduction.rst",
+}
+#: Steps that run no model, and so know nothing of devices and batches.
+WITHOUT_MODEL = ("prepare-data", "fit-detectors", "score")
 
 
-class Pipeline(Publication):
-    """One experiment, as the rules see it: each asks for its own slice only.
+class Pipeline:
+    """One experiment, as the rules see it.
 
     Args:
         base: Folder of the Snakefile.
@@ -34,29 +50,20 @@ class Pipeline(Publication):
     """
 
     def __init__(self, base: Path, workflow_config: Mapping[str, Any]) -> None:
-        self._roots = (base / "src", Path.cwd())
-        self._config = base / "config"
+        self._base, self._roots = base, (base / "src", Path.cwd())
         self._workflow_config = dict(workflow_config)
         try:
-            experiment = load_experiment(base / "config", workflow_config)
+            self.experiment = load_experiment(base / "config", workflow_config)
         except ConfigurationError as error:
             raise WorkflowError(str(error)) from None
-        super().__init__(experiment)
-        # All fingerprints once, so that a module that cannot be parsed is named in one line here;
-        # within a rule Snakemake would wrap it in its own traceback.
-        for attack in self.attacks:
-            self.code("attack", self.attack_spec(attack))
-        for feature in self.experiment.computed_features:
-            self.feature_code(feature)
-        for defense in self.experiment.defenses:
-            self.code("defend", self.defense_spec(defense))
-        for name, spec in experiment.settings["reproductions"].items():
-            reported = Path(self.reproduction_reported(name))
-            for problem in check_reported(spec, reported, experiment.dataset_name):
-                raise WorkflowError(
-                    f"reproductions.{name}: {problem}. Mend it, or leave the table out with "
-                    f"overrides='~reproductions.{name}'."
-                )
+        self.settings = self.experiment.settings
+        self.results = self.settings["results"]
+        self._check_files()
+        self._store = Store(self.experiment, self.code, self._source_files)
+        self._publication = Publication(
+            self.experiment, self._store, self.code, base, self.command_line
+        )
+        self._files = self._store.files
 
     def use_this_source(self) -> None:
         """Make the jobs run the code that is fingerprinted here, with this Python.
@@ -73,294 +80,212 @@ class Pipeline(Publication):
                 [first, *(part for part in rest if part != first)]
             )
 
-    # Specifications, as canonical JSON: what Snakemake compares to decide whether a job is stale.
-
-    @cached_property
-    def dataset_spec(self) -> str:
-        """The data set, without the folder that it lies in: moved data is the same data."""
-        return canonical_json(
-            {key: value for key, value in self.experiment.dataset.items() if key != "root"}
-        )
-
-    @cached_property
-    def model_spec(self) -> str:
-        """The model."""
-        return canonical_json(self.experiment.model)
-
-    def attack_spec(self, name: str) -> str:
-        """One attack."""
-        return canonical_json(self.experiment.attacks[name])
-
-    def sweep(self, name: str) -> str:
-        """Values of the swept parameters of all attacks that share their work with this one."""
-        return canonical_json(sweep_values(name, self.experiment.attacks))
-
-    def feature_spec(self, name: str) -> str:
-        """One feature that is computed, or whose auxiliary model is fitted."""
-        experiment = self.experiment
-        return canonical_json((experiment.fitted_features | experiment.computed_features)[name])
-
-    def feature_options(self, wildcards: Any) -> list[str]:
-        """What a job is told of the hidden layers, where its feature asks for them."""
-        if not json.loads(self.feature_spec(wildcards.feature)).get("_activations_"):
-            return []
-        return [f"--activations={canonical_json(self.experiment.settings['activations'])}"]
-
-    @cached_property
-    def sensitivity_spec(self) -> str:
-        """Of how many images the sensitivity is drawn, and how."""
-        return canonical_json(self.experiment.settings["sensitivity"])
-
-    def detection_spec(self, feature: str) -> str:
-        """All detectors, for one feature."""
-        return canonical_json(
-            {
-                # A list, since their order is the order of the tables.
-                "detectors": list(self.experiment.detectors.items()),
-                "score": self.experiment.features[feature].get("_score_"),
-                "train_fraction": self.experiment.settings["evaluation"]["train_fraction"],
-            }
-        )
-
-    def defense_spec(self, name: str) -> str:
-        """One defence."""
-        return canonical_json(self.experiment.defenses[name])
-
-    @cached_property
-    def report_spec(self) -> str:
-        """The whole resolved configuration, which the report shows."""
-        settings = self.experiment.settings
-        return canonical_json(
-            {
-                "settings": {
-                    key: settings[key]
-                    for key in (
-                        *("name", "title", "seeds", "evaluate_on"),
-                        *("activations", "sensitivity", "evaluation"),
-                    )
-                },
-                "dataset": json.loads(self.dataset_spec) | {"name": self.experiment.dataset_name},
-                "model": self.experiment.model | {"name": self.experiment.model_name},
-                "attacks": list(self.experiment.attacks.items()),
-                "features": list(self.experiment.features.items()),
-                "detectors": list(self.experiment.detectors.items()),
-                "defenses": list(self.experiment.defenses.items()),
-                "reproductions": {
-                    name: spec["title"] for name, spec in settings["reproductions"].items()
-                },
-                "paper_figures": {
-                    name: spec["caption"] for name, spec in settings["paper_figures"].items()
-                },
-            }
-        )
-
-    # Fingerprints
-
-    def code(self, step: str, *specs: str) -> str:
-        """Return the fingerprint of a step and of the methods that its specifications name."""
-        targets = [target for spec in specs for target in _targets(json.loads(spec))]
-        modules = [f"advdetect.steps.{step}", *(t.rpartition(".")[0] for t in targets)]
-        try:
-            return fingerprint(modules, self._roots)
-        except SyntaxError as error:
-            raise WorkflowError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
-
-    def feature_code(self, name: str) -> str:
-        """Return the fingerprint of a computed feature and of the step that computes it."""
-        return self.code("feature", self.feature_spec(name))
-
-    @cached_property
-    def source_files(self) -> str:
-        """Fingerprint of the names and sizes below the data set's folder, where that is tracked."""
-        if not self.experiment.dataset.get("_track_root_"):
-            return ""
-        folder = Path(self.data_root)
-        if not folder.is_dir():
-            raise WorkflowError(f"dataset.root: the folder {folder} does not exist.")
-        digest = hashlib.sha256()
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-        return digest.hexdigest()[:16]
-
-    # Names and files
-
-    def parts(self, feature: str) -> list[str]:
-        """Names of the features that a union consists of, or the feature itself."""
-        return self.experiment.parts(feature)
+    # A job of the store
 
     @property
-    def feature_names(self) -> str:
-        """Pattern of the names of the features that are computed or fitted."""
-        return _any_of(self.experiment.fitted_features | self.experiment.computed_features)
+    def store(self) -> Store:
+        """The files between the stages."""
+        return self._store
 
-    def fitted(self, wildcards: Any) -> list[str]:
-        """The file of the auxiliary model that a feature uses, if any: its own or another's."""
-        spec = self.experiment.computed_features[wildcards.feature]
-        owner = spec.get("_fitted_by_") or (wildcards.feature if "_fit_" in spec else None)
-        run = f"{self.results}/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
-        return [f"{run}/fitted/{owner}.safetensors"] if owner else []
-
-    def defense_inputs(self, wildcards: Any) -> dict[str, list[str] | str]:
-        """The files that a defence works on: attacks, its features of all images, its model."""
-        spec = self.experiment.defenses[wildcards.defense]
-        run = f"{self.results}/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
-        features = dict.fromkeys(detector["feature"] for detector in spec["detectors"])
+    def inputs(self, wildcards: Any) -> dict[str, Any]:
+        """Return the files that a job reads: named by what made them, they are always right."""
         return {
-            "attacks": [f"{run}/attacks/{attack}.safetensors" for attack in self.attacks],
-            "features": [
-                f"{run}/features/{source}/{feature}.parquet"
-                for source in ("held_out", "clean", *self.attacks)
-                for feature in features
-            ],
-            "fitted": f"{run}/fitted/{spec['_fitted_by_']}.safetensors",
+            role: ancient([self._path(file) for file in files])
+            for role, files in self._job(wildcards).inputs.items()
+            if files
         }
 
-    @property
-    def reported(self) -> list[str]:
-        """The file of reported values, if any."""
-        name = self.experiment.settings["reported"]
-        return [self._reference("reported", name)] if name else []
+    def command(self, wildcards: Any) -> str:
+        """Return the step of a job and its options, those for files and machines left out."""
+        file = self._job(wildcards)
+        return shlex.join([file.step, *file.options])
 
-    def reproduction_spec(self, name: str) -> str:
-        """One paper's table, without the file of its reported values, which is an input.
+    def runtime(self, wildcards: Any, input: Any, output: Any, threads: int) -> str:
+        """Return the options for files and machines; nothing of it makes a job stale.
 
-        What maps the paper's names to ours is a list of pairs: their order is that of the table.
+        Snakemake does not compare what depends on ``input``.
         """
-        spec = self.experiment.settings["reproductions"][name]
-        return canonical_json(_in_order({k: v for k, v in spec.items() if k != "reported"}))
+        words = [*file_options(input), *file_options(output)]
+        if not hasattr(wildcards, "job"):  # what is published runs no model
+            return shlex.join(words)
+        file = self._job(wildcards)
+        if file.step not in WITHOUT_MODEL:
+            words += ["--threads", str(threads)]
+            words += ["--device", self.settings["device"]]
+            words += ["--batch-size", str(self.settings["batch_size"])]
+        if file.step == "prepare-data" and (root := self._store.root(file.job)):
+            words.append(f"--root={root}")
+        if file.step == "attack":
+            words += ["--sweep", canonical_json(self._store.sweep(file.job))]
+        return shlex.join(words)
 
-    def reproduction_reported(self, name: str) -> str:
-        """The file of the values that a paper's table reports."""
-        spec = self.experiment.settings["reproductions"][name]
-        return self._reference(f"reproductions.{name}.reported", spec["reported"])
-
-    @property
-    def reproduction_names(self) -> str:
-        """Pattern of the names of the papers' tables."""
-        return _any_of(self.reproductions)
-
-    def paper_figure_spec(self, name: str) -> str:
-        """One paper's figure, without its caption; its columns are pairs in order."""
-        spec = self.experiment.settings["paper_figures"][name]
-        return canonical_json(_in_order({k: v for k, v in spec.items() if k != "caption"}))
-
-    @property
-    def paper_figure_names(self) -> str:
-        """Pattern of the names of the papers' figures."""
-        return _any_of(self.paper_figures)
-
-    @cached_property
-    def path_spec(self) -> str:
-        """What is followed along adversarial perturbations."""
-        return canonical_json(self.experiment.settings["paths"])
-
-    def _reference(self, where: str, name: str) -> str:
-        path = self._config / "reference" / name
-        if not path.is_file():
-            known = ", ".join(sorted(file.name for file in path.parent.glob("*.csv")))
-            raise WorkflowError(f"{where}: {name} is not among config/reference/: {known}.")
-        return str(path)
-
-    def figure_reported(self, wildcards: Any) -> list[str]:
-        """The file of reported values, for the figure that shows them."""
-        return self.reported if wildcards.figure == DEFENSES else []
-
-    @property
-    def own_weights(self) -> list[str]:
-        """The file of the user's own weights, if any."""
-        weights = self.experiment.model.get("weights")
-        if weights and not Path(weights).is_file():
-            raise WorkflowError(f"model.weights: the file {weights} does not exist.")
-        return [weights] if weights else []
-
-    @property
-    def evaluation(self) -> Spec:
-        """Settings of the evaluation."""
-        return self.experiment.settings["evaluation"]
-
-    # Report
-
-    @property
-    def report_template(self) -> str:
-        """Fingerprint of the report's templates, style and script, which are no Python modules."""
-        folder = self._roots[0] / "advdetect" / "evaluation" / "templates"
-        digest = hashlib.sha256()
-        for path in sorted(folder.iterdir()):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-        return digest.hexdigest()[:16]
-
-    @property
-    def command(self) -> str:
-        """The command that makes this experiment."""
-        config = " ".join(
-            f"{key}={shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
-            for key, value in self._workflow_config.items()
-            if key not in RUNTIME_SETTINGS
-        )
-        return f"snakemake --cores all --config {config}" if config else "snakemake --cores all"
-
-    # What a job may use; none of it changes results, so none of it makes a job stale.
-
-    @property
-    def data_root(self) -> str:
-        """The folder that the data set lies in, empty where it has none."""
-        return self.experiment.dataset.get("root", "")
-
-    @property
-    def device(self) -> str:
-        """Device of the steps that run a model."""
-        return self.experiment.settings["device"]
+    def megabytes(self, wildcards: Any, input: Any, attempt: int) -> int:
+        """Return the memory that a job may take: what its libraries take, and its inputs' size."""
+        step = self._job(wildcards).step if hasattr(wildcards, "job") else "published"
+        there = (Path(path) for path in input if Path(path).is_file())  # when it runs, all are
+        size = sum(path.stat().st_size for path in there) / 1e6
+        return round((MEGABYTES + MEMORY.get(step, 1) * size) * attempt)
 
     @property
     def threads(self) -> int:
         """CPU threads of a job."""
-        return self.experiment.settings["threads"]
-
-    @property
-    def batch_size(self) -> int:
-        """Images at a time."""
-        return self.experiment.settings["batch_size"]
+        return self.settings["threads"]
 
     @property
     def gpu(self) -> int | None:
         """GPUs of a job: one where the configuration asks for CUDA, else the resource is unset."""
-        return 1 if self.device == "cuda" else None
+        return 1 if self.settings["device"] == "cuda" else None
+
+    def _job(self, wildcards: Any) -> StoreFile:
+        try:
+            return self._files[wildcards.job]
+        except KeyError:
+            raise WorkflowError(
+                f"{wildcards.job} is no file of this experiment: its name holds a key of other "
+                "settings or other code."
+            ) from None
+
+    def _path(self, file: StoreFile | str) -> str:
+        return file if isinstance(file, str) else f"{self.results}/store/{file.path}"
+
+    # What is published
+
+    @property
+    def published(self) -> list[Published]:
+        """All that is published."""
+        return self._publication.jobs
+
+    @property
+    def targets(self) -> list[str]:
+        """The published files and their stamps, but for those that have to be asked for."""
+        jobs = [job for job in self.published if job.is_wanted]
+        return [path for job in jobs for path in (*_flat(job.outputs), job.stamp)]
+
+    def with_stamps(self, targets: Iterable[str]) -> set[str]:
+        """Return files and rules that are asked for, with the stamps of what is published.
+
+        Snakemake looks at those outputs only that somebody asks for, and a published file that is
+        there does not say whether it is out of date.
+        """
+        targets = set(targets)
+        jobs = self.published if targets else []
+        for target in map(Path, targets):
+            if str(target.parent) == f"{self._publication.folder}/figures":
+                self._publication.figures[target.stem]  # refuses what there is not
+        return targets | {job.stamp for job in jobs if targets & set(_flat(job.outputs))}
+
+    def published_inputs(self, job: Published) -> dict[str, Any]:
+        """Return the files that something is made from; its stamp says if it is out of date."""
+        inputs = {
+            role: ancient([self._path(file) for file in files])
+            for role, files in job.inputs.items()
+            if files
+        }
+        paths = {file for files in job.inputs.values() for file in files if isinstance(file, str)}
+        if stamps := sorted(self.with_stamps(paths) - paths):
+            inputs[STAMPS] = ancient(stamps)
+        return inputs
+
+    def published_outputs(self, job: Published) -> dict[str, Any]:
+        """Return the files that a job publishes, those that Snakemake's report shows flagged."""
+        return {
+            **{
+                name: [self._flagged(path, job) for path in _listed(paths)]
+                for name, paths in job.outputs.items()
+            },
+            "stamp": job.stamp,
+        }
+
+    def _flagged(self, path: str, job: Published) -> Any:
+        if not job.category or not path.endswith((".md", ".svg")):
+            return path
+        caption = str(self._base / "workflow" / "report" / CAPTIONS[job.category])
+        return report(path, caption, job.category, labels={"name": Path(path).stem})
+
+    def published_command(self, job: Published) -> Callable[[Any], str]:
+        """Return what returns the step of a job and its options, those for files left out.
+
+        In a plain text Snakemake would take the braces of a paper's ``{kappa}`` for a wildcard.
+        """
+        return lambda wildcards: shlex.join(job.words)
+
+    def published_log(self, job: Published) -> str:
+        """Return where a job's messages and timing are, without suffix."""
+        return f"{self.results}/logs/{self.settings['name']}/{job.rule}"
+
+    @property
+    def command_line(self) -> str:
+        """The command that makes this experiment."""
+        shown = {k: v for k, v in self._workflow_config.items() if k not in RUNTIME_SETTINGS}
+        if overrides := _lasting(shown.pop("overrides", [])):
+            shown["overrides"] = overrides
+        config = " ".join(
+            f"{key}={shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+            for key, value in shown.items()
+        )
+        return f"snakemake --cores all --config {config}" if config else "snakemake --cores all"
 
     def print_outcome(self) -> None:
         """Print the main table and the path of the report, where they exist."""
-        table = Path(self.results, "tables", "detection.txt")
-        report = Path(self.results, "report.html")
+        table = Path(self._publication.folder, "tables", "detection.txt")
+        report = Path(self._publication.folder, "report.html")
         if table.is_file() and report.is_file():
             print(f"\n{table.read_text(encoding='utf-8')}\nReport: {report.resolve()}")
+        for sentence in self.experiment.left_out:
+            print(f"Left out: {sentence}.")
+
+    # Fingerprints
+
+    def code(self, step: str, spec: Spec) -> str:
+        """Return the fingerprint of a step and of the methods that its specification names."""
+        return self._code_of_json(step, canonical_json(sorted(set(targets_of(spec)))))
+
+    @cache  # noqa: B019 - there is one pipeline
+    def _code_of_json(self, step: str, targets: str) -> str:
+        modules = [target.rpartition(".")[0] for target in json.loads(targets)]
+        try:
+            return fingerprint([f"advdetect.steps.{step.replace('-', '_')}", *modules], self._roots)
+        except SyntaxError as error:
+            raise WorkflowError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
+
+    def _source_files(self, dataset: Spec) -> str:
+        """Return the fingerprint of names and sizes below a data set's folder, if it is tracked."""
+        if not dataset.get("_track_root_"):
+            return ""
+        return names_and_sizes(Path(dataset["root"]))
+
+    def _check_files(self) -> None:
+        """Check that the weights and images that the configuration names exist."""
+        for run in (*self.experiment.runs, *self.experiment.sources.values()):
+            named = [("model.weights", run.model.get("weights"))]
+            named += [(f"attack.{n}.{FILE}", spec.get(FILE)) for n, spec in run.attacks.items()]
+            for setting, file in named:
+                if file and not Path(file).is_file():
+                    raise WorkflowError(f"{setting}: the file {file} does not exist.")
 
 
-def _any_of(names: Iterable[str]) -> str:
-    """Return a pattern that matches these names only; of none, nothing."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+def file_options(files: Any) -> list[str]:
+    """Return the named files of a rule as options of its step."""
+    words = []
+    for name, paths in files.items():
+        if name in (ALSO, STAMPS):
+            continue
+        words += [f"--{name.replace('_', '-')}"]
+        words += [paths] if isinstance(paths, str) else list(paths)
+    return words
 
 
-def _in_order(spec: Any) -> Any:
-    """Return the specification with the mappings whose order is shown as lists of pairs."""
-    if isinstance(spec, list):
-        return [_in_order(value) for value in spec]
-    if not isinstance(spec, dict):
-        return spec
-    shown = ("values", "methods", "attacks", "defenses", "columns")
-    return {
-        key: list(value.items()) if key in shown and isinstance(value, dict) else _in_order(value)
-        for key, value in spec.items()
-    }
+def _lasting(overrides: str | list[str]) -> str | list[str]:
+    """Return the overrides without those that change no result."""
+    texts = overrides.split(" ") if isinstance(overrides, str) else overrides
+    kept = [text for text in texts if text.partition("=")[0] not in RUNTIME_SETTINGS]
+    return " ".join(kept) if isinstance(overrides, str) else kept
 
 
-def _targets(spec: Any) -> Iterable[str]:
-    """Yield every import path in a specification, nested ones too."""
-    if isinstance(spec, dict):
-        for key, value in spec.items():
-            if key in ("_target_", "_fit_"):
-                yield value
-            else:
-                yield from _targets(value)
-    elif isinstance(spec, list):
-        for value in spec:
-            yield from _targets(value)
+def _flat(paths: Mapping[str, Any]) -> Iterable[str]:
+    for path in paths.values():
+        yield from _listed(path)
+
+
+def _listed(paths: str | list[str]) -> list[str]:
+    return [paths] if isinstance(paths, str) else paths

@@ -1,236 +1,299 @@
-"""What an experiment publishes: its tables and figures, and the files that they are made from."""
+"""What an experiment publishes: tables, figures and a report, and what each is made from."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 
-from snakemake.io import expand
 from snakemake_interface_common.exceptions import WorkflowError
 
-from composition import Experiment
-from reproductions import OF_EXAMPLES, SPECTRUM, figure_files, files
-from sweeps import has_number_sweep
+from advdetect.identity import canonical_json, digest
+from contents import Contents, in_order, placeless
+from experiment import Experiment, Spec
+from figures import Contents as FigureContents
+from figures import Figures, sort_attacks
+from published import ALSO, Published, Publisher
+from reproductions import files
+from store import Store
+from store_file import StoreFile
 
-REPRODUCTION = "reproduction_"  # before the name of a table, that of its figure
-WEIGHTS = "fisher_weights"  # the feature that the sensitivity of pixels belongs to
-DEFENSES = "defense_accuracy"  # the figure of the defences, and their table
+DEFENSES = "defense_accuracy"  # the table of the defences
 
 
-class Publication:
-    """The names of an experiment's results.
+class Publication(Contents):
+    """The published files of an experiment.
 
     Args:
         experiment: The experiment.
+        store: Its files between the stages.
+        code: Returns the fingerprint of a step and of the methods that a specification names.
+        base: Folder of the Snakefile.
+        command: The command that makes this experiment.
 
     Raises:
-        WorkflowError: A table or figure of a paper is called like one of ours.
+        WorkflowError: A table or figure of a paper is called like one of ours, or two runs are one.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
-        self.results = f"{experiment.settings['results']}/{experiment.settings['name']}"
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store,
+        code: Callable[[str, Spec], str],
+        base: Path,
+        command: str,
+    ) -> None:
+        super().__init__(experiment, store, base)
+        self._command = command
+        self._publisher = Publisher(self.folder, code)
         for key, kind, ours in (
-            ("reproductions", "table", self.tables),
-            ("paper_figures", "figure", self.figures),
+            ("reproductions", "table", self._tables),
+            ("paper_figures", "figure", self.figures.own),
         ):
-            for name in experiment.settings[key]:
+            for name in self._settings[key]:
                 if name in ours:
                     raise WorkflowError(
                         f"{key}.{name}: there is another {kind} of that name; rename it."
                     )
 
-    @property
-    def attacks(self) -> list[str]:
-        """Names of the attacks, in the order of the configuration."""
-        return list(self.experiment.attacks)
+    @cached_property
+    def jobs(self) -> list[Published]:
+        """All that is published, each after what it is made from."""
+        metrics = [self._metrics(feature) for feature in self._features]
+        paired = self._publisher.add(
+            "paired",
+            "paired",
+            {**self._bootstrap, "primary_detector": self._evaluation["primary_detector"]},
+            {"scores": self._all("scores", self._features)},
+            {"output": f"{self.folder}/metrics/paired.csv"},
+        )
+        self._publish_tables(metrics, paired)
+        reproductions = [self._reproduction(name) for name in self._settings["reproductions"]]
+        figures = [self._figure(name) for name in self._figure_names]
+        self._publisher.add(
+            "manifest",
+            "manifest",
+            {},
+            {"files": self._behind},
+            {"output": f"{self.folder}/manifest.json"},
+        )
+        self._publish_report(metrics, paired, reproductions, figures)
+        for name in self.figures.others:
+            self._figure(name, is_wanted=False)
+        return list(self._publisher.jobs.values())
 
     @property
-    def features(self) -> list[str]:
-        """Names of the features that are evaluated, unions among them."""
-        return list(self.experiment.features)
-
-    @property
-    def defenses(self) -> list[str]:
-        """Names of the defences."""
-        return list(self.experiment.defenses)
-
-    @property
-    def run_names(self) -> dict[str, Any]:
-        """What the wildcards of a run stand for: the data set, the model and the seeds."""
-        return {
-            "dataset": self.experiment.dataset_name,
-            "model": self.experiment.model_name,
-            "seed": self.experiment.settings["seeds"],
-        }
-
-    @property
-    def minimal_norm_attacks(self) -> list[str]:
-        """Names of the attacks that look for the least perturbation."""
-        attacks = self.experiment.attacks.items()
-        return [name for name, spec in attacks if spec.get("_minimal_norm_")]
-
-    @property
-    def line_searches(self) -> list[str]:
-        """Names of those that look for it along one direction."""
-        attacks = self.experiment.attacks
-        return [name for name in self.minimal_norm_attacks if "direction" in attacks[name]]
-
-    @property
-    def epsilon_sweeps(self) -> list[str]:
-        """Names of the instances of sweeps of epsilon, of attacks that spend a budget."""
-        instances = [name for name in self.attacks if ",epsilon=" in name]
-        return [name for name in instances if name not in self.minimal_norm_attacks]
-
-    @property
-    def controls(self) -> list[str]:
-        """Names of the control detectors."""
-        return [name for name, spec in self.experiment.detectors.items() if "_control_" in spec]
-
-    @property
-    def reproductions(self) -> list[str]:
-        """Names of the papers' tables that are reproduced."""
-        return list(self.experiment.settings["reproductions"])
-
-    @property
-    def paper_figures(self) -> list[str]:
-        """Names of the papers' figures that are drawn from this experiment."""
-        return list(self.experiment.settings["paper_figures"])
-
-    def paper_figure_inputs(self, wildcards: Any) -> list[str]:
-        """Return the files that a paper's figure is drawn from."""
-        spec = self.experiment.settings["paper_figures"][wildcards.figure]
-        names = self.run_names
-        if spec["kind"] in OF_EXAMPLES:
-            names = names | {"seed": names["seed"][:1]}
-        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
-        return [path for file in figure_files(spec) for path in expand(f"{run}/{file}", **names)]
-
-    def reproduction_inputs(self, wildcards: Any) -> list[str]:
-        """Return the files that a paper's table is compared with."""
-        spec = self.experiment.settings["reproductions"][wildcards.reproduction]
-        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
-        return [
-            path
-            for file in files(spec, self.attacks)
-            for path in expand(f"{run}/{file}", **self.run_names)
+    def _behind(self) -> list[StoreFile]:
+        """Every file of the store that something published is made from."""
+        direct = [
+            file
+            for job in self._publisher.jobs.values()
+            for files in job.inputs.values()
+            for file in files
+            if isinstance(file, StoreFile) and file.suffix != ".json"
         ]
+        return list({file.path: file for file in direct}.values())
 
-    @property
-    def tables(self) -> list[str]:
+    # Tables
+
+    @cached_property
+    def _tables(self) -> list[str]:
         """Names of the files of our own tables, without suffix."""
         variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
         variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
         return [
             *(f"detection{variant}" for variant in variants),
-            *(f"cross_attack_{feature}" for feature in self.features),
+            *(f"cross_attack_{feature}" for feature in self._features),
             "detectors",
             "attacks",
-            *(["paired"] if len(self.features) > 1 else []),
-            *(["least_perturbation"] if self.minimal_norm_attacks else []),
-            *self.defense_tables,
+            *(["paired"] if len(self._features) > 1 else []),
+            *(["least_perturbation"] if sort_attacks(self._attacks)["minimal_norm"] else []),
+            *self._defense_tables,
         ]
 
     @property
-    def defense_tables(self) -> list[str]:
-        """Names of the tables of defence accuracy, without suffix."""
-        return [DEFENSES, f"{DEFENSES}_8bit"] if self.defenses else []
+    def _defense_tables(self) -> list[str]:
+        return [DEFENSES, f"{DEFENSES}_8bit"] if self._experiment.names("defenses") else []
 
-    @property
-    def figures(self) -> list[str]:
-        """Names of the figures of the report, those of papers left out."""
-        has_spectrum = SPECTRUM in self.experiment.computed_features
-        names = ["fooling_rate"] if self.minimal_norm_attacks or self.epsilon_sweeps else []
-        if self.line_searches and has_spectrum:
-            names.append("eigenvalue_perturbation")
-        names += [
-            "roc",
-            "roc_low",
-            f"scores_{self.experiment.settings['evaluation']['main_feature']}",
+    def _metrics(self, feature: str) -> Published:
+        return self._publisher.add(
+            f"metrics_{feature}",
+            "evaluate",
+            {
+                "name": feature,
+                **self._bootstrap,
+                "primary_detector": self._evaluation["primary_detector"],
+            },
+            {"scores": self._all("scores", [feature])},
+            {"output": f"{self.folder}/metrics/{feature}.csv"},
+        )
+
+    def _publish_tables(self, metrics: Sequence[Published], paired: Published) -> Published:
+        detectors = self._experiment.names("detectors")
+        controls = [d for d in detectors if "_control_" in self._experiment.spec("detectors", d)]
+        reported = self._defense_reproductions
+        return self._publisher.add(
+            "tables",
+            "tables",
+            {
+                "reproductions": canonical_json(in_order(list(reported.values()))),
+                "detector": self._evaluation["primary_detector"],
+                "controls": controls,
+                **self._bootstrap,
+                **self._titles,
+                "output": f"{self.folder}/tables",
+            },
+            {
+                "metrics": [job.outputs["output"] for job in metrics],
+                "paired": [paired.outputs["output"]],
+                "attacks": self._all("attack", self._attacks),
+                "defenses": self._all("defense", self._experiment.names("defenses")),
+                "reported": [self._reference(spec["reported"]) for spec in reported.values()],
+            },
+            {ALSO: self._table_files(self._tables, "attack_summary.csv")},
+            category="Tables",
+        )
+
+    def _reproduction(self, name: str) -> Published:
+        spec = self._reproductions[name]
+        sources = [
+            file
+            for run, seed in self._runs
+            if spec.get("run", run.name) == run.name
+            for read in files(spec, run.attacks)
+            if (file := self._named(run, seed, read))
         ]
-        if has_spectrum:
-            names.append("spectra")
-        if WEIGHTS in self.experiment.computed_features:
-            names.append("sensitivity")
-        if self.shows_defenses:
-            names.append(DEFENSES)
-        names += ["cross_attack", "gallery"]
-        names += [f"{REPRODUCTION}{name}" for name in self.reproductions]
-        # Weights that were not trained here have no training curve.
-        return names if self.experiment.model.get("weights") else ["training", *names]
+        return self._publisher.add(
+            f"table_{name}",
+            "reproduce",
+            {
+                "spec": in_order(spec),
+                "name": name,
+                "dataset": spec["dataset"],
+                **self._bootstrap,
+                **self._titles,
+                "output": f"{self.folder}/tables",
+            },
+            {"inputs": sources, "reported": [self._reference(spec["reported"])]},
+            {ALSO: self._table_files([name])},
+            category="Reported and reproduced",
+        )
+
+    # Figures and report
+
+    @cached_property
+    def figures(self) -> Figures:
+        """The figures of the experiment, those of papers among them."""
+        experiment = self._experiment
+        return Figures(
+            experiment.figures,
+            FigureContents(
+                attacks=self._attacks,
+                features=self._features,
+                computed=experiment.names("computed_features"),
+                defenses=experiment.names("defenses"),
+                reproductions=self._reproductions,
+                paper_figures=self._settings["paper_figures"],
+                main_feature=self._evaluation["main_feature"],
+                trained=not any(run.model.get("weights") for run in experiment.runs),
+            ),
+        )
 
     @property
-    def shows_defenses(self) -> bool:
-        """Whether the figure of the defences is drawn: over a number that an attack is swept of."""
-        return bool(self.defenses) and has_number_sweep(self.experiment.attacks)
+    def _figure_names(self) -> list[str]:
+        return [*self.figures.own, *self._settings["paper_figures"]]
 
-    def figure_kind(self, wildcards: Any) -> str:
-        """Return what ``--figure`` calls the figure: ``scores_kd`` is the ``scores`` of ``kd``."""
-        name = wildcards.figure
-        if name.startswith(REPRODUCTION):
-            return "reproduction"
-        return "scores" if name.startswith("scores_") else name
+    def _figure(self, name: str, is_wanted: bool = True) -> Published:
+        figure = self.figures[name]
+        seeds = self._settings["seeds"][:1] if figure.first_seed else self._settings["seeds"]
+        inputs: dict[str, list[StoreFile | str]] = {"inputs": [], "data": [], "reported": []}
+        for read in figure.reads:
+            stage, _, what = read.partition("/")
+            if stage in ("metrics", "tables"):
+                inputs["inputs"].append(f"{self.folder}/{stage}/{what}.csv")
+            elif stage == "reported":
+                inputs["reported"].append(self._reference(what))
+            elif stage == "data":
+                inputs["data"] = [self._store.split(run, "test") for run in self._experiment.runs]
+            else:
+                inputs["inputs"] += [
+                    file
+                    for run, seed in self._runs
+                    if seed in seeds and (file := self._named(run, seed, read))
+                ]
+        inputs["inputs"] = list(dict.fromkeys(inputs["inputs"]))
+        path = f"{self.folder}/figures/{name}"
+        return self._publisher.add(
+            f"figure_{name}",
+            "figure",
+            {"spec": in_order(figure.spec), **self._labels, **self._titles},
+            inputs,
+            {"output": f"{path}.svg", ALSO: f"{path}.png"},
+            "Reported and reproduced" if name in self._settings["paper_figures"] else "Figures",
+            is_wanted,
+        )
 
-    def figure_inputs(self, wildcards: Any) -> list[str]:
-        """Return the files that a figure is drawn from."""
-        kind = self.figure_kind(wildcards)
-        features = self.features
-        if kind == "scores":
-            features = [wildcards.figure.removeprefix("scores_")]
-        if kind == "reproduction":
-            return [f"{self.results}/tables/{wildcards.figure.removeprefix(REPRODUCTION)}.csv"]
-        run = f"{self.results}/{{dataset}}/{{model}}/seed{{seed}}"
-        first = f"{self.results}/{{dataset}}/{{model}}/seed{self.experiment.settings['seeds'][0]}"
-        patterns = {
-            "roc": f"{run}/scores/{{feature}}.parquet",
-            "roc_low": f"{run}/scores/{{feature}}.parquet",
-            "scores": f"{run}/scores/{{feature}}.parquet",
-            "cross_attack": f"{self.results}/metrics/{{feature}}.csv",
-            "gallery": f"{first}/attacks/{{attack}}.safetensors",
-            "sensitivity": f"{first}/sensitivity/{{attack}}.safetensors",
-            "spectra": f"{run}/features/{{kind}}/{SPECTRUM}.parquet",
-            "training": f"{run}/metrics.json",
-            "fooling_rate": f"{run}/attacks/{{attack}}.safetensors",
-            "eigenvalue_perturbation": f"{run}/attacks/{{attack}}.safetensors",
-            DEFENSES: f"{run}/defenses/{{defense}}.parquet",
+    def _publish_report(
+        self,
+        metrics: Sequence[Published],
+        paired: Published,
+        reproductions: Sequence[Published],
+        figures: Sequence[Published],
+    ) -> None:
+        templates = sorted((self._base / "src/advdetect/report/templates").iterdir())
+        folder = f"{self.folder}/tables"
+        self._publisher.add(
+            "report",
+            "report",
+            {
+                "spec": self._configuration,
+                "command": self._command,
+                **self._labels,
+                **self._titles,
+            },
+            {
+                "metrics": [job.outputs["output"] for job in metrics],
+                "paired": [paired.outputs["output"]],
+                "defense_tables": [f"{folder}/{name}.csv" for name in self._defense_tables],
+                "reproductions": [
+                    path
+                    for job in reproductions
+                    for path in job.outputs[ALSO]
+                    if path.endswith(".csv")
+                ],
+                "attack_summary": [f"{folder}/attack_summary.csv"],
+                "clean": [self._store.clean(run, seed) for run, seed in self._runs],
+                "histories": [self._store.history(run, seed) for run, seed in self._runs],
+                "attacks": self._all("attack", self._attacks),
+                "figures": [job.outputs["output"] for job in figures],
+                "manifest": [f"{self.folder}/manifest.json"],
+            },
+            {"output": f"{self.folder}/report.html"},
+            templates=digest(b"".join(path.read_bytes() for path in templates)),
+        )
+
+    @property
+    def _configuration(self) -> Spec:
+        """The whole resolved configuration, which the report shows."""
+        settings, experiment = self._settings, self._experiment
+        names = ("name", "title", "seeds", "evaluate_on", "activations", "sensitivity")
+        return {
+            "settings": {name: settings[name] for name in (*names, "evaluation")},
+            "runs": [
+                {
+                    "name": run.name,
+                    "dataset": placeless(run.dataset) | {"name": run.dataset_name},
+                    "model": run.model | {"name": run.model_name},
+                    **{
+                        group: list(getattr(run, group).items())
+                        for group in ("attacks", "features", "detectors", "defenses")
+                    },
+                }
+                for run in experiment.runs
+            ],
+            "left_out": list(experiment.left_out),
+            "reproductions": {name: spec["title"] for name, spec in self._reproductions.items()},
+            "figures": {
+                name: {"section": figure.section, "caption": figure.caption}
+                for name in self._figure_names
+                for figure in [self.figures[name]]
+            },
         }
-        if kind not in patterns:
-            raise WorkflowError(
-                f"Unknown figure: {wildcards.figure}. There are: {', '.join(self.figures)}."
-            )
-        attacks = {
-            "fooling_rate": [*self.minimal_norm_attacks, *self.epsilon_sweeps],
-            "eigenvalue_perturbation": self.line_searches,
-        }.get(kind, self.attacks)
-        if not attacks:
-            raise WorkflowError(
-                f"The figure {wildcards.figure} needs an attack that looks for the least "
-                f"perturbation, such as fgm_least; this experiment has: {', '.join(self.attacks)}."
-            )
-        if kind == DEFENSES and not self.shows_defenses:
-            raise WorkflowError(
-                f"The figure {kind} needs a defence and an attack with at least two values of a "
-                f"number, such as attack.cw_l2.kappa=[0,10]; this experiment has: "
-                f"{', '.join([*self.defenses, *self.attacks])}."
-            )
-        names = {
-            "attack": attacks,
-            "defense": self.defenses,
-            "feature": features,
-            "kind": ["clean", *self.attacks],
-            **self.run_names,
-        }
-        files = expand(patterns[kind], **names)
-        if kind == "gallery":
-            files.append(f"{self.results}/data/{self.experiment.dataset_name}/test.safetensors")
-        if kind == "eigenvalue_perturbation":
-            files += expand(f"{run}/features/clean/{SPECTRUM}.parquet", **self.run_names)
-        return files
-
-    def figure_options(self, wildcards: Any) -> list[str]:
-        """Return what the step must know for one figure only, so that it makes no other stale."""
-        if wildcards.figure != DEFENSES:
-            return []
-        evaluation = self.experiment.settings["evaluation"]
-        return [
-            f"--dataset={self.experiment.dataset_name}",
-            f"--replicates={evaluation['replicates']}",
-            f"--bootstrap-seed={evaluation['bootstrap_seed']}",
-        ]

@@ -1,4 +1,4 @@
-"""The papers' tables and figures that an experiment reproduces: the names and files they need."""
+"""The papers' tables that an experiment reproduces: the names and files they need."""
 
 import csv
 import re
@@ -8,9 +8,6 @@ from typing import Any
 
 Spec = dict[str, Any]
 CLEAN = "clean"
-SPECTRUM = "fisher_input"  # the feature whose columns are a spectrum
-# Figures of a few images of the first seed.
-OF_EXAMPLES = {"eigenvalue_path": "paths/{}.parquet", "sensitivity": "sensitivity/{}.safetensors"}
 
 
 def unknown_names(reproduction: Spec, known: Mapping[str, Iterable[str]]) -> Iterable[str]:
@@ -29,20 +26,11 @@ def unknown_names(reproduction: Spec, known: Mapping[str, Iterable[str]]) -> Ite
     for reading in reproduction["readings"]:
         used += [("attack", name) for name in reading["attacks"].values()]
         used += [("defense", name) for name in reading.get("defenses", {}).values()]
-    yield from _unknown(used, known)
+    yield from unknown(used, known)
 
 
-def unknown_names_of_figure(figure: Spec, known: Mapping[str, Iterable[str]]) -> Iterable[str]:
-    """Yield what is wrong with the names that a figure uses, as `unknown_names` does."""
-    used = [("attack", name) for name in figure["attacks"]]
-    if "feature" in figure:
-        used.append(("computed", figure["feature"]))
-    if figure["kind"] == "eigenvalue_perturbation":
-        used.append(("computed", SPECTRUM))
-    yield from _unknown(used, known)
-
-
-def _unknown(used: list[tuple[str, str]], known: Mapping[str, Iterable[str]]) -> Iterable[str]:
+def unknown(used: Iterable[tuple[str, str]], known: Mapping[str, Iterable[str]]) -> Iterable[str]:
+    """Yield which of the names that are used, group and name, this experiment lacks."""
     for group, name in dict.fromkeys(used):
         # A pattern names an attack for each of its values, some of which a small run may lack.
         pattern = re.sub(r"\\\{\w+\\\}", "[^,]+", re.escape(name))
@@ -98,16 +86,3 @@ def files(reproduction: Spec, attacks: Iterable[str]) -> Iterable[str]:
         yield from (f"features/{name}/{feature}.parquet" for name in (CLEAN, *own))
     for feature in dict.fromkeys(m["feature"] for m in methods if "detector" in m):
         yield f"scores/{feature}.parquet"
-
-
-def figure_files(figure: Spec) -> Iterable[str]:
-    """Yield the files below a run that a figure is drawn from."""
-    kind, attacks = figure["kind"], figure["attacks"]
-    if kind in OF_EXAMPLES:
-        yield from (OF_EXAMPLES[kind].format(name) for name in attacks)
-        return
-    yield from (f"attacks/{name}.safetensors" for name in attacks)
-    if "feature" in figure:
-        yield from (f"features/{name}/{figure['feature']}.parquet" for name in (CLEAN, *attacks))
-    if kind == "eigenvalue_perturbation":
-        yield f"features/{CLEAN}/{SPECTRUM}.parquet"

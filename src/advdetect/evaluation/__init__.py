@@ -1,1 +1,1 @@
-"""Evaluation: metrics, bootstrap intervals, tables, figures and the report."""
+"""Evaluation: numbers with their intervals, from scores, attacks and defences."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.table import BOOTSTRAP_INTERVAL, FACTS, STATISTICS
+from advdetect.evaluation.cells import BOOTSTRAP_INTERVAL, FACTS, RUN, STATISTICS, of_runs
 
 #: What can become of a cell, in the order in which it is reported.
 OUTCOMES = {
@@ -19,7 +19,8 @@ OUTCOMES = {
 }
 #: The outcomes that no interval explains.
 CHANGES = ("beyond", "no_interval")
-_KEYS = ["row", "column"]
+_NAMES = ["row", "column"]
+_KEYS = [RUN, *_NAMES]
 _COMPARED = ["value", "low", "high"]
 _SIDES = ("_first", "_second")
 
@@ -47,25 +48,26 @@ def compare_cells(first: pd.DataFrame | None, second: pd.DataFrame | None) -> pd
         second: Those of the second; not None as well.
 
     Returns:
-        One row per cell, in the order of the first and then of the second: row (its first
-        key) and column (the others); value, low and high with the suffixes _first and _second;
-        difference, difference_low and difference_high (NaN where there is nothing to compare); and
-        outcome, one of `OUTCOMES`.
+        One row per cell, in the order of the first and then of the second: run, row (its first
+        other key) and column (the others); value, low and high with the suffixes _first and
+        _second; difference, difference_low and difference_high (NaN where there is nothing to
+        compare); and outcome, one of `OUTCOMES`.
         A cell without a value counts as one that is not there; without one in either it is equal.
 
     Raises:
         AdvdetectError: The two have other keys, or a cell stands twice in one.
     """
+    first, second = (None if table is None else of_runs(table) for table in (first, second))
     tables = [table for table in (first, second) if table is not None]
     keys = _keys(tables[0])
     for table in tables:
         others = _keys(table)
-        if len(others) < len(_KEYS) or set(others) != set(keys):
+        if len(others) < len(_NAMES) or set(others) != set(keys):
             raise AdvdetectError(
                 f"its cells are named by {', '.join(keys)} and by {', '.join(others)}: two or more "
                 f"names, the same in both, are needed to match them."
             )
-        if (twice := table.duplicated(keys)).any():
+        if (twice := table.duplicated([RUN, *keys])).any():
             named = ", ".join(map(str, table.loc[twice, keys].iloc[0]))
             raise AdvdetectError(f"the cell {named} stands in it twice.")
     sides = [
@@ -99,12 +101,13 @@ def _compared(table: pd.DataFrame, keys: list[str], suffix: str) -> pd.DataFrame
     compared[["low", "high"]] = compared[["low", "high"]].where(is_interval, axis=0)
     names = table[keys].fillna("").astype(str)
     column = names[keys[1:]].agg(", ".join, axis=1) if len(names) else names[keys[1]]
-    named = names[keys[:1]].set_axis(_KEYS[:1], axis=1).assign(column=column)
+    named = names[keys[:1]].set_axis(_NAMES[:1], axis=1).assign(column=column)
+    named.insert(0, RUN, table[RUN])
     return pd.concat([named, compared.add_suffix(suffix)], axis=1)
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
-    return [name for name in table.columns if name not in (*STATISTICS, *FACTS)]
+    return [name for name in table.columns if name not in (RUN, *STATISTICS, *FACTS)]
 
 
 def _judged(cells: pd.DataFrame) -> pd.DataFrame:

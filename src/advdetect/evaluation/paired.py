@@ -15,11 +15,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from advdetect.errors import AdvdetectError
-from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval, poisson_weights
-from advdetect.evaluation.metrics import METRICS, check_scores, detection_metrics
-from advdetect.protocol import on_own_attack
+from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval
+from advdetect.evaluation.metrics import check_scores
+from advdetect.evaluation.ranking import ImageRanker, Ranker
 
 COLUMNS = [
+    "run",
     "attack",
     "feature",
     "other",
@@ -34,7 +35,6 @@ COLUMNS = [
     "n_positive",
     "n_negative",
 ]
-_AUROC = METRICS.index("auroc")
 
 
 @dataclass(frozen=True)
@@ -50,27 +50,12 @@ class _Cell:
 _Cells = dict[str, dict[int, _Cell]]  # of one attack, by feature and seed
 
 
-def own_attack_scores(scores: pd.DataFrame, detector: str) -> pd.DataFrame:
-    """Return the scores that features are compared by.
-
-    Args:
-        scores: The scores of one feature and seed, as `metrics.evaluate_feature` takes them.
-        detector: Which detector.
-
-    Returns:
-        The rows of float32 images and successful adversarials on which the detector met an attack
-        as it was meant to (see `names.on_own_attack`); none where the feature has no such detector.
-    """
-    chosen = scores[
-        (scores["detector"] == detector)
-        & (scores["bits"] == "float32")
-        & (scores["positives"] == "successful")
-    ]
-    return chosen[on_own_attack(chosen)]
-
-
 def paired_tests(
-    features: Mapping[str, Mapping[int, pd.DataFrame]], *, replicates: int, seed: int
+    features: Mapping[str, Mapping[int, pd.DataFrame]],
+    *,
+    replicates: int,
+    seed: int,
+    run: str = "",
 ) -> pd.DataFrame:
     """Test for each attack and each pair of features whether their AUROCs differ.
 
@@ -87,12 +72,13 @@ def paired_tests(
     would be found better than another in 15 % of the experiments instead of 5 %.
 
     Args:
-        features: For each feature and seed what `own_attack_scores` returns.
+        features: For each feature and seed what `files.scores.read_own_scores` returns.
         replicates: Number B of bootstrap replicates, at least 1.
         seed: Bootstrap seed in [0, 2**64).
+        run: What the run is called.
 
     Returns:
-        A row for each attack and pair of features: attack, feature, other, auroc and auroc_other
+        A row for each attack and pair of features: run, attack, feature, other, auroc, auroc_other
         (means over the seeds in which both have a value), difference (of the two, in [−1, 1]), low,
         high, p_value, p_value_holm, n_seeds (how many), n_positive and n_negative (rows of those
         seeds). NaN where no seed has a value; no row at all if there is one feature.
@@ -100,15 +86,14 @@ def paired_tests(
     Raises:
         AdvdetectError: There are no scores, or a table is not one of scores.
     """
-    tables = [(run, table) for seeds in features.values() for run, table in seeds.items()]
+    tables = [(number, table) for seeds in features.values() for number, table in seeds.items()]
     if not any(len(table) for _, table in tables):
         raise AdvdetectError(
             "There are no scores of the primary detector to compare: name one that they hold."
         )
-    for run, table in tables:
-        check_scores(run, table)
-    images = np.unique(np.concatenate([table["index"].to_numpy() for _, table in tables]))
-    weights = poisson_weights(images, replicates, seed)
+    for number, table in tables:
+        check_scores(number, table)
+    images = ImageRanker(replicates, seed)
     attacks = dict.fromkeys(
         str(name) for _, table in tables for name in table["tested_on"].unique()
     )
@@ -116,10 +101,14 @@ def paired_tests(
     rows = []
     for attack in attacks:
         cells = {
-            feature: {run: _cell(table, attack, images, weights) for run, table in seeds.items()}
+            feature: {
+                number: _cell(table, attack, images, replicates) for number, table in seeds.items()
+            }
             for feature, seeds in features.items()
         }
-        rows += [_row(attack, cells, pair, seed) for pair in combinations(features, 2)]
+        rows += [
+            {"run": run, **_row(attack, cells, pair, seed)} for pair in combinations(features, 2)
+        ]
     result = pd.DataFrame(rows, columns=COLUMNS)
     return result.assign(p_value_holm=holm(result["p_value"]))
 
@@ -145,20 +134,19 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def _cell(
-    table: pd.DataFrame, attack: str, images: NDArray[np.integer], weights: NDArray[np.uint8]
-) -> _Cell:
+def _cell(table: pd.DataFrame, attack: str, images: ImageRanker, replicates: int) -> _Cell:
     rows = table[table["tested_on"] == attack]
     score = rows["score"].to_numpy(np.float64)
     positive = (rows["kind"] == "adversarial").to_numpy(bool)
     n_positive = int(positive.sum())
     n_negative = len(rows) - n_positive
-    if not n_positive or not n_negative:
-        return _Cell(np.nan, np.full(len(weights), np.nan), n_positive, n_negative)
-    row_weights = weights[:, np.searchsorted(images, rows["index"].to_numpy())]
+    if not n_positive or not n_negative or np.isnan(score).any():
+        return _Cell(np.nan, np.full(replicates, np.nan), n_positive, n_negative)
+    ranker, of_images = images.of(rows["index"].to_numpy())
+    once = Ranker(np.ones((1, 1))).aurocs(score, positive, np.zeros(len(rows), dtype=np.intp))
     return _Cell(
-        auroc=float(detection_metrics(score, positive, np.ones((1, len(rows))))[_AUROC, 0]),
-        replicates=detection_metrics(score, positive, row_weights)[_AUROC],
+        auroc=float(once[0]),
+        replicates=ranker.aurocs(score, positive, of_images),
         n_positive=n_positive,
         n_negative=n_negative,
     )

@@ -1,8 +1,9 @@
 """The attacks of a sweep by their names, such as ``ead,kappa=10,rule=l1``."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from advdetect.naming import split_name
 
 _FIRST = "kappa"  # the parameter to be drawn over, where several are swept
 
@@ -20,13 +21,6 @@ class Sweep:
     name: str
     parameter: str
     attacks: Mapping[float, str]
-
-
-def split_name(attack: str) -> tuple[str, dict[str, str]]:
-    """Return the name of a method and, by parameter, the values that an instance of it has."""
-    base, *parts = re.split(r",(?=\w+=)", attack)  # a value may hold commas of its own
-    pairs = (part.partition("=") for part in parts)
-    return base, {parameter: value for parameter, _, value in pairs}
 
 
 def without(attack: str, parameter: str) -> str:

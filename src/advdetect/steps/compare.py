@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.cells import RUN, STATISTICS
 from advdetect.evaluation.comparison import (
     CHANGES,
     OUTCOMES,
@@ -14,7 +15,6 @@ from advdetect.evaluation.comparison import (
     compare_cells,
     count_outcomes,
 )
-from advdetect.evaluation.table import STATISTICS
 from advdetect.io import read_csv, write_text
 from advdetect.steps.settings import differing_settings, read_settings
 from advdetect.steps.tables import ATTACK_SUMMARY
@@ -126,8 +126,10 @@ def _read_cells(path: Path) -> pd.DataFrame:
 
 def _listed(cells: pd.DataFrame) -> pd.DataFrame:
     """Return the cells as text: values with their intervals, and the difference with its own."""
+    runs = {RUN: cells[RUN]} if cells[RUN].any() else {}
     return pd.DataFrame(
         {
+            **runs,
             "row": cells["row"],
             "column": cells["column"],
             **{

@@ -12,12 +12,14 @@ from advdetect.data.store import read_split
 from advdetect.defenses.defense import Defense, held_out_thresholds
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
+from advdetect.files.attack import AttackFile
+from advdetect.inference import batch_slices
 from advdetect.io import read_provenance, read_table, read_tensors, write_table
 from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.protocol import CLEAN, HELD_OUT
 from advdetect.steps import options
-from advdetect.steps.images import changed_images, clean_images, read_attack
+from advdetect.steps.images import Kind, changed_images, read_correct, split_images
 
 # For each source and kind, for each feature its columns.
 Columns = dict[tuple[str, str], dict[str, dict[str, Tensor]]]
@@ -28,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser, "config/defense/magnet.yaml")
     options.add_runtime(parser)
     parser.add_argument("--name", required=True, help="name of the defence")
-    parser.add_argument("--model", required=True, help="model, from train")
-    parser.add_argument("--data", required=True, help="test split, from prepare-data")
+    options.add_judged(parser)
     parser.add_argument(
         "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
     )
@@ -48,30 +49,47 @@ def run(arguments: argparse.Namespace) -> None:
     """Defend every kind of image and write what came of it."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
+    files = {name: getattr(arguments, name) for name in ("attacks", "features", "fitted")}
+    facts = provenance.describe(
+        "defend",
+        spec,
+        arguments.code,
+        inputs={**options.judged(arguments), **files},
+        outputs=[arguments.output],
+        keyed={"name": arguments.name},
+        device=device.type,
+        threads=arguments.threads,
+    )
     given = ["features", "limits", "fitted", "batch_size"]
     defend = options.bind_target(spec, "_target_", positional=2, given=given)
     model = read_model(arguments.model, device)
-    fitted, fit_facts = read_tensors(arguments.fitted)
-    fitted = {name: tensor.to(device) for name, tensor in fitted.items()}
+    fitted = {name: value.to(device) for name, value in read_tensors(arguments.fitted)[0].items()}
     columns = _read_features(arguments.features)
-    limits = held_out_thresholds(_of(columns, HELD_OUT, HELD_OUT), spec["detectors"])
-    data = read_split(arguments.data)
+    facts["thresholds"] = limits = held_out_thresholds(
+        _of(columns, HELD_OUT, HELD_OUT), spec["detectors"]
+    )
+    data = read_split(arguments.test)
 
-    def rows(source: str, kind: str, index: Tensor, images: Tensor) -> pd.DataFrame:
+    def table_of(source: str, name: str, kind: Kind, rows: slice) -> pd.DataFrame:
+        own = _of(columns, source, name)
         defense: Defense = defend(
             model,
-            images,
-            features=_of(columns, source, kind),
+            kind.images(rows),
+            features={
+                feature: {column: values[rows] for column, values in of.items()}
+                for feature, of in own.items()
+            },
             limits=limits,
             fitted=fitted,
             batch_size=arguments.batch_size,
         )
+        index = kind.index[rows]
         truth = data.labels[index]
         good = defense.accepted(truth) if source == CLEAN else defense.defended(truth)
         return pd.DataFrame(
             {
                 "attack": source,
-                "kind": kind,
+                "kind": name,
                 "index": index.numpy(),
                 "good": good.numpy(),
                 "flagged": defense.flagged.numpy(),
@@ -83,26 +101,20 @@ def run(arguments: argparse.Namespace) -> None:
             }
         )
 
-    clean = clean_images(data, model, device)
-    parts = [rows(CLEAN, CLEAN, *clean[CLEAN]).assign(success=True)]
+    def whole_table(source: str, name: str, kind: Kind) -> pd.DataFrame:
+        batches = batch_slices(len(kind.index), arguments.batch_size)
+        return pd.concat([table_of(source, name, kind, rows) for rows in batches])
+
+    clean = split_images(data, read_correct(arguments.clean))
+    parts = [whole_table(CLEAN, CLEAN, clean).assign(success=True)]
     for path in arguments.attacks:
-        attack, tensors = read_attack(path)
-        kinds = changed_images(attack, tensors)
+        attack = AttackFile(path)
+        kinds = changed_images(attack, data)
         for suffix in ("", "_8bit"):
-            kind = f"adversarial{suffix}"
-            success = tensors[f"success{suffix}"][tensors[f"changed{suffix}"]]
-            parts.append(rows(attack, kind, *kinds[kind]).assign(success=success.numpy()))
+            name = f"adversarial{suffix}"
+            success = attack.column(f"success{suffix}")[attack.column(f"changed{suffix}")]
+            parts.append(whole_table(attack.name, name, kinds[name]).assign(success=success))
     table = pd.concat(parts, ignore_index=True)
-    facts = provenance.describe(
-        "defend",
-        spec,
-        arguments.code,
-        name=arguments.name,
-        seed=fit_facts["seed"],
-        thresholds=limits,
-        device=device.type,
-        threads=arguments.threads,
-    )
     write_table(arguments.output, table, facts)
     flagged = table.loc[table["attack"] == CLEAN, "flagged"].mean()
     report(f"defend {arguments.name}: {100 * flagged:.2f} % of the clean images flagged")

@@ -10,20 +10,22 @@ from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
+from advdetect.files.attack import AttackFile
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.inference import to_float
-from advdetect.io import read_tensors, write_table
+from advdetect.io import write_table
 from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.images import adversarial_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, """'{"examples": 8, "points": 41, "length": 2.0}'""")
-    options.add_runtime(parser, batch_size=False)
+    options.add_runtime(parser)
     parser.add_argument("--model", required=True, help="model, from train")
-    parser.add_argument("--data", required=True, help="test split, from prepare-data")
+    parser.add_argument("--test", required=True, help="test split, from prepare-data")
     parser.add_argument("--attack", required=True, help="file from attack")
     parser.add_argument(
         "--output", required=True, help="file to write: one row per image and point"
@@ -35,17 +37,30 @@ def run(arguments: argparse.Namespace) -> None:
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     options.check_names(spec, ("examples", "points", "length"), all_needed=True)
+    facts = provenance.describe(
+        "eigenvalue-path",
+        spec,
+        arguments.code,
+        inputs={name: getattr(arguments, name) for name in ("model", "test", "attack")},
+        outputs=[arguments.output],
+        device=device.type,
+        threads=arguments.threads,
+    )
     model = read_model(arguments.model, device)
-    tensors, attack = read_tensors(arguments.attack)
-    chosen = tensors["success"].nonzero().flatten()[: spec["examples"]]
+    attack = AttackFile(arguments.attack)
+    facts["attack"] = attack.name
+    success, index, label = (
+        torch.from_numpy(attack.column(name)) for name in ("success", "index", "label")
+    )
+    chosen = success.nonzero().flatten()[: spec["examples"]]
     if not len(chosen):
         raise AdvdetectError(
-            f"The attack {attack['name']} fooled the model on no image, so there is no path to "
+            f"The attack {attack.name} fooled the model on no image, so there is no path to "
             "follow: make it stronger or name another in the figure."
         )
-    index = tensors["index"][chosen]
-    clean = to_float(read_split(arguments.data).images[index])
-    step = tensors["adversarial"][chosen] - clean
+    index, label = index[chosen], label[chosen]
+    clean = to_float(read_split(arguments.test).images[index])
+    step = adversarial_images(attack, chosen) - clean
     parts = []
     for share in np.linspace(0, spec["length"], spec["points"]):
         images = (clean + float(share) * step).clamp(0, 1)
@@ -58,18 +73,9 @@ def run(arguments: argparse.Namespace) -> None:
                     "index": index.numpy(),
                     "l2": (images - clean).double().flatten(1).norm(dim=1).numpy(),
                     "log10_eigenvalue": spectrum[:, 0].numpy(),
-                    "fooled": (prediction != tensors["label"][chosen]).numpy(),
+                    "fooled": (prediction != label).numpy(),
                 }
             )
         )
-    facts = provenance.describe(
-        "eigenvalue-path",
-        spec,
-        arguments.code,
-        attack=attack["name"],
-        seed=attack["seed"],
-        device=device.type,
-        threads=arguments.threads,
-    )
     write_table(arguments.output, pd.concat(parts, ignore_index=True), facts)
-    report(f"eigenvalue-path {attack['name']}: {len(chosen)} images, {spec['points']} points")
+    report(f"eigenvalue-path {attack.name}: {len(chosen)} images, {spec['points']} points")

@@ -2,9 +2,15 @@
 
 import argparse
 
+import pandas as pd
+
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.inputs import score_files
 from advdetect.evaluation.metrics import evaluate_feature
-from advdetect.io import atomic_path, read_provenance, read_table
+from advdetect.files.scores import read_parts
+from advdetect.io import atomic_path
 from advdetect.progress import report
+from advdetect.runs import group_by_run
 from advdetect.steps import options
 
 
@@ -16,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="scores of each seed, from detect",
+        help="scores of each run and seed, from score",
     )
+    options.add_runs(parser)
     options.add_bootstrap(parser)
     parser.add_argument(
         "--primary-detector",
@@ -29,14 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate and write the metrics."""
-    seeds = {read_provenance(path)["seed"]: read_table(path) for path in arguments.scores}
-    metrics = evaluate_feature(
-        seeds,
-        replicates=arguments.replicates,
-        seed=arguments.bootstrap_seed,
-        primary_detector=arguments.primary_detector,
-    )
-    metrics.insert(0, "feature", arguments.name)
+    tables = []
+    for label, files in group_by_run(arguments.scores, arguments.runs).items():
+        features = score_files(files.paths)
+        for feature, paths in features.items():
+            if feature != arguments.name:
+                path = next(iter(paths.values()))
+                raise AdvdetectError(f"{path} has scores of {feature}, not of {arguments.name}.")
+        tables.append(
+            evaluate_feature(
+                {seed: read_parts(path) for seed, path in features[arguments.name].items()},
+                replicates=arguments.replicates,
+                seed=arguments.bootstrap_seed,
+                primary_detector=arguments.primary_detector,
+                run=label,
+            )
+        )
+    metrics = pd.concat(tables, ignore_index=True)
+    metrics.insert(1, "feature", arguments.name)
     with atomic_path(arguments.output) as temporary:
         metrics.to_csv(temporary, index=False)
-    report(f"evaluate {arguments.name}: {len(seeds)} seeds, {len(metrics)} values")
+    report(f"evaluate {arguments.name}: {len(arguments.scores)} files, {len(metrics)} values")

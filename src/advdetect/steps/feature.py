@@ -17,17 +17,11 @@ from advdetect.io import read_tensors
 from advdetect.models.activations import activations
 from advdetect.models.store import read_model
 from advdetect.progress import report, track
-from advdetect.protocol import CLEAN, HELD_OUT
+from advdetect.protocol import HELD_OUT
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-from advdetect.steps.images import (
-    Kind,
-    changed_images,
-    clean_images,
-    held_out_images,
-    read_attack,
-)
+from advdetect.steps.images import Kind, images_to_test, split_images
 
 #: (N,) values by column of a batch of images, with their random streams.
 Feature = Callable[[Tensor, SampleGenerator], dict[str, Tensor]]
@@ -41,11 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the feature, for random numbers")
     parser.add_argument("--model", required=True, help="model, from train")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", help="test split: the feature of its clean-correct images")
-    source.add_argument("--attack", help="attack file: of its noisy and adversarial images")
+    source.add_argument("--test", help="test split: of its images that the model gets right")
     source.add_argument(
-        "--held-out",
-        help="training split: of the images that the auxiliary model has not seen",
+        "--train",
+        help="training split: of its images that the auxiliary model has not seen",
+    )
+    parser.add_argument("--clean", help="with --test: which images those are, from classify")
+    parser.add_argument(
+        "--attack",
+        help="with --test: of the noisy and the adversarial images of this attack instead",
     )
     options.add_activations(parser)
     options.add_fitted(parser)
@@ -57,57 +55,60 @@ def run(arguments: argparse.Namespace) -> None:
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     settings = options.activation_settings(spec, arguments)
-    model = read_model(arguments.model, device)
     path = options.fitted_path(spec, arguments)
-    fitted = read_tensors(path)[0] if path else None
-    source, kinds = _read_images(arguments, model, fitted or {}, device)
-    feature = _bound(spec, model, fitted, settings, device)
-
-    values = {}
-    for kind, (index, images) in kinds.items():
-        # Each kind has its own streams, the same for every attack that the image is in.
-        seed = derive_seed(arguments.seed, "feature", arguments.name, kind)
-        streams = SampleGenerator(seed, index)
-        batches = list(batch_slices(len(images), arguments.batch_size))
-        parts = [
-            feature(images[rows].to(device), streams[rows])
-            for rows in track(batches, len(batches), f"feature {arguments.name} {kind}", "batch")
-        ]
-        values[kind] = (
-            index,
-            {name: torch.cat([part[name] for part in parts]) for name in parts[0]},
-        )
+    roles = ("model", "test", "train", "clean", "attack", "fitted")
     facts = provenance.describe(
         "feature",
-        options.with_settings(spec, settings),
+        spec,
         arguments.code,
-        name=arguments.name,
-        attack=source,
-        seed=arguments.seed,
+        inputs={name: file for name in roles if (file := getattr(arguments, name))},
+        outputs=[arguments.output],
+        keyed={
+            "name": arguments.name,
+            "seed": arguments.seed,
+            **options.keyed_settings(settings),
+        },
         device=device.type,
         threads=arguments.threads,
     )
+    model = read_model(arguments.model, device)
+    fitted = read_tensors(path)[0] if path else None
+    facts["attack"], kinds = _read_images(arguments, fitted or {})
+    feature = _bound(spec, model, fitted, settings, device)
+
+    values = {}
+    for name, kind in kinds.items():
+        # Each kind has its own streams, the same for every attack that the image is in.
+        seed = derive_seed(arguments.seed, "feature", arguments.name, name)
+        streams = SampleGenerator(seed, kind.index)
+        batches = list(batch_slices(len(kind.index), arguments.batch_size))
+        parts = [
+            feature(kind.images(rows).to(device), streams[rows])
+            for rows in track(batches, len(batches), f"feature {arguments.name} {name}", "batch")
+        ]
+        values[name] = (
+            kind.index,
+            {column: torch.cat([part[column] for part in parts]) for column in parts[0]},
+        )
     write_feature(arguments.output, values, arguments.name, facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
 
 
 def _read_images(
-    arguments: argparse.Namespace,
-    model: nn.Module,
-    fitted: Mapping[str, Tensor],
-    device: torch.device,
+    arguments: argparse.Namespace, fitted: Mapping[str, Tensor]
 ) -> tuple[str, dict[str, Kind]]:
     """Return what the images are and those of each kind."""
-    if arguments.data:
-        return CLEAN, clean_images(read_split(arguments.data), model, device)
+    if arguments.test:
+        if not arguments.clean:
+            raise AdvdetectError("--test needs --clean, the file from classify.")
+        return images_to_test(arguments.test, arguments.clean, arguments.attack)
     if arguments.attack:
-        attack, tensors = read_attack(arguments.attack)
-        return attack, changed_images(attack, tensors)
+        raise AdvdetectError("--attack goes with --test, the test split, not with --train.")
     if HELD_OUT not in fitted:
         raise AdvdetectError(
             f"The auxiliary model of {arguments.name} has no images that it was not fitted on."
         )
-    return HELD_OUT, held_out_images(arguments.held_out, fitted[HELD_OUT])
+    return HELD_OUT, {HELD_OUT: split_images(read_split(arguments.train), fitted[HELD_OUT])}
 
 
 def _bound(

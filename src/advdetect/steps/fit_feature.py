@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser, "config/feature/magnet.yaml")
     options.add_seed(parser)
     options.add_runtime(parser)
-    parser.add_argument("--data", required=True, help="training split, from prepare-data")
+    parser.add_argument("--train", required=True, help="training split, from prepare-data")
     parser.add_argument("--model", required=True, help="model, from train")
     options.add_activations(parser)
     parser.add_argument("--output", required=True, help="file to write: the fitted model")
@@ -36,6 +36,16 @@ def run(arguments: argparse.Namespace) -> None:
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     settings = options.activation_settings(spec, arguments)
+    facts = provenance.describe(
+        "fit-feature",
+        spec,
+        arguments.code,
+        inputs={"train": arguments.train, "model": arguments.model},
+        outputs=[arguments.output],
+        keyed={"seed": arguments.seed, **options.keyed_settings(settings)},
+        device=device.type,
+        threads=arguments.threads,
+    )
     given: dict[str, Any] = {}
     if settings is None:
         given = {
@@ -45,19 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
         }
     fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
     model = read_model(arguments.model, device)
-    data = read_split(arguments.data)
+    data = read_split(arguments.train)
     inputs: tuple[Any, ...] = (model, data.images)
     if settings is not None:
         inputs = (_collect(model, data.images, arguments.batch_size, device, settings),)
     fitted = fit(*inputs, data.labels, **given)
-    facts = provenance.describe(
-        "fit-feature",
-        options.with_settings(spec, settings),
-        arguments.code,
-        seed=arguments.seed,
-        device=device.type,
-        threads=arguments.threads,
-    )
     write_tensors(arguments.output, fitted, facts)
     report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
 

@@ -1,70 +1,137 @@
-"""The images of each kind that features are computed of: clean, noisy and adversarial."""
+"""The images of each kind that features are computed of: clean, noisy and adversarial.
 
-from collections.abc import Mapping
+They are read, or drawn, when they are needed, some rows at a time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from advdetect.attacks.noise import noise_streams, noisy_twins
 from advdetect.data.split import ImageSplit
 from advdetect.data.store import read_split
 from advdetect.errors import AdvdetectError
-from advdetect.inference import clean_correct, round_to_8_bits, to_float
-from advdetect.io import read_tensors
-from advdetect.protocol import CLEAN, HELD_OUT
-
-#: Images of one kind: their (N,) positions in the data split, and (N, C, H, W).
-Kind = tuple[Tensor, Tensor]
+from advdetect.files.attack import AttackFile
+from advdetect.inference import round_to_8_bits, to_float
+from advdetect.io import read_arrays
+from advdetect.protocol import CLEAN
 
 
-def clean_images(data: ImageSplit, model: nn.Module, device: torch.device) -> dict[str, Kind]:
-    """Return the images of a test split that the model classifies correctly."""
-    index = clean_correct(model, data, device)
-    return {CLEAN: (index, to_float(data.images[index]))}
+@dataclass(frozen=True)
+class Kind:
+    """The images of one kind.
 
-
-def held_out_images(path: str, index: Tensor) -> dict[str, Kind]:
-    """Return some images of a training split: those that an auxiliary model was not fitted on."""
-    data = read_split(path)
-    return {HELD_OUT: (index, to_float(data.images[index]))}
-
-
-def read_attack(path: str) -> tuple[str, dict[str, Tensor]]:
-    """Return an attack's name and what its file holds.
-
-    Raises:
-        AdvdetectError: It is another stage's file.
+    Attributes:
+        index: (N,) their positions in the data split.
+        images: Maps a slice of range(N) to those images: (n, C, H, W) float32 in [0, 1], on the
+            CPU, a new tensor each time.
     """
-    tensors, facts = read_tensors(path)
-    if facts.get("step") != "attack":
-        raise AdvdetectError(f"{path} is no file of an attack: make one with that stage.")
-    return facts["name"], tensors
+
+    index: Tensor
+    images: Callable[[slice], Tensor]
 
 
-def changed_images(attack: str, tensors: Mapping[str, Tensor]) -> dict[str, Kind]:
+def images_to_test(path: str, clean: str, attack: str | None) -> tuple[str, dict[str, Kind]]:
+    """Return the images of each kind of an attack, or the clean ones that the model gets right.
+
+    Args:
+        path: The test split.
+        clean: Which of its images the model gets right, from classify.
+        attack: The attack's file, if any.
+
+    Returns:
+        The attack's name or `CLEAN`, and the images by kind.
+    """
+    data = read_split(path)
+    if not attack:
+        return CLEAN, {CLEAN: split_images(data, read_correct(clean))}
+    file = AttackFile(attack)
+    return file.name, changed_images(file, data)
+
+
+def read_correct(path: str) -> Tensor:
+    """Return the (n,) positions of the images that the model gets right, from classify."""
+    return torch.from_numpy(read_arrays(path, ["index"])["index"])
+
+
+def split_images(data: ImageSplit, index: Tensor) -> Kind:
+    """Return some images of a split as they are."""
+    return Kind(index, lambda rows: to_float(data.images[index[rows]]))
+
+
+def changed_images(attack: AttackFile, data: ImageSplit) -> dict[str, Kind]:
     """Return an attack's noisy and adversarial images, as they are and rounded to 8 bits.
 
     An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
     clean image again and so is its noisy twin: neither is one of these kinds.
 
     Args:
-        attack: The attack's name.
-        tensors: What its file holds.
+        attack: The attack's file.
+        data: The split that it attacks; the noisy images are drawn from its images.
 
     Raises:
-        AdvdetectError: The attack changed no image.
+        AdvdetectError: The attack changed no image, or its images are not of this split.
     """
+    check_split(attack, data)
     kinds = {}
     for suffix in ("", "_8bit"):
-        changed = tensors[f"changed{suffix}"]
-        if not changed.any():
+        changed = torch.from_numpy(attack.column(f"changed{suffix}")).nonzero().flatten()
+        if not len(changed):
             raise AdvdetectError(
-                f"The attack {attack} changed no image{' after rounding' if suffix else ''}, so "
-                f"there is nothing to detect: make it stronger or remove it."
+                f"The attack {attack.name} changed no image"
+                f"{' after rounding' if suffix else ''}, so there is nothing to detect: make it "
+                f"stronger or remove it."
             )
-        for kind in ("noisy", "adversarial"):
-            images = tensors[kind][changed]
-            kinds[f"{kind}{suffix}"] = (
-                tensors["index"][changed],
-                round_to_8_bits(images) if suffix else images,
-            )
+        index = torch.from_numpy(attack.column("index"))[changed]
+        for name, images in (
+            ("noisy", _noisy(attack, data, changed)),
+            ("adversarial", _adversarial(attack, changed)),
+        ):
+            # A copy each: a file cannot hold one tensor under two names.
+            kinds[f"{name}{suffix}"] = Kind(index.clone(), _rounded(images) if suffix else images)
     return kinds
+
+
+def check_split(attack: AttackFile, data: ImageSplit) -> None:
+    """Check that an attack's images are of a split.
+
+    Raises:
+        AdvdetectError: Their shape, their positions or their classes say otherwise.
+    """
+    index, label = (torch.from_numpy(attack.column(name)) for name in ("index", "label"))
+    if (
+        attack.image_shape != tuple(data.images.shape[1:])
+        or bool((index >= len(data)).any())
+        or not torch.equal(data.labels[index], label)
+    ):
+        raise AdvdetectError(
+            f"{attack.path} was not made of the images of this data split: give the one that it "
+            f"was made of."
+        )
+
+
+def adversarial_images(attack: AttackFile, rows: Tensor) -> Tensor:
+    """Return the adversarial images of some rows of an attack's file."""
+    return torch.from_numpy(attack.adversarial(rows.numpy()))
+
+
+def _adversarial(attack: AttackFile, chosen: Tensor) -> Callable[[slice], Tensor]:
+    return lambda rows: adversarial_images(attack, chosen[rows])
+
+
+def _noisy(attack: AttackFile, data: ImageSplit, chosen: Tensor) -> Callable[[slice], Tensor]:
+    index, scale = (
+        torch.from_numpy(attack.column(name))[chosen] for name in ("index", "noise_scale")
+    )
+
+    def images(rows: slice) -> Tensor:
+        streams = noise_streams(attack.facts["seed"], attack.name, index[rows])
+        return noisy_twins(to_float(data.images[index[rows]]), scale[rows], streams)
+
+    return images
+
+
+def _rounded(images: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
+    return lambda rows: round_to_8_bits(images(rows))

@@ -31,6 +31,11 @@ def add_spec(parser: argparse.ArgumentParser, example: str) -> None:
         metavar="NAME=VALUE",
         help="change one parameter of the specification; may be given several times",
     )
+    add_code(parser)
+
+
+def add_code(parser: argparse.ArgumentParser) -> None:
+    """Add ``--code``."""
     parser.add_argument(
         "--code", default="", help="fingerprint of the source code, kept in the provenance"
     )
@@ -41,28 +46,17 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
 
 
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add ``--threads``."""
-    parser.add_argument(
-        "--threads", type=positive_integer, default=1, help="CPU threads (default 1)"
-    )
-
-
-def add_runtime(parser: argparse.ArgumentParser, batch_size: bool = True) -> None:
-    """Add ``--device``, ``--threads`` and, where images are processed, ``--batch-size``."""
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, ``--threads`` and ``--batch-size``."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default auto)"
     )
     parser.add_argument(
         "--threads", type=positive_integer, default=1, help="CPU threads (default 1)"
     )
-    if batch_size:
-        parser.add_argument(
-            "--batch-size",
-            type=positive_integer,
-            default=256,
-            help="images at a time (default 256)",
-        )
+    parser.add_argument(
+        "--batch-size", type=positive_integer, default=256, help="images at a time (default 256)"
+    )
 
 
 def add_bootstrap(parser: argparse.ArgumentParser) -> None:
@@ -71,10 +65,26 @@ def add_bootstrap(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap")
 
 
-def add_reported(parser: argparse.ArgumentParser) -> None:
-    """Add ``--reported`` and ``--dataset``; a rule passes the file that the experiment has."""
-    parser.add_argument("--reported", nargs="?", help="CSV of reported defence accuracies")
-    parser.add_argument("--dataset", default="", help="name of the data set in --reported")
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--runs``."""
+    parser.add_argument(
+        "--runs",
+        type=_mapping,
+        default={},
+        metavar="JSON",
+        help="the label of each run by the identifier in its files; left out where there is one",
+    )
+
+
+def add_titles(parser: argparse.ArgumentParser) -> None:
+    """Add ``--titles``."""
+    parser.add_argument(
+        "--titles",
+        type=_mapping,
+        default={},
+        metavar="JSON",
+        help="what readers see of a method by its name; without one, the name itself",
+    )
 
 
 def add_activations(parser: argparse.ArgumentParser) -> None:
@@ -106,9 +116,23 @@ def activation_settings(
     return given or {}
 
 
-def with_settings(spec: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the specification to record: with what was collected of the hidden layers, if any."""
-    return {**spec, **({"activations": dict(settings)} if settings else {})}
+def keyed_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a feature's key holds of the hidden layers: nothing where it asks for nothing."""
+    return {} if settings is None else {"activations": dict(settings)}
+
+
+def add_judged(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, ``--test`` and ``--clean``: what is classified, and by what."""
+    parser.add_argument("--model", required=True, help="model, from train")
+    parser.add_argument("--test", required=True, help="test split, from prepare-data")
+    parser.add_argument(
+        "--clean", required=True, help="which of its images the model gets right, from classify"
+    )
+
+
+def judged(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the files that `add_judged` asks for, by what they are."""
+    return {name: getattr(arguments, name) for name in ("model", "test", "clean")}
 
 
 def add_fitted(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +157,7 @@ def fitted_path(spec: Mapping[str, Any], arguments: argparse.Namespace) -> str |
 
 
 def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the specification that ``--spec`` and ``--set`` give, without its ``_schema_``.
+    """Return the specification that ``--spec`` and ``--set`` give, without its words.
 
     Raises:
         AdvdetectError: The file is missing, the text is not a mapping, or a value is impossible.
@@ -159,6 +183,7 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--set: unknown {', '.join(unknown)}; the specification has {', '.join(known)}."
         )
     spec |= changed
+    spec.pop("_title_", None)  # tables know it, jobs do not need it
     _check_values(spec, spec.pop("_schema_", {}))
     return spec
 

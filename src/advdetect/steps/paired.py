@@ -4,9 +4,12 @@ import argparse
 
 import pandas as pd
 
-from advdetect.evaluation.paired import own_attack_scores, paired_tests
-from advdetect.io import atomic_path, read_provenance, read_table
+from advdetect.evaluation.inputs import score_files
+from advdetect.evaluation.paired import paired_tests
+from advdetect.files.scores import read_own_scores
+from advdetect.io import atomic_path
 from advdetect.progress import report
+from advdetect.runs import group_by_run
 from advdetect.steps import options
 
 
@@ -17,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="scores of each feature and seed, from detect",
+        help="scores of each feature and seed, from score",
     )
+    options.add_runs(parser)
     options.add_bootstrap(parser)
     parser.add_argument(
         "--primary-detector", default="random_forest", help="the detector that is compared"
@@ -27,14 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Test every pair of features and write the tests."""
-    features: dict[str, dict[int, pd.DataFrame]] = {}
-    for path in arguments.scores:
-        facts = read_provenance(path)
-        # One file at a time: all scores of an experiment may be more than fits into memory.
-        chosen = own_attack_scores(read_table(path), arguments.primary_detector)
-        features.setdefault(facts["name"], {})[facts["seed"]] = chosen
-    tests = paired_tests(features, replicates=arguments.replicates, seed=arguments.bootstrap_seed)
+    """Test every pair of features of each run and write the tests."""
+    tables = []
+    for label, files in group_by_run(arguments.scores, arguments.runs).items():
+        scores = {
+            feature: {
+                seed: read_own_scores(path, arguments.primary_detector)
+                for seed, path in paths.items()
+            }
+            for feature, paths in score_files(files.paths).items()
+        }
+        tables.append(
+            paired_tests(
+                scores,
+                replicates=arguments.replicates,
+                seed=arguments.bootstrap_seed,
+                run=label,
+            )
+        )
+    tests = pd.concat(tables, ignore_index=True)
     with atomic_path(arguments.output) as temporary:
         tests.to_csv(temporary, index=False)
-    report(f"paired: {len(features)} features, {len(tests)} paired tests")
+    report(f"paired: {len(arguments.scores)} files, {len(tests)} paired tests")

@@ -1,6 +1,8 @@
-"""Prepare a data set once: download or find it, cut the subset, one file per split."""
+"""Prepare a split of a data set once: download or find it, cut the subset, write one file."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from advdetect import provenance
 from advdetect.data.store import write_split
@@ -8,12 +10,15 @@ from advdetect.data.subset import hold_out_validation, subset
 from advdetect.progress import report
 from advdetect.steps import options
 
-SUBSET_KEYS = ("train_count", "test_count", "subset_seed")
+SUBSET_KEYS = ("count", "subset_seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "config/dataset/digits.yaml")
+    parser.add_argument(
+        "--split", required=True, choices=("train", "test"), help="which of the two to write"
+    )
     parser.add_argument(
         "--root", help="folder of the data, in place of the specification's; not in the provenance"
     )
@@ -24,14 +29,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is written as the test split: the data set's own (default), or a sixth of the "
         "training images, which are then no longer among those written for training",
     )
-    parser.add_argument("--train", required=True, help="file to write: the training split")
-    parser.add_argument("--test", required=True, help="file to write: the test split")
+    parser.add_argument(
+        "--source-files", default="", help="fingerprint of the folder of the data, if it is tracked"
+    )
+    parser.add_argument("--output", required=True, help="file to write: the split")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Load the data set and write both splits."""
-    spec = options.read_spec(arguments)
+    """Load the data set and write the split."""
+    name = arguments.split
+    spec = split_spec(options.read_spec(arguments), name)
     root = spec.pop("root", None)  # where the data lies changes nothing that follows from it
+    facts = provenance.describe(
+        "prepare-data",
+        spec,
+        arguments.code,
+        inputs={},
+        outputs=[arguments.output],
+        keyed={
+            "split": name,
+            "evaluate_on": arguments.evaluate_on,
+            "source_files": arguments.source_files,
+        },
+    )
     source = {key: value for key, value in spec.items() if key not in SUBSET_KEYS}
     if arguments.root or root:
         source["root"] = arguments.root or root
@@ -39,14 +59,19 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.evaluate_on == "validation":
         parts = hold_out_validation(splits["train"], spec["subset_seed"])
         splits = dict(zip(("train", "test"), parts, strict=True))
-    paths = {"train": arguments.train, "test": arguments.test}
-    chosen = {
-        name: subset(splits[name], spec[f"{name}_count"], spec["subset_seed"], name)
-        for name in paths
-    }
-    for name, split in chosen.items():
-        facts = provenance.describe(
-            "prepare-data", spec, arguments.code, split=name, evaluate_on=arguments.evaluate_on
-        )
-        write_split(paths[name], split, facts)
-        report(f"prepare-data: {len(split)} {name} images in {paths[name]}")
+    chosen = subset(splits[name], spec["count"], spec["subset_seed"], name)
+    write_split(arguments.output, chosen, facts)
+    report(f"prepare-data: {len(chosen)} {name} images in {arguments.output}")
+
+
+def split_spec(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what one split of a data set depends on: not the other's number of images.
+
+    Args:
+        spec: The data set, with ``train_count`` and ``test_count``, or of the workflow with the
+            ``count`` of the split.
+        name: ``train`` or ``test``.
+    """
+    counts = ("train_count", "test_count")
+    own = {"count": spec[f"{name}_count"]} if "count" not in spec else {}
+    return {key: value for key, value in spec.items() if key not in counts} | own

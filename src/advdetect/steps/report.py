@@ -1,77 +1,25 @@
 """The HTML report: tables, figures, settings, timings and provenance in one file."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from advdetect.evaluation.defenses import DEFENSE_TABLES, stored_defense_table
-from advdetect.evaluation.perturbation import least_perturbations
-from advdetect.evaluation.report import ReportContext, ReportFigure, render_report
-from advdetect.evaluation.reproduction_tables import reproduction_tables
-from advdetect.evaluation.table import Table
-from advdetect.evaluation.timings import stage_timings
-from advdetect.io import read_csv, read_json, read_provenance, write_text
+from advdetect.evaluation.cells import RUN, stack_runs
+from advdetect.files.experiment import timing_files
+from advdetect.io import read_json, read_provenance, write_text
 from advdetect.progress import report
+from advdetect.report.report import ReportContext, ReportFigure, render_report
+from advdetect.report.timings import stage_timings
+from advdetect.runs import group_by_run, read_frame
 from advdetect.steps import options
-from advdetect.steps.norms import read_norms
-from advdetect.steps.reproduce import read_comparison
-
-# Name of the figure up to its first underscore → section of the report and caption.
-CAPTIONS = {
-    "training": ("models", "Loss and accuracy by epoch; one line per seed."),
-    "gallery": (
-        "gallery",
-        "The first successes of each attack (first seed): clean image, adversarial image with the "
-        "new prediction, amplified difference.",
-    ),
-    "fooling": (
-        "attacks",
-        "Fooling rate against the L2 norm of the perturbation, mean over seeds with 95 % bootstrap "
-        "bands. Curves: attacks that look for the least perturbation; points: sweeps of ε, at the "
-        "mean norm over all images. Solid: one step; dashed: iterated.",
-    ),
-    "eigenvalue": (
-        "attacks",
-        "Largest eigenvalue of the clean image's Fisher information against the least L2 norm that "
-        "fools; images that were fooled, all seeds. ρ: Spearman's rank correlation, mean over "
-        "seeds with its 95 % bootstrap interval.",
-    ),
-    "sensitivity": (
-        "detection",
-        "Fisher information sensitivity (FIS) of each pixel, absolute values, for the first "
-        "successes of each attack (first seed); above each map log10 of its peak. In the same "
-        "scale the map of the original may be too small to be seen.",
-    ),
-    "roc": (
-        "detection",
-        "ROC curves, detector trained and tested on the same attack, mean over seeds; successful "
-        "adversarials against clean and noisy images.",
-    ),
-    "scores": (
-        "detection",
-        "Scores of the main feature's detector for clean, noisy and successful adversarial images, "
-        "all seeds together.",
-    ),
-    "defense": (
-        "detection",
-        "Defence accuracy over the swept parameter of the attack: share of the successful "
-        "adversarial images that are flagged, or classified correctly after the reformer; mean "
-        "over seeds with 95 % bootstrap bands. Diamonds: reported values.",
-    ),
-    "spectra": (
-        "detection",
-        "Eigenvalues of the input's Fisher information: median and bands from the 25 % to the 75 % "
-        "and from the 5 % to the 95 % quantile; all adversarials, failed ones included.",
-    ),
-    "reproduction": (
-        "reproduction",
-        "Every cell of {title}: reported values (black) and ours with their 95 % intervals.",
-    ),
-    "cross": ("cross_attack", "AUROC (%) of a detector trained on one attack, tested on another."),
-}
+from advdetect.steps.tables import least_perturbations_of_runs
+from advdetect.tables.defense_table import DEFENSE_TABLES, stored_defense_table
+from advdetect.tables.names import titled
+from advdetect.tables.reproduction_tables import read_comparison, reproduction_tables
+from advdetect.tables.table import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,10 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reproductions", nargs="*", default=[], help="tables of papers, CSV, from reproduce"
     )
     parser.add_argument("--attack-summary", required=True, help="attack_summary.csv from tables")
-    parser.add_argument("--models", nargs="+", required=True, help="metrics from train")
+    parser.add_argument("--histories", nargs="+", required=True, help="histories from train")
+    parser.add_argument("--clean", nargs="+", required=True, help="files from classify")
     parser.add_argument("--attacks", nargs="+", required=True, help="files from attack")
-    parser.add_argument("--figures", nargs="+", required=True, help="SVG files from figures")
-    parser.add_argument("--logs", required=True, help="folder of the logs")
+    parser.add_argument("--figures", nargs="+", required=True, help="SVG files from figure")
+    parser.add_argument("--manifest", required=True, help="the file from manifest")
+    options.add_runs(parser)
+    options.add_titles(parser)
     parser.add_argument("--output", required=True, help="HTML file to write")
 
 
@@ -103,27 +54,28 @@ def run(arguments: argparse.Namespace) -> None:
         description=settings["title"],
         command=arguments.command,
         settings=_settings(spec),
-        attacks={name: _shown_parameters(attack) for name, attack in spec["attacks"]},
-        model_metrics=_model_metrics(arguments.models),
-        attack_summary=read_csv(arguments.attack_summary),
-        least_perturbations=least_perturbations(
-            read_norms(arguments.attacks),
+        attacks=_attacks(spec),
+        model_metrics=_model_metrics(arguments),
+        attack_summary=read_frame(arguments.attack_summary),
+        least_perturbations=least_perturbations_of_runs(
+            group_by_run(arguments.attacks, arguments.runs),
             replicates=settings["evaluation"]["replicates"],
             seed=settings["evaluation"]["bootstrap_seed"],
         ),
-        metrics=read_csv(*arguments.metrics),
-        paired=read_csv(arguments.paired),
+        metrics=read_frame(*arguments.metrics),
+        paired=read_frame(arguments.paired),
         primary_detector=settings["evaluation"]["primary_detector"],
         controls={
             name: detector["_control_"]
-            for name, detector in spec["detectors"]
+            for run in spec["runs"]
+            for name, detector in run["detectors"]
             if "_control_" in detector
         },
         figures=[_figure(Path(path), spec) for path in arguments.figures],
-        timings=stage_timings(Path(arguments.logs)),
+        timings=stage_timings(timing_files(Path(arguments.manifest).parent)),
         provenance=provenance_groups(arguments.attacks),
         defense_tables=[
-            stored_defense_table(read_csv(path), DEFENSE_TABLES[Path(path).stem])
+            stored_defense_table(read_frame(path), DEFENSE_TABLES[Path(path).stem])
             for path in arguments.defense_tables
         ],
         reproduction_tables=[
@@ -132,27 +84,41 @@ def run(arguments: argparse.Namespace) -> None:
             for table in _reproduction(Path(path), spec["reproductions"])
         ],
     )
-    write_text(arguments.output, render_report(context))
+    with titled(arguments.titles):
+        page = render_report(context)
+    write_text(arguments.output, page)
     report(f"report: {arguments.output}")
 
 
 def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
     settings = spec["settings"]
     rows = {
-        "data set": _described(spec["dataset"]),
         "evaluated on": f"{settings['evaluate_on']} images",
-        "model": _described(spec["model"]),
         "seeds": ", ".join(map(str, settings["seeds"])),
         **{
             name: _described(settings[name])
             for name in ("activations", "sensitivity", "evaluation")
         },
     }
-    for group in ("features", "detectors", "defenses"):
-        for name, method in spec[group]:
-            parts = " and ".join(method.get("_union_", []))
-            rows[f"{group[:-1]} {name}"] = _described(method) or parts or "no parameters"
+    for run in spec["runs"]:
+        of = f", {run['name']}" if len(spec["runs"]) > 1 else ""
+        rows |= {f"{what}{of}": _described(run[key]) for what, key in _OF_RUN.items()}
+        for group in ("features", "detectors", "defenses"):
+            for name, method in run[group]:
+                parts = " and ".join(method.get("_union_", []))
+                rows[f"{group[:-1]} {name}{of}"] = _described(method) or parts or "no parameters"
+    rows |= {f"left out, {number}": text for number, text in enumerate(spec["left_out"], 1)}
     return rows
+
+
+def _attacks(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each attack, those of each run where there are several."""
+    runs = spec["runs"]
+    return {
+        f"{name} ({run['name']})" if len(runs) > 1 else name: _shown_parameters(attack)
+        for run in runs
+        for name, attack in run["attacks"]
+    }
 
 
 def _described(values: Mapping[str, Any]) -> str:
@@ -173,19 +139,33 @@ def _shown_parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _model_metrics(paths: list[str]) -> pd.DataFrame:
-    return pd.DataFrame([read_json(path) for path in paths]).drop(columns="history")
+_OF_RUN = {"data set": "dataset", "model": "model"}
+
+
+def _model_metrics(arguments: argparse.Namespace) -> pd.DataFrame:
+    """Return a row for each model, which of several runs says which it is of."""
+    histories, clean = (
+        group_by_run(paths, arguments.runs) for paths in (arguments.histories, arguments.clean)
+    )
+    models = stack_runs(histories, lambda files: _models(files.paths, clean[files.label].paths))
+    several = len(models[RUN].unique()) > 1
+    return models if several else models.drop(columns=RUN)
+
+
+def _models(histories: Sequence[str], clean: Sequence[str]) -> pd.DataFrame:
+    """Return a row for each seed: how the model was trained, and how it does on test images."""
+    tested = {facts["seed"]: facts for facts in map(read_provenance, clean)}
+    rows = []
+    for made in map(read_json, histories):
+        own = tested[made["seed"]]
+        shown = {name: made[name] for name in ("seed", "train_accuracy")}
+        shown |= {"test_accuracy": own["accuracy"], "train_count": made["train_count"]}
+        rows.append(shown | {"test_count": own["count"], "parameters": made["parameters"]})
+    return pd.DataFrame(rows)
 
 
 def _figure(path: Path, spec: Mapping[str, Any]) -> ReportFigure:
-    name = path.stem
-    if name in spec["paper_figures"]:
-        return ReportFigure("reproduction", spec["paper_figures"][name], path.read_bytes())
-    section, caption = CAPTIONS[name.partition("_")[0]]
-    if name == "roc_low":
-        caption = "The same with a logarithmic false positive rate."
-    title = spec["reproductions"].get(name.partition("_")[2], "")
-    return ReportFigure(section, caption.format(title=title), path.read_bytes())
+    return ReportFigure(**spec["figures"][path.stem], content=path.read_bytes())
 
 
 def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:

@@ -1,23 +1,26 @@
 """One table of a paper: what it reports beside what came out here, under each reading."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from advdetect.evaluation.readings import Sources, cells
-from advdetect.evaluation.rendering import to_latex, to_markdown, to_text
-from advdetect.evaluation.reproduction import (
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.cells import RUN
+from advdetect.io import read_csv, write_text
+from advdetect.papers.readings import cells
+from advdetect.papers.reproduction import (
     compare,
     reported_cells,
     summarize,
 )
-from advdetect.evaluation.reproduction_tables import reproduction_tables
-from advdetect.io import read_csv, read_provenance, read_table, write_text
+from advdetect.papers.sources import read_sources
 from advdetect.progress import report
+from advdetect.runs import RunFiles, group_by_run
 from advdetect.steps import options
-from advdetect.steps.defended import read_defenses
-from advdetect.steps.norms import read_norms
+from advdetect.tables.names import titled
+from advdetect.tables.rendering import to_latex, to_markdown, to_text
+from advdetect.tables.reproduction_tables import reproduction_tables
 
 FORMATS = {".md": to_markdown, ".tex": to_latex, ".txt": to_text}
 
@@ -36,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="what the readings name: files from detect, feature, attack and defend",
+        help="what the readings name: files from score, feature, attack and defend",
     )
     options.add_bootstrap(parser)
+    options.add_runs(parser)
+    options.add_titles(parser)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
 
 
@@ -52,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
         columns=spec.get("columns"),
         values=dict(spec["values"]),
     )
-    sources = read_sources(arguments.inputs)
+    label, files = _run_of(spec, arguments)
+    sources = read_sources(files.paths)
     comparison = compare(
         {
             reading["name"]: list(cells(spec, reading, sources, reported))
@@ -63,10 +69,12 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.bootstrap_seed,
     )
     folder = Path(arguments.output)
+    comparison.insert(0, RUN, label)
     write_text(folder / f"{arguments.name}.csv", comparison.to_csv(index=False))
-    tables = reproduction_tables(arguments.name, spec["title"], comparison)
-    for suffix, render in FORMATS.items():
-        write_text(folder / f"{arguments.name}{suffix}", "\n".join(map(render, tables)))
+    with titled(arguments.titles):
+        tables = reproduction_tables(arguments.name, spec["title"], comparison)
+        for suffix, render in FORMATS.items():
+            write_text(folder / f"{arguments.name}{suffix}", "\n".join(map(render, tables)))
     first = summarize(comparison).iloc[0]
     report(
         f"reproduce {arguments.name}: of {first['cells']} reported cells {first['within']} within "
@@ -74,27 +82,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def read_comparison(path: str) -> pd.DataFrame:
-    """Read the comparison that this step wrote; names and verdicts that are empty stay so."""
-    return read_csv(path).fillna({"column": "", "verdict": ""})
-
-
-def read_sources(paths: list[str]) -> Sources:
-    """Read files from detect, feature, attack and defend, each by the stage that made it."""
-    scores: dict[str, dict[int, pd.DataFrame]] = {}
-    features: dict[tuple[str, str], dict[int, pd.DataFrame]] = {}
-    attacks, defenses = [], []
-    for path in paths:
-        facts = read_provenance(path)
-        step = facts["step"]
-        if step == "attack":
-            attacks.append(path)
-        elif step == "defend":
-            defenses.append(path)
-        elif step == "detect":
-            scores.setdefault(facts["name"], {})[facts["seed"]] = read_table(path)
-        else:
-            own = features.setdefault((facts["name"], facts["attack"]), {})
-            own[facts["seed"]] = read_table(path)
-    norms = {attack.attack: attack for attack in read_norms(attacks)}
-    return Sources(scores, features, norms, read_defenses(defenses))
+def _run_of(spec: Mapping[str, Any], arguments: argparse.Namespace) -> tuple[str, RunFiles]:
+    """Return the run that the table is of: the one that it names, or the only one."""
+    runs = group_by_run(arguments.inputs, arguments.runs)
+    label = spec.get("run", "" if len(runs) > 1 else next(iter(runs)))
+    if label not in runs:
+        raise AdvdetectError(
+            f"The table {arguments.name} is of one run: name it with run, one of {', '.join(runs)}."
+        )
+    return label, runs[label]

@@ -9,9 +9,10 @@ from pathlib import Path
 import jinja2
 
 from advdetect.errors import AdvdetectError, one_line
-from advdetect.evaluation.timings import stage_timings
+from advdetect.files.experiment import store_files, timing_files
 from advdetect.io import write_text
 from advdetect.progress import report
+from advdetect.report.timings import stage_timings
 from advdetect.steps.report import provenance_groups
 
 IMAGES = "images"  # folder of the pictures, beside the page
@@ -93,7 +94,7 @@ class Runs:
             AdvdetectError: The run has none.
         """
         folder = self.results / run
-        stages = stage_timings(folder / "logs")
+        stages = stage_timings(timing_files(folder))
         if stages.empty:
             raise AdvdetectError(f"{folder} has no timings of jobs: run the experiment first.")
         shown = stages.drop(columns="start_up_seconds")
@@ -112,14 +113,10 @@ class Runs:
         """Return the software, the hardware and the code of the run as a Markdown list.
 
         Raises:
-            AdvdetectError: The run has no attacks.
+            AdvdetectError: The run is not finished.
         """
-        attacks = sorted((self.results / run).glob("*/*/seed*/attacks/*.safetensors"))
-        if not attacks:
-            raise AdvdetectError(
-                f"{self.results / run} has no attacks: run the experiment {run} first."
-            )
-        groups = provenance_groups(list(map(str, attacks)))
+        files = store_files(self.results / run)
+        groups = provenance_groups([str(path) for path in files if path.parent.name == "attacks"])
         return "\n".join(
             f"- {title}: " + ", ".join(f"{name} {value}" for name, value in values.items())
             for title, values in groups.items()

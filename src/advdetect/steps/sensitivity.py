@@ -7,20 +7,22 @@ import torch
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.files.attack import AttackFile
 from advdetect.fisher.sensitivity import fisher_sensitivity
 from advdetect.inference import to_float
-from advdetect.io import read_tensors, write_tensors
+from advdetect.io import write_tensors
 from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.images import adversarial_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, """'{"classes": "all", "examples": 2}'""")
-    options.add_runtime(parser, batch_size=False)
+    options.add_runtime(parser)
     parser.add_argument("--model", required=True, help="model, from train")
-    parser.add_argument("--data", required=True, help="test split, from prepare-data")
+    parser.add_argument("--test", required=True, help="test split, from prepare-data")
     parser.add_argument("--attack", required=True, help="file from attack")
     parser.add_argument("--output", required=True, help="file to write: images and their maps")
 
@@ -30,15 +32,26 @@ def run(arguments: argparse.Namespace) -> None:
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     options.check_names(spec, ("classes", "examples"), all_needed=True)
+    facts = provenance.describe(
+        "sensitivity",
+        spec,
+        arguments.code,
+        inputs={name: getattr(arguments, name) for name in ("model", "test", "attack")},
+        outputs=[arguments.output],
+        device=device.type,
+        threads=arguments.threads,
+    )
     model = read_model(arguments.model, device)
-    tensors, attack = read_tensors(arguments.attack)
-    chosen = tensors["success"].nonzero().flatten()
+    attack = AttackFile(arguments.attack)
+    facts["attack"] = attack.name
+    chosen = torch.from_numpy(attack.column("success")).nonzero().flatten()
     if not len(chosen):
-        chosen = torch.arange(len(tensors["index"]))
+        chosen = torch.arange(len(attack))
     chosen = chosen[: spec["examples"]]
-    clean = to_float(read_split(arguments.data).images[tensors["index"][chosen]])
-    images = {"clean": clean, "adversarial": tensors["adversarial"][chosen]}
-    written = {"index": tensors["index"][chosen]}
+    index = torch.from_numpy(attack.column("index"))[chosen]
+    clean = to_float(read_split(arguments.test).images[index])
+    images = {"clean": clean, "adversarial": adversarial_images(attack, chosen)}
+    written = {"index": index}
     for kind, batch in images.items():
         maps = fisher_sensitivity(
             model, batch.to(device), classes=spec["classes"], unit_direction=True
@@ -48,14 +61,5 @@ def run(arguments: argparse.Namespace) -> None:
             f"{kind}_sensitivity": maps.relative,
             f"{kind}_log10_peak": maps.log10_peak,
         }
-    facts = provenance.describe(
-        "sensitivity",
-        spec,
-        arguments.code,
-        attack=attack["name"],
-        seed=attack["seed"],
-        device=device.type,
-        threads=arguments.threads,
-    )
     write_tensors(arguments.output, written, facts)
-    report(f"sensitivity {attack['name']}: {len(chosen)} images")
+    report(f"sensitivity {attack.name}: {len(chosen)} images")

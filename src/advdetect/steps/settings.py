@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from advdetect.files.experiment import MANIFEST, store_files
+from advdetect.identity import name_without_key
 from advdetect.io import read_provenance
 
 #: By what it belongs to (such as ``attack fgsm``, or `RUN`) and name of a setting, its values as
@@ -13,15 +15,15 @@ Settings = dict[str, dict[str, set[str]]]
 
 RUN = "the run"
 _OF_THE_RUN = ("advdetect", "python", "system", "hardware", "packages", "device", "threads", "seed")
+_OF_THE_METHOD = ("activations", "evaluate_on")  # besides its specification
 _CODE = "code fingerprint"
-_SUFFIXES = (".safetensors", ".parquet")
 
 
 def read_settings(folder: Path) -> Settings:
-    """Collect what the provenance of all files in a results folder says.
+    """Collect what the provenance of all files behind an experiment says.
 
     Args:
-        folder: A results folder.
+        folder: The experiment's folder.
 
     Returns:
         The settings; empty where the folder holds tables only.
@@ -30,11 +32,11 @@ def read_settings(folder: Path) -> Settings:
         AdvdetectError: A file is damaged.
     """
     settings: Settings = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix in _SUFFIXES and not hidden:
-            for owner, name, value in _described(read_provenance(path), path.stem):
-                settings.setdefault(owner, {}).setdefault(name, set()).add(value)
+    if not (folder / MANIFEST).is_file():
+        return settings
+    for path in store_files(folder):
+        for owner, name, value in _described(read_provenance(path), name_without_key(path)):
+            settings.setdefault(owner, {}).setdefault(name, set()).add(value)
     return settings
 
 
@@ -64,14 +66,15 @@ def _text(values: set[str] | None) -> str:
     return "not there" if values is None else ", ".join(sorted(values))
 
 
-def _described(facts: Mapping[str, Any], stem: str) -> Iterator[tuple[str, str, str]]:
+def _described(facts: Mapping[str, Any], file: str) -> Iterator[tuple[str, str, str]]:
     """Yield owner, setting and value of all that a file's provenance says of its making."""
     for key in _OF_THE_RUN:
         if key in facts:
             yield from ((RUN, name, value) for name, value in flatten(key, facts[key]))
     step = facts.get("step", "unknown step")
-    owner = step if step in ("prepare-data", "train") else f"{step} {facts.get('name', stem)}"
-    for name, value in flatten("", facts.get("spec", {})):
+    owner = step if step in ("prepare-data", "train") else f"{step} {facts.get('name', file)}"
+    own = {key: facts[key] for key in _OF_THE_METHOD if key in facts}
+    for name, value in flatten("", {**facts.get("spec", {}), **own}):
         yield owner, name, value
     yield owner, _CODE, str(facts.get("code"))
 

@@ -1,21 +1,28 @@
 """Detection and cross-attack tables, as CSV, Markdown and LaTeX."""
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from advdetect.evaluation.defenses import DEFENSE_TABLES, defense_accuracies, defense_table
+from advdetect.evaluation.cells import stack_runs
+from advdetect.evaluation.defenses import defense_accuracies
+from advdetect.evaluation.inputs import read_defenses, read_norms
 from advdetect.evaluation.perturbation import least_perturbations
-from advdetect.evaluation.rendering import to_csv, to_latex, to_markdown, to_text
-from advdetect.evaluation.standard import standard_tables
-from advdetect.evaluation.table import Table
-from advdetect.io import read_arrays, read_csv, read_provenance, write_text
+from advdetect.files.attack import AttackFile
+from advdetect.io import write_text
+from advdetect.papers.readings import reported_defenses
 from advdetect.progress import report
+from advdetect.runs import RunFiles, group_by_run, read_frame
 from advdetect.steps import options
-from advdetect.steps.defended import read_defenses, read_reported
-from advdetect.steps.norms import read_norms
+from advdetect.tables.defense_table import DEFENSE_TABLES, defense_table
+from advdetect.tables.names import titled
+from advdetect.tables.rendering import to_csv, to_latex, to_markdown, to_text
+from advdetect.tables.standard import standard_tables
+from advdetect.tables.table import Table
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
 ATTACK_SUMMARY = "attack_summary.csv"
@@ -33,53 +40,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--defenses", nargs="*", default=[], metavar="FILE", help="files from defend"
     )
-    options.add_reported(parser)
+    parser.add_argument(
+        "--reproductions",
+        type=json.loads,
+        default=[],
+        metavar="JSON",
+        help="the papers' tables of defences, whose values stand beside ours",
+    )
+    parser.add_argument(
+        "--reported", nargs="*", default=[], metavar="CSV", help="the files of their values"
+    )
     parser.add_argument("--detector", default="random_forest", help="the detector of the tables")
     parser.add_argument("--controls", nargs="*", default=[], help="names of control detectors")
     options.add_bootstrap(parser)
+    options.add_runs(parser)
+    options.add_titles(parser)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Build the tables and write each in every format."""
-    metrics = read_csv(*arguments.metrics)
-    summary = summarize_attacks(arguments.attacks)
+    attacks = group_by_run(arguments.attacks, arguments.runs)
+    summary = stack_runs(attacks, lambda files: summarize_attacks(files.paths))
     folder = Path(arguments.output)
     write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
-    tables = standard_tables(
-        metrics,
-        summary,
-        detector=arguments.detector,
-        controls=arguments.controls,
-        least_perturbations=least_perturbations(
-            read_norms(arguments.attacks),
-            replicates=arguments.replicates,
-            seed=arguments.bootstrap_seed,
-        ),
-        paired=read_csv(arguments.paired) if arguments.paired else None,
-    )
-    if arguments.defenses:
-        tables |= _defense_tables(arguments)
-    for name, table in tables.items():
-        for suffix, render in FORMATS.items():
-            write_text(folder / f"{name}{suffix}", render(table))
+    with titled(arguments.titles):
+        tables = standard_tables(
+            read_frame(*arguments.metrics),
+            summary,
+            detector=arguments.detector,
+            controls=arguments.controls,
+            least_perturbations=least_perturbations_of_runs(
+                attacks, replicates=arguments.replicates, seed=arguments.bootstrap_seed
+            ),
+            paired=read_frame(arguments.paired) if arguments.paired else None,
+        )
+        if arguments.defenses:
+            tables |= _defense_tables(arguments)
+        for name, table in tables.items():
+            for suffix, render in FORMATS.items():
+                write_text(folder / f"{name}{suffix}", render(table))
     report(f"tables: {len(tables)} tables in {folder}")
+
+
+def least_perturbations_of_runs(
+    runs: Mapping[str, RunFiles], *, replicates: int, seed: int
+) -> pd.DataFrame:
+    """Return what `least_perturbations` finds in the files of attacks, run by run.
+
+    Args:
+        runs: Files from attack.
+        replicates: Number of bootstrap replicates.
+        seed: Seed of the bootstrap.
+    """
+    return stack_runs(
+        runs,
+        lambda files: least_perturbations(
+            read_norms(files.paths), replicates=replicates, seed=seed
+        ),
+    )
 
 
 def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
     """Return the tables of defence accuracy, of float images and of rounded ones."""
-    defenses = read_defenses(arguments.defenses)
+    runs = group_by_run(arguments.defenses, arguments.runs)
+    defenses = {label: read_defenses(files.paths) for label, files in runs.items()}
+    files = {Path(path).name: path for path in arguments.reported}
+    theirs = {label: reported_defenses(arguments.reproductions, files, label) for label in runs}
+    known = {label: values for label, values in theirs.items() if values is not None}
+    reported = stack_runs(known, pd.DataFrame.copy) if known else None
     tables = {}
     for name, bits in DEFENSE_TABLES.items():
-        cells = defense_accuracies(
-            defenses,
+        accuracies = partial(
+            defense_accuracies,
             bits=bits,
             positives="successful",
             replicates=arguments.replicates,
             seed=arguments.bootstrap_seed,
         )
-        reported = read_reported(arguments.reported, arguments.dataset, cells)
-        tables[name] = defense_table(cells, reported, bits)
+        tables[name] = defense_table(stack_runs(defenses, accuracies), reported, bits)
     return tables
 
 
@@ -88,7 +127,8 @@ def summarize_attacks(paths: Sequence[str]) -> pd.DataFrame:
     names = ["success", "success_8bit", "l2", "linf", "iterations", "gradient_calls"]
     rows = []
     for path in paths:
-        facts, arrays = read_provenance(path), read_arrays(path, names)
+        attack = AttackFile(path)
+        facts, arrays = attack.facts, attack.columns(*names)
         success = arrays["success"]
         rows.append(
             {

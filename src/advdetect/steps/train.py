@@ -1,6 +1,7 @@
-"""Train a classifier, or take the user's own weights; measure its accuracy."""
+"""Train a classifier, or take the user's own weights."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,31 +9,47 @@ import torch
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.identity import digest, run_of
 from advdetect.inference import check_classes, predict_logits, to_float
 from advdetect.io import write_json
 from advdetect.models.store import build_model, load_weights, resolve_arguments, write_model
-from advdetect.models.training import accuracy, train
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.training.standard import accuracy, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "config/model/lenet5.yaml")
     options.add_seed(parser)
-    options.add_runtime(parser, batch_size=False)
+    options.add_runtime(parser)
     parser.add_argument("--train", required=True, help="training split, from prepare-data")
-    parser.add_argument("--test", required=True, help="test split, from prepare-data")
-    parser.add_argument("--model", required=True, help="file to write: the weights")
-    parser.add_argument("--metrics", required=True, help="file to write: accuracies and history")
+    parser.add_argument("--weights", help="file of your own weights, in place of training")
+    parser.add_argument("--output", required=True, help="file to write: the weights")
+    parser.add_argument(
+        "--history", required=True, help="file to write: loss and accuracy by epoch"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train (or load) the model; write its weights and its metrics."""
+    """Train (or load) the model; write its weights and how its training went."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
-    training, test = read_split(arguments.train), read_split(arguments.test)
+    weights = arguments.weights or spec.pop("weights", None)
+    spec["weights"] = digest(Path(weights).read_bytes()) if weights else None
+    facts = provenance.describe(
+        "train",
+        spec,
+        arguments.code,
+        inputs={"train": arguments.train},
+        outputs=[arguments.output, arguments.history],
+        keyed={"seed": arguments.seed},
+        device=device.type,
+        threads=arguments.threads,
+    )
+    facts["run"] = run_of(spec, arguments.code, facts["inputs"]["train"])
+    training = read_split(arguments.train)
     seed = derive_seed(arguments.seed, "train")
     model_arguments = resolve_arguments(spec["arguments"], training)
     with torch.random.fork_rng(devices=[]):
@@ -44,24 +61,16 @@ def run(arguments: argparse.Namespace) -> None:
     check_classes(first, training)
 
     history: list[dict[str, Any]] = []
-    if spec["weights"] is not None:
-        load_weights(model, spec["weights"])
+    if weights:
+        load_weights(model, weights)
     else:
         epochs = spec["training"]["epochs"]
 
         def after_epoch(epoch: int, loss: float, train_accuracy: float) -> None:
-            test_accuracy = accuracy(model, test.images, test.labels)
-            history.append(
-                {
-                    "epoch": epoch,
-                    "loss": loss,
-                    "train_accuracy": train_accuracy,
-                    "test_accuracy": test_accuracy,
-                }
-            )
+            history.append({"epoch": epoch, "loss": loss, "train_accuracy": train_accuracy})
             report(
                 f"train seed {arguments.seed}: epoch {epoch} of {epochs}, loss {loss:.4f}, "
-                f"accuracy {train_accuracy:.2%} train, {test_accuracy:.2%} test"
+                f"accuracy {train_accuracy:.2%}"
             )
 
         train(
@@ -73,24 +82,14 @@ def run(arguments: argparse.Namespace) -> None:
             after_epoch=after_epoch,
         )
 
-    facts = provenance.describe(
-        "train",
-        spec,
-        arguments.code,
-        seed=arguments.seed,
-        device=device.type,
-        threads=arguments.threads,
-        class_names=test.class_names,
-    )
-    write_model(arguments.model, model, spec["_target_"], model_arguments, facts)
-    metrics = {
-        "seed": arguments.seed,
+    facts["class_names"] = training.class_names
+    write_model(arguments.output, model, spec["_target_"], model_arguments, facts)
+    summary = {
+        **{name: facts[name] for name in ("run", "seed", "key")},
         "train_accuracy": accuracy(model, training.images, training.labels),
-        "test_accuracy": accuracy(model, test.images, test.labels),
         "train_count": len(training),
-        "test_count": len(test),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "history": history,
     }
-    write_json(arguments.metrics, metrics)
-    report(f"train seed {arguments.seed}: test accuracy {metrics['test_accuracy']:.2%}")
+    write_json(arguments.history, summary)
+    report(f"train seed {arguments.seed}: training accuracy {summary['train_accuracy']:.2%}")

@@ -1,0 +1,181 @@
+"""Fitting every detector on every attack, and on all attacks but one: the cross-attack protocol."""
+
+import itertools
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from advdetect.detectors.estimator import Detector, checked
+from advdetect.detectors.images import (
+    CLEAN_ROW,
+    AttackedImages,
+    Rows,
+    clean_rows,
+    concatenate,
+    rows_of,
+    without_values,
+)
+from advdetect.errors import AdvdetectError
+from advdetect.files.detector import FittedDetector
+from advdetect.protocol import BITS, CLEAN, FALSE_POSITIVE_RATES, MAIN_FORM, OTHERS, POSITIVES
+
+
+def split_sources(index: np.ndarray, train_fraction: float, seed: int) -> tuple[set, set]:
+    """Split source images into a fitting and a testing part; their twins go where they go.
+
+    Raises:
+        AdvdetectError: One part would be empty.
+    """
+    try:
+        fitting, testing = train_test_split(
+            np.sort(index), train_size=train_fraction, random_state=seed % 2**32
+        )
+    except ValueError as error:
+        raise AdvdetectError(
+            f"{len(index)} clean-correct images cannot be split with evaluation.train_fraction="
+            f"{train_fraction} ({error}): use more test images."
+        ) from error
+    return set(fitting.tolist()), set(testing.tolist())
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Images to fit detectors on, and what they are called."""
+
+    trained_on: str
+    left_out: str
+    rows: Rows | None
+    reason: str = ""
+
+
+def fit_detectors(
+    clean: pd.DataFrame,
+    attacks: Mapping[str, AttackedImages],
+    detectors: Mapping[str, Detector],
+    fitting: Collection[int],
+) -> Iterator[FittedDetector]:
+    """Fit each detector on each training set, one after the other.
+
+    An unsupervised detector is fitted on the clean images only. A supervised one is fitted on every
+    attack; where there are at least two, it is also fitted on all but one (leave one attack out),
+    in the form that the cross-attack tables show.
+
+    An attack may have no success among the images to fit on, or a feature no value for its images.
+    Detectors are then not fitted on it, and say why; all others are as if it were not there.
+
+    Negatives are the clean and the noisy images, positives the adversarial ones: the successful
+    only (Zhao et al. 2019), or all (Martin & Elster 2019). Rounded images are detected by a
+    detector that was fitted on rounded images.
+
+    Args:
+        clean: Features of the clean images, indexed by source image.
+        attacks: The attacks' images.
+        detectors: The detectors.
+        fitting: Source images to fit on.
+
+    Raises:
+        AdvdetectError: A detector cannot be fitted, or returned a score that is not a number.
+    """
+    columns = list(clean.columns)
+    own = clean_rows(clean, fitting)
+    for name, detector in detectors.items():
+        if detector.unsupervised:
+            yield _fit_on_clean(name, detector, own, attacks, fitting, columns)
+    supervised = {
+        name: detector for name, detector in detectors.items() if not detector.unsupervised
+    }
+    for bits, positives in itertools.product(BITS, POSITIVES) if supervised else ():
+        for training in _training_sets(clean, attacks, fitting, bits, positives):
+            for name, detector in supervised.items():
+                yield _fit(name, detector, training, columns, bits, positives)
+
+
+def _training_sets(
+    clean: pd.DataFrame,
+    attacks: Mapping[str, AttackedImages],
+    fitting: Collection[int],
+    bits: str,
+    positives: str,
+) -> Iterator[_Training]:
+    usable: dict[str, Rows] = {}
+    for name, attack in attacks.items():
+        if reason := without_values(attack, bits):
+            yield _Training(name, "", None, reason)
+            continue
+        usable[name] = rows_of(clean, attack, fitting, bits, positives)
+        yield _training(name, "", usable[name], positives, bits)
+    if (bits, positives) != MAIN_FORM or len(attacks) < 2:
+        return
+    for left_out in attacks:
+        others = [rows for name, rows in usable.items() if name != left_out]
+        # The clean images are those of every attack, and count once.
+        parts = [rows.where(rows.kind != CLEAN_ROW) if i else rows for i, rows in enumerate(others)]
+        rows = concatenate(parts) if parts else None
+        yield _training(OTHERS, left_out, rows, positives, bits)
+
+
+def _training(
+    trained_on: str, left_out: str, rows: Rows | None, positives: str, bits: str
+) -> _Training:
+    if rows is not None and rows.adversarial.any():
+        return _Training(trained_on, left_out, rows)
+    what = {"successful": "successful adversarial", "all": "adversarial"}[positives]
+    form = " once rounded to 8 bits" if BITS[bits] else ""
+    return _Training(trained_on, left_out, None, f"no {what} image to fit on{form}")
+
+
+def _fit(
+    name: str,
+    detector: Detector,
+    training: _Training,
+    columns: Collection[str],
+    bits: str,
+    positives: str,
+) -> FittedDetector:
+    key = (name, training.trained_on, training.left_out, bits, positives)
+    if training.rows is None:
+        return FittedDetector(*key, estimator=None, reason=training.reason)
+    rows = training.rows
+    estimator = detector.fit(rows, columns)
+    negatives = rows.where(~rows.adversarial)
+    scores = checked(
+        name, training.trained_on, lambda: detector.scores(estimator, negatives, columns)
+    )
+    return FittedDetector(*key, estimator=estimator, thresholds=_thresholds(scores, bits))
+
+
+def _fit_on_clean(
+    name: str,
+    detector: Detector,
+    own: Rows,
+    attacks: Mapping[str, AttackedImages],
+    fitting: Collection[int],
+    columns: Collection[str],
+) -> FittedDetector:
+    estimator = detector.fit(own, columns)
+    thresholds: dict[tuple[str, float], float] = {}
+    for bits in BITS:
+        noisy = [
+            clean_rows(attack.features[f"noisy{BITS[bits]}"], fitting)
+            for attack in attacks.values()
+            if not without_values(attack, bits)
+        ]
+        negatives = concatenate([own, *noisy])
+        scores = checked(name, CLEAN, lambda: detector.scores(estimator, negatives, columns))  # noqa: B023
+        thresholds |= _thresholds(scores, bits)
+    return FittedDetector(name, CLEAN, "", "", "", estimator=estimator, thresholds=thresholds)
+
+
+def _thresholds(scores: NDArray[np.float64], bits: str) -> dict[tuple[str, float], float]:
+    """Return the lowest thresholds above which a share of negatives lies that is allowed."""
+    descending = np.sort(scores)[::-1]
+    return {
+        (bits, rate): float(descending[math.floor(len(scores) * Fraction(str(rate)))])
+        for rate in FALSE_POSITIVE_RATES
+    }

@@ -1,0 +1,194 @@
+"""What all figures share: style, colours, panels and how a figure is saved."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
+
+# Okabe & Ito's colours: distinguishable with every common form of colour blindness.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+DASHES = ("-", "--", "-.", ":")
+KIND_COLOURS = {"clean": "#0072B2", "noisy": "#009E73", "adversarial": "#D55E00"}
+KIND_LINES = {kind: {"color": colour, "linewidth": 3} for kind, colour in KIND_COLOURS.items()}
+_STYLE: dict[Any, Any] = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("paper", font_scale=1.1),
+    "font.family": ["DejaVu Sans"],
+    "axes.titlesize": 11,
+    "legend.fontsize": 8.5,
+    "grid.linewidth": 0.6,
+    "axes.linewidth": 0.8,
+}
+_RUN_TITLE = 0.4  # inches above the block of a run
+_LEGEND_HANDLE, _LEGEND_LETTER, _LEGEND_ROW = 0.55, 0.068, 0.18  # inches
+_SAVING: dict[Any, Any] = {"svg.hashsalt": "advdetect", "svg.fonttype": "path"}
+
+
+def styled() -> AbstractContextManager[None]:
+    """Return the context manager in which every figure is drawn."""
+    return mpl.rc_context(_STYLE)
+
+
+#: Makes what is drawn on, of a width and height in inches: a figure, or a part of one.
+Canvas = Callable[[float, float], FigureBase]
+T = TypeVar("T", contravariant=True)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure of its own: the canvas of everything that stands alone."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+class Drawing(Protocol[T]):
+    """Draws the data of one run."""
+
+    def __call__(self, data: T, /, *, canvas: Canvas = new_figure) -> FigureBase:
+        """Draw on what the canvas makes, and return it."""
+
+
+def draw_runs(runs: Mapping[str, T], draw: Drawing[T]) -> Figure:
+    """Draw the same figure of every run, one below the other.
+
+    Args:
+        runs: What is drawn, by the label of its run.
+        draw: Draws one run.
+
+    Returns:
+        Of one run the figure itself; of several a block with its label for each, as tall as the
+        figure of this run alone.
+    """
+    alone = {label: cast(Figure, draw(data)) for label, data in runs.items()}
+    if len(alone) == 1:
+        return next(iter(alone.values()))
+    sizes = np.array([figure.get_size_inches() for figure in alone.values()])
+    heights = sizes[:, 1] + _RUN_TITLE
+    with styled():
+        figure = new_figure(sizes[:, 0].max(), heights.sum())
+        blocks = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for (label, data), block in zip(runs.items(), blocks, strict=True):
+            block.suptitle(label, fontweight="bold", fontsize=12)
+            draw(data, canvas=partial(_given, block))
+    return figure
+
+
+def _given(block: FigureBase, width: float, height: float) -> FigureBase:
+    """Return a block that is there already, whatever size is asked for."""
+    return block
+
+
+def panels(
+    titles: Sequence[str],
+    *,
+    width: float = 3.4,
+    height: float = 3.0,
+    most: int = 3,
+    canvas: Canvas = new_figure,
+) -> tuple[FigureBase, list[Axes]]:
+    """Make a figure with one titled panel per name.
+
+    Args:
+        titles: The panels' titles, in reading order.
+        width: Width of a panel in inches.
+        height: Height of a panel in inches.
+        most: Largest number of panels side by side.
+        canvas: What makes the figure.
+
+    Returns:
+        The figure and its axes, one per title.
+    """
+    columns = min(most, max(1, len(titles)))
+    rows = max(1, -(-len(titles) // columns))
+    figure = canvas(width * columns, height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    axes = list(grid.flat)
+    for title, axis in zip(titles, axes, strict=False):
+        axis.set_title(title)
+    for spare in axes[len(titles) :]:
+        spare.remove()
+    return figure, axes[: len(titles)]
+
+
+def line_style(position: int) -> dict[str, Any]:
+    """Return the colour and dashes of the line at a position; the first 32 all differ."""
+    dashes = DASHES[position // len(PALETTE) % len(DASHES)]
+    return {"color": PALETTE[position % len(PALETTE)], "linestyle": dashes}
+
+
+def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put one legend above all panels, and make room for it.
+
+    Args:
+        figure: The figure, which grows by the height of the legend; or the block of a run.
+        lines: The style of the line of each label.
+    """
+    handles = [Line2D([], [], **style) for style in lines.values()]
+    whole = figure.get_figure(root=True)
+    width, height = whole.get_size_inches()
+    wanted = [_LEGEND_HANDLE + _LEGEND_LETTER * len(label) for label in lines]
+    columns = len(lines) if sum(wanted) <= width else max(1, int(width / max(wanted)))
+    if figure is whole:  # a block has been measured with its legend
+        whole.set_size_inches(width, height + _LEGEND_ROW * -(-len(lines) // columns))
+    figure.legend(handles, list(lines), loc="outside upper center", ncols=columns, frameon=False)
+
+
+def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[Path]:
+    """Write a figure as SVG and PNG; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure.
+        path_without_suffix: Where; ``.svg`` and ``.png`` are appended, and the folder is made.
+
+    Returns:
+        The two paths; each file is written under a temporary name and moved into place.
+    """
+    metadata: dict[str, dict[str, None]] = {
+        ".svg": {"Date": None, "Creator": None},
+        ".png": {"Software": None},
+    }
+    written = []
+    for suffix, fields in metadata.items():
+        path = Path(f"{os.fspath(path_without_suffix)}{suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+            temporary = Path(folder) / path.name
+            with mpl.rc_context(_SAVING):
+                figure.savefig(temporary, dpi=160, metadata=fields)
+            os.replace(temporary, path)
+        written.append(path)
+    return written
+
+
+def average_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Average curves vertically, keeping their jumps, so that areas average exactly.
+
+    Args:
+        curves: Polylines (x, y) from x = 0 to x = 1 with x never falling; equal x is a jump.
+
+    Returns:
+        The mean polyline, with two points (before and after a jump) at every x of any curve.
+    """
+    grid = np.unique(np.concatenate([x for x, _ in curves]))
+    before, after = np.zeros(len(grid)), np.zeros(len(grid))
+    for x, y in curves:
+        at, first = np.unique(x, return_index=True)
+        lower, upper = y[first], y[np.append(first[1:], len(x)) - 1]
+        # Between two corners a curve runs from the upper end of one to the lower end of the next.
+        left = np.clip(np.searchsorted(at, grid, side="right") - 1, 0, len(at) - 2)
+        share = (grid - at[left]) / (at[left + 1] - at[left])
+        inside = upper[left] + share * (lower[left + 1] - upper[left])
+        position = np.clip(np.searchsorted(at, grid), 0, len(at) - 1)
+        corner = at[position] == grid
+        before += np.where(corner, lower[position], inside)
+        after += np.where(corner, upper[position], inside)
+    mean = np.stack([before, after], axis=1).ravel() / len(curves)
+    return np.repeat(grid, 2), mean

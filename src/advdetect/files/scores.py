@@ -1,0 +1,143 @@
+"""The scores of detectors: a Parquet file with a row group for each fitted detector and form.
+
+No writer and no reader holds more than a part of it: what is read is one row group after the other,
+or the rows that are wanted.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from advdetect.io import read_row_groups, read_table, table_writer
+from advdetect.protocol import KINDS, MAIN_FORM, on_own_attack
+
+#: What names a cell: rows that a metric is computed of.
+CELL = ["detector", "trained_on", "tested_on", "bits", "positives"]
+_NAMES = pa.dictionary(pa.int16(), pa.string())
+_SCHEMA = pa.schema(
+    [
+        *((name, _NAMES) for name in CELL),
+        ("index", pa.int32()),
+        ("kind", _NAMES),
+        ("score", pa.float64()),
+        ("reason", _NAMES),
+    ]
+)
+_REPEATED = [name for name in _SCHEMA.names if name != "score"]
+
+_ROWS = 2**18  # read at a time: pandas needs as long for a small table as for such a one
+
+
+@dataclass(frozen=True)
+class ScorePart:
+    """The scores that one fitted detector gives to images of one form.
+
+    Attributes:
+        detector: Its name.
+        trained_on: The name of an attack, `protocol.OTHERS` or `protocol.CLEAN`.
+        bits: A name in `protocol.BITS`.
+        positives: A name in `protocol.POSITIVES`.
+        attacks: Names of attacks.
+        attack: (n,) positions in ``attacks``: which one an image belongs to.
+        index: (n,) source images.
+        kind: (n,) positions in `protocol.KINDS`.
+        score: (n,) higher for adversarial; NaN where there is none.
+        reasons: By attack why its images have no score; those that are not named have one.
+    """
+
+    detector: str
+    trained_on: str
+    bits: str
+    positives: str
+    attacks: Sequence[str]
+    attack: NDArray[np.int16]
+    index: NDArray[np.integer]
+    kind: NDArray[np.int8]
+    score: NDArray[np.float64]
+    reasons: Mapping[str, str]
+
+
+@contextmanager
+def write_scores(
+    path: str | Path, provenance: Mapping[str, Any]
+) -> Iterator[Callable[[ScorePart], None]]:
+    """Yield a function that appends scores to a file, which is there when all are."""
+    with table_writer(
+        path, _SCHEMA, provenance, compression="zstd", use_dictionary=_REPEATED
+    ) as write:
+        yield lambda part: write(_table(part))
+
+
+def read_parts(path: str | Path) -> Iterator[pd.DataFrame]:
+    """Yield the scores part by part; all rows of a cell are in one table.
+
+    Raises:
+        AdvdetectError: The file is missing or is not whole.
+    """
+    for table in read_row_groups(path, _ROWS):
+        yield table.to_pandas()
+
+
+def read_cells(path: str | Path, **wanted: str) -> pd.DataFrame:
+    """Read the scores of some cells.
+
+    Args:
+        path: The file.
+        wanted: The values that columns must have, for example ``detector="threshold"``; none of
+            the parts without them is read.
+
+    Raises:
+        AdvdetectError: The file is missing or is not whole.
+    """
+    return read_table(path, wanted=wanted)
+
+
+def read_own_scores(path: str | Path, detector: str) -> pd.DataFrame:
+    """Read the scores that features are compared by.
+
+    Args:
+        path: The file.
+        detector: Which detector.
+
+    Returns:
+        The rows of float32 images and successful adversarials on which the detector met an attack
+        as it was meant to (see `protocol.on_own_attack`); none where there is no such detector.
+    """
+    bits, positives = MAIN_FORM
+    chosen = read_cells(path, detector=detector, bits=bits, positives=positives)
+    return chosen[on_own_attack(chosen)]
+
+
+def detectors_of(path: str | Path) -> list[str]:
+    """Return the names of the detectors whose scores a file has."""
+    return list(map(str, read_table(path, columns=["detector"])["detector"].unique()))
+
+
+def _table(part: ScorePart) -> pa.Table:
+    reasons = [part.reasons.get(attack, "") for attack in part.attacks]
+    texts = list(dict.fromkeys(reasons))
+    of_attack = np.array([texts.index(reason) for reason in reasons], dtype=np.int16)
+    same = np.zeros(len(part.index), dtype=np.int16)
+    columns = [
+        _named(same, [part.detector]),
+        _named(same, [part.trained_on]),
+        _named(part.attack, part.attacks),
+        _named(same, [part.bits]),
+        _named(same, [part.positives]),
+        pa.array(part.index, type=pa.int32()),
+        _named(part.kind.astype(np.int16), KINDS),
+        pa.array(part.score),
+        _named(of_attack[part.attack], texts),
+    ]
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)
+
+
+def _named(positions: NDArray[np.int16], names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(positions), pa.array(names, type=pa.string()))

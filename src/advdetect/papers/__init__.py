@@ -1,0 +1,1 @@
+"""What papers report beside what came out here."""

@@ -1,0 +1,1 @@
+"""The report: findings, tables and figures on one page."""

@@ -1,0 +1,171 @@
+"""What fitting and scoring detectors have in common: options, and the files they read."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from advdetect.detectors.estimator import Detector
+from advdetect.detectors.images import AttackedImages
+from advdetect.errors import AdvdetectError
+from advdetect.io import read_arrays, read_provenance, read_table
+from advdetect.protocol import BITS, CLEAN
+from advdetect.seeding import derive_seed
+from advdetect.steps import options
+
+#: Facts of the inputs that are passed on to the outputs.
+_PASSED_ON = ("run",)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One feature of one run.
+
+    Attributes:
+        clean: Values for the clean images, indexed by source image.
+        attacks: The attacks' images.
+        facts: What the files know about the run.
+    """
+
+    clean: pd.DataFrame
+    attacks: Mapping[str, AttackedImages]
+    facts: Mapping[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both steps have."""
+    options.add_spec(
+        parser,
+        "{detectors: [[name, config/detector/*.yaml], …], score: …, train_fraction: 0.5}",
+    )
+    options.add_seed(parser)
+    parser.add_argument(
+        "--features",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="files from feature: of the clean images and of each attack's; several features are "
+        "united",
+    )
+    parser.add_argument(
+        "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
+    )
+    parser.add_argument("--name", required=True, help="name of the feature, for random numbers")
+
+
+def make_detectors(spec: Mapping[str, Any], seed: int, feature: str) -> dict[str, Detector]:
+    """Return the detectors that a specification names, with their random numbers."""
+    detectors = {}
+    for name, detector in spec["detectors"]:
+        extra = {"seed": derive_seed(seed, "detector", name, feature) % 2**32}
+        if detector.get("_needs_score_"):
+            if spec["score"] is None:  # a union has no single score to put a threshold on
+                continue
+            extra["score"] = spec["score"]
+        detectors[name] = Detector(
+            partial(options.bind_target(detector, "_target_", given=extra), **extra),
+            sees_labels=detector.get("_sees_labels_", False),
+            unsupervised=detector.get("_unsupervised_", False),
+        )
+    return detectors
+
+
+def packages(spec: Mapping[str, Any]) -> list[str]:
+    """Return the packages whose types a fitted detector may hold: those that its YAML names."""
+    named = {
+        name.replace("-", "_")
+        for _, detector in spec["detectors"]
+        for name in (detector["_target_"].partition(".")[0], *detector.get("_packages_", ()))
+    }
+    return sorted(named)
+
+
+def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> Inputs:
+    """Read features and which attacks succeed, and check that they belong together.
+
+    Args:
+        features: Files of the clean images and of each attack's.
+        attacks: Files of the attacks.
+        seed: The run's seed.
+
+    Raises:
+        AdvdetectError: An attack has features and no file or the other way round, two files are
+            of the same attack, or a file is of another seed, run or other images.
+    """
+    tables = _read_features(features)
+    facts = [read_provenance(path) for path in (*features, *attacks)]
+    for path, own in zip((*features, *attacks), facts, strict=True):
+        if own.get("seed", seed) != seed:
+            raise AdvdetectError(f"{path} is of seed {own['seed']}, not of seed {seed}.")
+    runs = {own.get("run", "") for own in facts}
+    if len(runs) > 1:
+        raise AdvdetectError(f"The files are of several runs: {', '.join(sorted(runs))}.")
+    if CLEAN not in tables:
+        raise AdvdetectError("--features lacks the file of the clean images.")
+    clean = tables.pop(CLEAN)[CLEAN]
+    if not np.isfinite(clean.to_numpy()).all():
+        raise AdvdetectError(
+            "The feature has values of clean images that are infinite or not a number: no detector "
+            "can be fitted on them; mend the feature."
+        )
+    names = {path: read_provenance(path)["name"] for path in attacks}
+    _check_attacks(names, tables)
+    attacked = {
+        name: AttackedImages(tables[name], _read_success(path, name, tables[name]))
+        for path, name in names.items()
+    }
+    return Inputs(clean, attacked, {key: facts[0][key] for key in _PASSED_ON if key in facts[0]})
+
+
+def _check_attacks(names: Mapping[str, str], tables: Iterable[str]) -> None:
+    for name in names.values():
+        same = [path for path, other in names.items() if other == name]
+        if len(same) > 1:
+            raise AdvdetectError(f"--attacks: {' and '.join(same)} are both of the attack {name}.")
+    for path, name in names.items():
+        if name not in tables:
+            raise AdvdetectError(f"--features lacks the files of the attack {name} ({path}).")
+    for name in tables:
+        if name not in names.values():
+            raise AdvdetectError(f"--attacks lacks the file of the attack {name}.")
+
+
+def _read_success(path: str, name: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    arrays = read_arrays(path, ["index", *(f"success{suffix}" for suffix in BITS.values())])
+    success = pd.DataFrame(
+        {bits: arrays[f"success{suffix}"] for bits, suffix in BITS.items()}, index=arrays["index"]
+    )
+    if not all(table.index.isin(success.index).all() for table in tables.values()):
+        raise AdvdetectError(
+            f"--features has images of the attack {name} that {path} lacks: they are of another "
+            "attack file; compute them again."
+        )
+    return success
+
+
+def _read_features(paths: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+    """Read features, several of an attack side by side.
+
+    Returns:
+        For each attack (or ``clean``) a table per kind, its rows indexed by source image.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for path in paths:
+        table = read_table(path).set_index(["kind", "index"])
+        tables.setdefault(read_provenance(path)["attack"], []).append(table)
+    joined = {attack: pd.concat(parts, axis=1, join="inner") for attack, parts in tables.items()}
+    columns = {attack: list(table.columns) for attack, table in joined.items()}
+    for attack, own in columns.items():
+        if own != (first := next(iter(columns.values()))):
+            raise AdvdetectError(
+                f"--features: the files of {attack} have the columns {', '.join(own)}, others have "
+                f"{', '.join(first)}."
+            )
+    return {
+        attack: {str(kind): rows.droplevel("kind") for kind, rows in table.groupby("kind")}
+        for attack, table in joined.items()
+    }

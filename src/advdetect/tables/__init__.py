@@ -1,0 +1,1 @@
+"""Tables: which cells, and how they are written in each format."""

@@ -1,0 +1,87 @@
+"""Display names: words of metrics, columns and the protocol, and the titles of methods.
+
+A method's title is a line in its YAML file; who publishes is given them and uses them with
+`titled`. A name without a title stands for itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from advdetect.naming import split_name
+
+NO_VALUE = "\N{EN DASH}"
+REPORTED = "_reported"  # behind the name of a defence: what papers report of it
+
+_WORDS = {
+    # what a detector was trained on, if no attack
+    "others": "All others",
+    "clean": "Clean images only",
+    # metrics
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
+    "tpr_at_fpr_0.05": "TPR at 5 % FPR",
+    # protocol
+    "float32": "float32 images",
+    "8bit": "images rounded to 8 bits",
+    "successful": "successful adversarials only",
+    "all": "all adversarials, failed ones included",
+    # columns of the attack summary
+    "n": "Images",
+    "success_rate": "Success (%)",
+    "success_rate_8bit": "Success, 8 bits (%)",
+    "mean_l2": "Mean L2",
+    "mean_linf": "Mean L∞",
+    "mean_iterations": "Iterations",
+    "mean_gradient_calls": "Gradient calls",
+    # swept parameters of attacks
+    "epsilon": "ε",
+    "kappa": "κ",
+    # columns of the least perturbations
+    "least_l2": "Mean least L2",
+    "fooling_rate": "Fooling rate (%)",
+    # columns and rows of reproduced tables
+    "reported": "Reported",
+    "reproduced": "Reproduced",
+    "difference": "Difference",
+    "cells": "Cells",
+    "within": "Within",
+    "above": "Above",
+    "below": "Below",
+    "mean_absolute_difference": "Mean absolute difference",
+    "norm_at_rate": "L2 norm",
+}
+_TITLES: ContextVar[Mapping[str, str]] = ContextVar("titles", default={})  # noqa: B039
+
+
+@contextmanager
+def titled(titles: Mapping[str, str]) -> Iterator[None]:
+    """Give methods these titles, by their names, while the block runs."""
+    token = _TITLES.set(titles)
+    try:
+        yield
+    finally:
+        _TITLES.reset(token)
+
+
+def display_name(name: str) -> str:
+    """Return the name that readers see.
+
+    Args:
+        name: A name of the configuration, perhaps with values of a sweep as in ``cw_l2,kappa=10``.
+
+    Returns:
+        The word or title, values of a sweep in brackets: ``C&W L2 (kappa=10)``; an unknown name
+        unchanged.
+    """
+    known = {**_TITLES.get(), **_WORDS}
+    if name in known:
+        return known[name]
+    if name.endswith(REPORTED):
+        return f"{display_name(name.removesuffix(REPORTED))}, reported"
+    method, values = split_name(name)
+    if values and method in known:
+        shown = ", ".join(f"{parameter}={value}" for parameter, value in values.items())
+        return f"{known[method]} ({shown})"
+    return name

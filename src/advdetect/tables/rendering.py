@@ -1,0 +1,173 @@
+"""Tables as CSV, Markdown, LaTeX and plain text."""
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from advdetect.evaluation.cells import REASON, RUN, of_runs
+from advdetect.tables.table import CellText, Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$",
+    "±": r"$\pm$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "∞": r"$\infty$",
+    "κ": r"$\kappa$",
+    "ε": r"$\varepsilon$",
+    "β": r"$\beta$",
+    "λ": r"$\lambda$",
+    "\N{GREEK SMALL LETTER SIGMA}": r"$\sigma$",
+}
+
+
+_SUPERIOR = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def to_csv(table: Table) -> str:
+    """Return the tidy cells: one line per cell, full precision, empty where there is no value.
+
+    The first column is the run; the reason why there is no value stands before the counts, by
+    which a file that was cut off is known.
+    """
+    cells = of_runs(table.cells)
+    names = [name for name in cells.columns if name not in (RUN, REASON)]
+    counts = names.index("n_positive") if "n_positive" in names else len(names)
+    return cells[[RUN, *names[:counts], REASON, *names[counts:]]].to_csv(
+        index=False, lineterminator="\n"
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """Return the caption and a pipe table; the best of each column in bold."""
+
+    def cell(text: CellText) -> str:
+        value = f"**{text.value}**" if text.best else f"{text.value}{_mark(text.note)}"
+        return _joined(value, _escape_markdown(text.spread), _escape_markdown(text.test))
+
+    rows = [[*map(_escape_markdown, names), *map(cell, texts)] for names, texts in _rows(table)]
+    header = [_escape_markdown(name) for name in table.header]
+    grid = _aligned(rows, header, "pipe", 1 + table.has_runs)
+    notes = "".join(f"\n{_escape_markdown(note)}\n" for note in _notes(table))
+    return f"{_escape_markdown(table.caption)}\n\n{grid}\n{notes}"
+
+
+def to_latex(table: Table) -> str:
+    r"""Return a `table` environment; the best of each column in bold.
+
+    It needs ``\usepackage{booktabs,graphicx}``; a table wider than the line is scaled to fit.
+    """
+
+    def cell(text: CellText) -> str:
+        value = escape_latex(text.value) + _latex_mark(text.note)
+        value = rf"\textbf{{{value}}}" if text.best else value
+        # Below the value, so that a table of many attacks stays legible in one column of text.
+        below = [
+            rf"\\\scriptsize {escape_latex(part)}" for part in (text.spread, text.test) if part
+        ]
+        return rf"\shortstack{{{value}{''.join(below)}}}" if below else value
+
+    headings = 1 + table.has_runs
+    lines = [[escape_latex(name) for name in table.header]]
+    lines += [[*map(escape_latex, names), *map(cell, texts)] for names, texts in _rows(table)]
+    header, *rows = (" & ".join(line) + r" \\" for line in lines)
+    rows = [rf"\addlinespace {row}" for row in rows]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs,graphicx}",
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{escape_latex(table.caption)}}}",
+            rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.name).strip('-')}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{'l' * headings}{'c' * (len(table.header) - headings)}}}",
+            r"\toprule",
+            header,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *(
+                rf"\par\footnotesize {_latex_mark(number)} {escape_latex(note)}"
+                for number, note in enumerate(table.notes, start=1)
+            ),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def to_text(table: Table) -> str:
+    """Return the caption and an aligned table for a terminal; the best of each column has a *."""
+
+    def cell(text: CellText) -> str:
+        return _joined(f"{text.value}{'*' * text.best}{_mark(text.note)}", text.spread, text.test)
+
+    rows = [[*names, *map(cell, texts)] for names, texts in _rows(table)]
+    grid = _aligned(rows, table.header, "simple", 1 + table.has_runs)
+    notes = "".join(f"\n{note}" for note in _notes(table))
+    return f"{table.caption}\n\n{grid}\n" + (f"{notes}\n" if notes else "")
+
+
+def escape_latex(text: str) -> str:
+    """Escape what LaTeX would interpret, and write common symbols as commands.
+
+    Args:
+        text: Plain text.
+
+    Returns:
+        LaTeX source that prints the text with pdflatex.
+    """
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _rows(table: Table) -> Iterator[tuple[list[str], list[CellText]]]:
+    """Yield the headings and the cells of each row."""
+    for names, (_, texts) in zip(table.headings, table.body(), strict=True):
+        yield names, texts
+
+
+def _notes(table: Table) -> list[str]:
+    """Return why cells are empty, each reason once and with its mark."""
+    return [f"{_mark(number)} {note}" for number, note in enumerate(table.notes, start=1)]
+
+
+def _mark(number: int) -> str:
+    """Return the number of a note in superior figures, "" for 0."""
+    return str(number).translate(_SUPERIOR) if number else ""
+
+
+def _latex_mark(number: int) -> str:
+    return rf"\textsuperscript{{{number}}}" if number else ""
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\|*<>])", r"\\\1", text.replace("\n", " "))
+
+
+def _aligned(rows: list[list[str]], header: list[str], style: str, headings: int) -> str:
+    return pd.DataFrame(rows, columns=header).to_markdown(
+        index=False,
+        tablefmt=style,
+        disable_numparse=True,
+        colalign=["left"] * headings + ["right"] * (len(header) - headings),
+    )

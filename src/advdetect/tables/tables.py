@@ -1,0 +1,291 @@
+"""The tables of a report.
+
+A builder picks cells from the metrics of all features (the tables of `metrics.evaluate_feature`
+with a column ``feature``) and returns a `Table`; `rendering` turns it into CSV, Markdown, LaTeX or
+text. Rows and columns keep the order in which the metrics name them.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.cells import (
+    BOOTSTRAP_INTERVAL,
+    REASON,
+    RUN,
+    STATISTICS,
+    of_runs,
+    split_runs,
+    stack_runs,
+)
+from advdetect.evaluation.metrics import MEAN, METRICS
+from advdetect.protocol import on_own_attack
+from advdetect.tables.names import display_name
+from advdetect.tables.table import CellFormat, Table
+
+_SUMMARY_FORMATS = {
+    "success_rate": (100, 1),
+    "success_rate_8bit": (100, 1),
+    "mean_l2": (1, 3),
+    "mean_linf": (1, 4),
+}
+
+
+def detection_table(
+    metrics: pd.DataFrame,
+    *,
+    detector: str,
+    bits: str,
+    positives: str,
+    metric: str = "auroc",
+    controls: Collection[str] = (),
+) -> Table:
+    """Build the table of features by attacks, trained and tested on the same attack.
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        detector: Which detector.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+        metric: One of `metrics.METRICS`.
+        controls: Control features and detectors, never marked as best.
+
+    Returns:
+        Mean over seeds with its 95 % interval, in percent.
+    """
+    chosen = _select(metrics, metric=metric, detector=detector, bits=bits, positives=positives)
+    chosen = chosen[on_own_attack(chosen)]
+    return Table(
+        name=f"detection_{metric}_{detector}_{bits}_{positives}",
+        caption=f"{display_name(metric)} in percent of {lower(detector)} detectors trained and "
+        f"tested on the same attack: {display_name(positives)}, {display_name(bits)}. "
+        f"{_spread_note(metrics)}",
+        rows="feature",
+        columns="attack",
+        cells=_tidy(chosen.rename(columns={"tested_on": "attack"}), ["feature", "attack"]),
+        controls=controls,
+    )
+
+
+def cross_attack_table(
+    metrics: pd.DataFrame,
+    *,
+    feature: str,
+    detector: str,
+    bits: str,
+    positives: str,
+    metric: str = "auroc",
+) -> Table:
+    """Build the table of training attacks by test attacks (Zhao et al. 2019, Table 5).
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        feature: Which feature.
+        detector: Which detector.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+        metric: One of `metrics.METRICS`.
+
+    Returns:
+        Mean over seeds with its 95 % interval, in percent; the best training attack of each test
+        attack is marked.
+    """
+    chosen = _select(
+        metrics,
+        metric=metric,
+        feature=feature,
+        detector=detector,
+        bits=bits,
+        positives=positives,
+    )
+    return Table(
+        name=f"cross_attack_{metric}_{feature}_{detector}_{bits}_{positives}",
+        caption=f"{display_name(metric)} in percent of {display_name(feature)} with "
+        f"{lower(detector)}, trained on the attack of the row and tested on the attack of the "
+        f"column: {display_name(positives)}, {display_name(bits)}. All others: trained on all "
+        f"attacks but that of the column. {_spread_note(metrics)}",
+        rows="trained_on",
+        columns="tested_on",
+        cells=_tidy(chosen, ["trained_on", "tested_on"]),
+    )
+
+
+def detector_table(
+    metrics: pd.DataFrame,
+    *,
+    bits: str,
+    positives: str,
+    metric: str = "auroc",
+    controls: Collection[str] = (),
+) -> Table:
+    """Build the table of features by detectors, averaged over the attacks that have a value.
+
+    Args:
+        metrics: Metrics of all features, with the column ``feature``.
+        bits: ``float32`` or ``8bit``.
+        positives: ``successful`` or ``all``.
+        metric: One of `metrics.METRICS`.
+        controls: Control features and detectors, never marked as best.
+
+    Returns:
+        The mean over attacks of the mean over seeds, in percent; standard_deviation is over
+        attacks, low and high are the lowest and highest attack (no bootstrap interval: the cells of
+        an average share their images).
+    """
+    chosen = _select(metrics, metric=metric, bits=bits, positives=positives)
+    chosen = chosen[on_own_attack(chosen)]
+    keys = [RUN, "feature", "detector"]
+    cells = chosen.groupby(keys, sort=False, observed=True).agg(
+        value=("value", "mean"),
+        standard_deviation=("value", "std"),
+        low=("value", "min"),
+        high=("value", "max"),
+        n_positive=("n_positive", "sum"),
+        n_negative=("n_negative", "sum"),
+        reason=(REASON, _first_reason),
+    )
+    return Table(
+        name=f"detectors_{metric}_{bits}_{positives}",
+        caption=f"{display_name(metric)} in percent, averaged over attacks (trained and tested on "
+        "the same attack; unsupervised detectors on clean images): "
+        f"{display_name(positives)}, {display_name(bits)}. In brackets the lowest and the highest "
+        "attack.",
+        rows="feature",
+        columns="detector",
+        cells=cells.reset_index().assign(interval="range over attacks")[
+            [*keys, *STATISTICS, REASON]
+        ],
+        controls=controls,
+    )
+
+
+def attack_table(summary: pd.DataFrame) -> Table:
+    """Build the table of attacks by quantities, averaged over seeds.
+
+    Args:
+        summary: One row per attack and seed: attack, seed, n (images attacked), and numeric columns
+            such as success_rate and success_rate_8bit (in [0, 1]), mean_l2, mean_linf,
+            mean_iterations, mean_gradient_calls.
+
+    Returns:
+        Mean over seeds and, for more than one seed, the standard deviation (ddof 1); n_positive
+        holds the number of images over all seeds.
+    """
+    cells = stack_runs(split_runs(summary), _attack_cells)
+    plain = CellFormat(scale=1, spread="deviation", best=False)
+    formats = {
+        name: replace(plain, scale=scale, decimals=decimals)
+        for name, (scale, decimals) in _SUMMARY_FORMATS.items()
+    }
+    return Table(
+        name="attacks",
+        caption="Success and size of the attacks on the test images: mean over seeds, ± standard "
+        "deviation where there are several. Distances are over successful adversarials.",
+        rows="attack",
+        columns="quantity",
+        cells=cells,
+        formats={**formats, "n": replace(plain, decimals=0, spread="nothing")},
+        format=plain,
+    )
+
+
+def least_perturbation_table(cells: pd.DataFrame) -> Table:
+    """Build the table of minimal-norm attacks by norm and rate (Zhao et al. 2019, Table 2).
+
+    Args:
+        cells: What `perturbation.least_perturbations` returns, at least one row.
+
+    Returns:
+        Mean over seeds with its 95 % interval; nothing is marked as best, since a norm is over the
+        successes and so can be compared only at equal rates.
+    """
+    cells = of_runs(cells)
+    images = cells.drop_duplicates([RUN, "attack"]).assign(
+        quantity="n",
+        value=lambda rows: (rows["n_positive"] + rows["n_negative"]).astype(float),
+        standard_deviation=np.nan,
+        low=np.nan,
+        high=np.nan,
+    )
+    plain = CellFormat(best=False)
+    return Table(
+        name="least_perturbation",
+        caption="Least perturbation that fools the model: mean L2 norm, in pixel units of [0, 1], "
+        "over the test images that are fooled, and the share of those. "
+        f"{interval_note(int(cells['n_seeds'].max()))}",
+        rows="attack",
+        columns="quantity",
+        cells=_tidy(pd.concat([cells, images], ignore_index=True), ["attack", "quantity"]),
+        formats={
+            "least_l2": replace(plain, scale=1, decimals=3),
+            "n": replace(plain, scale=1, decimals=0, spread="nothing"),
+        },
+        format=plain,
+    )
+
+
+def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
+    if metric not in METRICS:
+        raise AdvdetectError(f"Unknown metric {metric!r}; use one of {', '.join(METRICS)}.")
+    chosen = of_runs(metrics[(metrics["metric"] == metric) & (metrics["seed"] == MEAN)])
+    for column, name in keys.items():
+        rows = chosen[chosen[column] == name]
+        if rows.empty:
+            known = ", ".join(map(str, metrics[column].unique()))
+            raise AdvdetectError(f"No metrics for {column} {name!r} here; there are: {known}.")
+        chosen = rows
+    return chosen
+
+
+def _tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    interval = np.where(chosen["low"].isna(), "none", BOOTSTRAP_INTERVAL)
+    columns = [RUN, *keys, *STATISTICS, REASON]
+    return chosen.assign(interval=interval)[columns].reset_index(drop=True)
+
+
+def lower(name: str) -> str:
+    """Return a display name as it stands within a sentence."""
+    shown = display_name(name)
+    return shown[:1].lower() + shown[1:]
+
+
+def _first_reason(reasons: pd.Series) -> str:
+    """Return why an average has no value: the first reason of those that it is over."""
+    return next((reason for reason in reasons if reason), "")
+
+
+def _attack_cells(summary: pd.DataFrame) -> pd.DataFrame:
+    """Average the quantities of one run over its seeds."""
+    named = ("attack", "seed", RUN, REASON)
+    quantities = [name for name in summary.columns if name not in named]
+    long = summary.melt(["attack", "seed"], quantities, "quantity")
+    long["value"] = long["value"].astype(float)
+    keys = ["attack", "quantity"]
+    cells = long.groupby(keys, sort=False, observed=True)["value"].agg(["mean", "std"])
+    cells = cells.rename(columns={"mean": "value", "std": "standard_deviation"}).reset_index()
+    images = summary.groupby("attack", observed=True)["n"].sum()
+    return cells.assign(
+        low=np.nan,
+        high=np.nan,
+        interval="none",
+        n_positive=cells["attack"].map(images),
+        n_negative=0,
+    )[[*keys, *STATISTICS]]
+
+
+def _spread_note(metrics: pd.DataFrame) -> str:
+    runs = split_runs(metrics[metrics["seed"] != MEAN])
+    return interval_note(max(rows["seed"].nunique() for rows in runs.values()))
+
+
+def interval_note(n_seeds: int) -> str:
+    """Say what stands in brackets, for results of this many seeds."""
+    if n_seeds == 1:
+        return "One seed; in brackets the 95 % bootstrap interval over source images."
+    return (
+        f"Mean over {n_seeds} seeds; in brackets the 95 % bootstrap interval over seeds and source "
+        "images."
+    )

@@ -1,0 +1,1 @@
+"""Kinds of training of a classifier, one module each."""

@@ -1,0 +1,168 @@
+"""Every figure of two runs: a block for each, which holds what the figure of the run alone does."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from advdetect.evaluation.perturbation import AttackNorms
+from advdetect.figures.column_roc import column_roc_figure
+from advdetect.figures.cross_attack import cross_attack_heatmap
+from advdetect.figures.defense_accuracy import defense_accuracy_figure
+from advdetect.figures.distribution import distribution_figure
+from advdetect.figures.eigenvalue_path import eigenvalue_path_figure
+from advdetect.figures.eigenvalue_perturbation import eigenvalue_perturbation_figure
+from advdetect.figures.fooling_rate import fooling_rate_figure
+from advdetect.figures.gallery import GalleryExamples, gallery_figure
+from advdetect.figures.plotting import draw_runs, save_figure
+from advdetect.figures.reproduction import reproduction_figure
+from advdetect.figures.roc import roc_figure
+from advdetect.figures.scores import score_histograms
+from advdetect.figures.sensitivity import SensitivityExamples, sensitivity_figure
+from advdetect.figures.spectra import eigenvalue_spectra
+from advdetect.figures.training import training_curves
+
+RUNS = {"A": 1.0, "B": 3.0}
+N = 12
+
+
+def samples(scale):
+    """Scores of clean, noisy and adversarial images."""
+    generator = np.random.default_rng(int(scale))
+    kinds = np.repeat(["clean", "noisy", "adversarial"], N)
+    score = generator.normal(size=3 * N) + scale * (kinds == "adversarial")
+    return pd.DataFrame({"index": np.tile(np.arange(N), 3), "kind": kinds, "score": score}).assign(
+        tested_on="fgsm"
+    )
+
+
+def norms(scale):
+    return pd.DataFrame(
+        {"index": np.arange(N), "success": np.arange(N) > 2, "l2": scale * np.arange(N)}
+    )
+
+
+def metrics(scale):
+    cells = [(a, b) for a in ("fgsm", "ossa") for b in ("fgsm", "ossa")]
+    table = pd.DataFrame(cells, columns=["trained_on", "tested_on"])
+    return table.assign(
+        feature="kd", metric="auroc", seed="mean", value=0.2 * scale + 0.05 * np.arange(4)
+    )
+
+
+def images(scale):
+    return np.random.default_rng(int(scale)).random((2, 1, 5, 5))
+
+
+def spectra(scale):
+    table = samples(scale)
+    return table.assign(log10_eigenvalue_01=table["score"], log10_eigenvalue_02=-table["score"])
+
+
+def comparison(scale):
+    row = {"reading": "r", "row": "kd", "column": "fgm", "quantity": "auroc", "reported": 80.0}
+    return pd.DataFrame([row | {"value": 20 * scale, "low": 19 * scale, "high": 21 * scale}])
+
+
+def defenses(scale):
+    rows = [(f"cw_l2,kappa={k}", "mid", 0.1 * scale + k / 100) for k in (0, 10)]
+    table = pd.DataFrame(rows, columns=["attack", "defense", "value"])
+    return table.assign(low=table["value"] - 0.01, high=table["value"] + 0.01)
+
+
+KINDS = {
+    "roc": (roc_figure, lambda s: {"kd": {0: samples(s)}}),
+    "roc_low": (partial(roc_figure, log_scale=True), lambda s: {"kd": {0: samples(s)}}),
+    "scores": (score_histograms, samples),
+    "cross_attack": (cross_attack_heatmap, metrics),
+    "spectra": (eigenvalue_spectra, lambda s: {"fgsm": spectra(s)}),
+    "training": (
+        training_curves,
+        lambda s: {0: [{"loss": s, "accuracy": s / 4}, {"loss": s / 2, "accuracy": s / 3}]},
+    ),
+    "gallery": (
+        gallery_figure,
+        lambda s: [GalleryExamples("fgsm", images(s), images(s + 1), "ab", "ab", "ba")],
+    ),
+    "sensitivity": (
+        sensitivity_figure,
+        lambda s: [
+            SensitivityExamples("fgsm", *map(images, (s, s + 1, s + 2, s + 3)), [0, 1], [1, 0])
+        ],
+    ),
+    "fooling_rate": (
+        fooling_rate_figure,
+        lambda s: [AttackNorms("fgm_least", True, True, {0: norms(s)})],
+    ),
+    "eigenvalue_perturbation": (
+        eigenvalue_perturbation_figure,
+        lambda s: {"fgm_least": {0: norms(s).assign(log10_eigenvalue=np.arange(N) % 5)}},
+    ),
+    "eigenvalue_path": (
+        eigenvalue_path_figure,
+        lambda s: {
+            "ossa": pd.DataFrame(
+                {"index": 0, "l2": [0, s], "log10_eigenvalue": [s, 2], "fooled": [False, True]}
+            )
+        },
+    ),
+    "defense_accuracy": (
+        lambda cells, **on: defense_accuracy_figure(cells, None, **on),
+        defenses,
+    ),
+    "reproduction": (reproduction_figure, comparison),
+    "distribution": (
+        lambda values, **on: distribution_figure(values, "x", **on),
+        lambda s: {"fgsm": samples(s)},
+    ),
+    "column_roc": (column_roc_figure, lambda s: {"fgsm": {"trace": [samples(s)]}}),
+}
+
+
+def drawn(figure):
+    """Return the numbers of all lines, areas, points and images, panel by panel."""
+    numbers = []
+    for axis in all_axes(figure):
+        numbers += [line.get_xydata() for line in axis.lines]
+        numbers += [np.ma.getdata(image.get_array()) for image in axis.images]
+        numbers += [path.vertices for patch in axis.collections for path in patch.get_paths()]
+        numbers += [patch.get_path().vertices for patch in axis.patches]
+        numbers += [np.ma.getdata(points.get_offsets()) for points in axis.collections]
+    return numbers
+
+
+def all_axes(figure):
+    return [*figure.axes] if not figure.subfigs else [
+        axis for part in figure.subfigs for axis in all_axes(part)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_block_of_a_run_shows_what_its_own_figure_does(kind, tmp_path):
+    draw, make = KINDS[kind]
+    both = draw_runs({run: make(scale) for run, scale in RUNS.items()}, draw)
+    assert [block.get_suptitle() for block in both.subfigs] == list(RUNS)
+    alone = [draw(make(scale)) for scale in RUNS.values()]
+    for block, own in zip(both.subfigs, alone, strict=True):
+        shown, expected = drawn(block), drawn(own)
+        assert len(shown) == len(expected) > 0
+        for here, there in zip(shown, expected, strict=True):
+            np.testing.assert_array_equal(here, there)
+        titles = [[axis.get_title() for axis in all_axes(figure)] for figure in (block, own)]
+        assert titles[0] == titles[1]
+    heights = [figure.get_size_inches()[1] for figure in alone]
+    assert both.get_size_inches()[1] > sum(heights)
+    svg, png = save_figure(both, tmp_path / kind)
+    assert svg.read_text().startswith("<?xml")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_single_run_is_its_own_figure():
+    figure = draw_runs({"": samples(1.0)}, score_histograms)
+    assert not figure.subfigs
+    assert figure.get_suptitle() == ""
+
+
+def test_every_kind_of_figure_is_tested(repository):
+    assert {path.stem for path in (repository / "config" / "figure").glob("*.yaml")} == set(KINDS)

@@ -1,0 +1,199 @@
+"""Experiments on two models and on two data sets, up to the report, called in a folder of its own.
+
+The first has an attack that is crafted on the other model, and the user's own images, some of which
+never succeed; its second model is a YAML in the calling folder.
+"""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from image_files import write_stripes
+from safetensors.torch import load_file
+from snakemake_project import Project
+
+from advdetect.files.attack import AttackFile
+from advdetect.io import read_provenance
+
+pytestmark = pytest.mark.integration
+
+SHARED = {
+    "defaults": [{"override /dataset": "digits"}, {"override /model": "small_cnn"}],
+    "device": "cpu",
+    "seeds": [0],
+    "features": ["max_probability", "kd"],
+    "detectors": ["threshold", "random_forest", "true_labels"],
+    "detector": {"random_forest": {"trees": 5}},
+    "evaluation": {"replicates": 100, "main_feature": "kd"},
+}
+EPOCHS = "model.training.epochs=3"
+MODELS = SHARED | {
+    "name": "models",
+    "runs": [{"model": "small_cnn", "overrides": [EPOCHS]}, {"model": "wide"}],
+    "attacks": ["fgsm", "fgsm@wide", "mine", "harmless"],
+    "dataset": {"train_count": 300, "test_count": 120},
+    "attack": {"fgsm": {"epsilon": 0.4}},
+}
+DIGITS = f"dataset.train_count=300 dataset.test_count=120 attack.fgsm.epsilon=0.4 {EPOCHS}"
+FOLDER = (
+    "dataset.root=images dataset.image_size=8 attack.fgsm.epsilon=0.5"
+    " model.training.epochs=5 model.training.batch_size=16"
+)
+DATASETS = SHARED | {
+    "name": "datasets",
+    "runs": [
+        {"dataset": "digits", "overrides": DIGITS.split()},
+        {"dataset": "image_folder", "overrides": FOLDER.split()},
+    ],
+    "attacks": ["fgsm"],
+}
+
+
+def write_experiment(project: Project, settings: dict) -> None:
+    text = f"# @package _global_\n{yaml.safe_dump(settings, sort_keys=False)}"
+    project.write(f"config/experiment/{settings['name']}.yaml", text)
+
+
+@pytest.fixture(scope="module")
+def called_in(first_run, tmp_path_factory) -> Project:
+    """A folder without the workflow, with the results of the tiny experiment."""
+    workflow, _ = first_run
+    folder = tmp_path_factory.mktemp("runs")
+    project = replace(workflow, folder=folder, snakefile=workflow.folder / "Snakefile")
+    for name in ("results", ".snakemake"):
+        shutil.copytree(workflow.folder / name, folder / name, symlinks=True)
+    return project
+
+
+@pytest.fixture(scope="module")
+def models(called_in) -> Project:
+    small = (called_in.snakefile.parent / "config/model/small_cnn.yaml").read_text()
+    wide = small.replace("Small CNN", "Wide CNN").replace("[16, 32]", "[24, 40]")
+    called_in.write("config/model/wide.yaml", wide.replace("epochs: 40", "epochs: 4"))
+    called_in.write("config/attack/mine.yaml", "_file_: mine.npz\n_title_: Negatives\n")
+    images = load_file(called_in.file("test"))["images"].numpy()
+    index = np.arange(5, len(images))
+    np.savez(called_in.folder / "mine.npz", index=index, adversarial=255 - images[5:])
+    called_in.write("config/attack/harmless.yaml", "_file_: harmless.npz\n")
+    assert (images[:, 0, 0, 0] == 0).all()
+    images[:, 0, 0, 0] = 1  # of 255
+    np.savez(called_in.folder / "harmless.npz", index=np.arange(len(images)), adversarial=images)
+    write_experiment(called_in, MODELS)
+    project = replace(called_in, experiment="models")
+    assert not project.plan() & {"train", "test", "model", "clean", "attacks/fgsm", "fitted/kd"}
+    project.run()
+    return project
+
+
+@pytest.fixture(scope="module")
+def datasets(called_in) -> Project:
+    write_stripes(called_in.folder / "images")
+    write_experiment(called_in, DATASETS)
+    project = replace(called_in, experiment="datasets")
+    project.run()
+    return project
+
+
+def check_runs(project: Project, runs: tuple[str, str], alone: list[list[str]]) -> None:
+    """Check that all tables have both runs, and for each what its experiment alone has."""
+    assert project.plan() == set()
+    page = (project.results / "report.html").read_text()
+    for table in ("detection", "attacks"):
+        text = (project.results / "tables" / f"{table}.txt").read_text()
+        assert all(run in text for run in runs), text
+    assert all(run in page for run in runs)
+    for figure in ("roc", "cross_attack", "gallery", "training"):
+        assert (project.results / "figures" / f"{figure}.svg").stat().st_size > 1000
+    for run, config in zip(runs, alone, strict=True):
+        name = f"alone_{run}"
+        planned = project.plan(config=[f"name={name}", *config])
+        of_the_store = {"train", "test", "model", "clean"}
+        assert not {each for each in planned if "/" in each or each in of_the_store}
+        project.run(config=[f"name={name}", *config])
+        compared = 0
+        for path in sorted((project.folder / "results" / name).glob("*/*.csv")):
+            expected = pd.read_csv(path)
+            table = pd.read_csv(project.results / path.parent.name / path.name)
+            if "run" not in table:
+                continue
+            own = table[table["run"] == run].drop(columns="run").reset_index(drop=True)
+            assert len(own), path
+            pd.testing.assert_frame_equal(own, expected.drop(columns="run"), check_dtype=False)
+            compared += 1
+        assert compared > 5
+
+
+def test_two_models_are_shown_and_each_has_the_cells_that_it_has_alone(models):
+    alone = [["model=small_cnn", f"overrides={EPOCHS}"], ["model=wide"]]
+    check_runs(models, ("small_cnn", "wide"), alone)
+
+
+def test_two_data_sets_are_shown_and_each_has_the_cells_that_it_has_alone(datasets):
+    runs = ("digits", "image_folder")
+    of_digits = ["dataset=digits", f"overrides={DIGITS}"]
+    of_the_folder = ["dataset=image_folder", f"overrides={FOLDER}"]
+    check_runs(datasets, runs, [of_digits, of_the_folder])
+
+
+def test_images_of_another_model_are_judged_on_the_tested_one(models):
+    transferred = AttackFile(models.file("attacks/fgsm@wide"))
+    crafted = AttackFile(models.file("wide-seed0/attacks/fgsm"))
+    assert transferred.facts["crafted_on"]["key"] == crafted.facts["judged_on"]["key"]
+    tested = read_provenance(models.file("model"))["key"]
+    assert transferred.facts["judged_on"]["key"] == tested
+    columns = transferred.columns("index", "label", "prediction", "success", "crafted_success")
+    right = load_file(models.file("clean"))["index"].numpy()
+    assert set(columns["index"]) == set(right) & set(crafted.column("index"))
+    np.testing.assert_array_equal(columns["success"], columns["prediction"] != columns["label"])
+    assert 0 < columns["success"].sum() < columns["crafted_success"].sum()
+    np.testing.assert_array_equal(
+        transferred.adversarial([0]),
+        crafted.adversarial(np.flatnonzero(crafted.column("index") == columns["index"][0])),
+    )
+    values = pd.read_parquet(models.file("features/fgsm@wide/kd"))
+    assert set(columns["index"]) <= set(values["index"])
+    cells = pd.read_csv(models.results / "tables" / "detection.csv")
+    cells = cells[(cells["attack"] == "fgsm@wide") & (cells["run"] == "small_cnn")]
+    assert set(cells["feature"]) == {"max_probability", "kd"}
+    assert cells["value"].notna().all()
+
+
+def test_the_users_images_are_an_attack(models):
+    mine = AttackFile(models.file("attacks/mine"))
+    images = load_file(models.file("test"))["images"].numpy()
+    index = mine.column("index")
+    right = load_file(models.file("clean"))["index"].numpy()
+    assert set(index) == {each for each in right if each >= 5}
+    expected = np.float32((255 - images[index]) / 255)
+    np.testing.assert_allclose(mine.adversarial(range(len(index))), expected, atol=1e-7)
+    assert mine.column("success").any()
+    cells = pd.read_csv(models.results / "tables" / "detection.csv")
+    assert cells[cells["attack"] == "mine"]["value"].notna().all()
+    assert "Negatives" in (models.results / "tables" / "detection.txt").read_text()
+
+
+def test_other_images_of_the_user_are_another_attack(models):
+    file = models.folder / "mine.npz"
+    before = file.read_bytes()
+    arrays = dict(np.load(file))
+    np.savez(file, index=arrays["index"][1:], adversarial=arrays["adversarial"][1:])
+    planned = models.plan()
+    file.write_bytes(before)
+    assert {"attacks/mine", "wide-seed0/attacks/mine", "features/mine/kd"} < planned
+    assert not planned & {"attacks/fgsm", "attacks/fgsm@wide", "features/fgsm/kd", "model"}
+    assert models.plan() == set()
+
+
+def test_an_attack_without_a_success_leaves_its_own_cells_empty(models):
+    assert not AttackFile(models.file("attacks/harmless")).column("success").any()
+    cells = pd.read_csv(models.results / "tables" / "detection.csv")
+    empty = cells["attack"] == "harmless"
+    assert empty.sum() == 4  # of two features and two models
+    assert cells[empty]["value"].isna().all()
+    assert cells[empty]["reason"].str.len().gt(10).all()
+    assert cells[~empty]["value"].notna().all()
+    page = (models.results / "report.html").read_text()
+    assert all(reason in page for reason in cells[empty]["reason"])

@@ -1,0 +1,112 @@
+"""Where data lie, and the files of the user's own that an experiment names."""
+
+import pytest
+from job_commands import jobs, runtime, wildcards
+from snakemake_interface_common.exceptions import WorkflowError
+
+
+def test_the_data_may_lie_anywhere(pipeline_of):
+    here, there = (
+        pipeline_of(experiment="mnist_small", overrides=f"dataset.root={root}")
+        for root in ("a", "b/c")
+    )
+    assert list(here._files) == list(there._files)
+    for pipeline, root in ((here, "a"), (there, "b/c")):
+        splits = jobs(pipeline, "prepare-data")
+        assert [runtime(pipeline, file) for file in splits] == [[f"--root={root}"]] * 2
+    assert runtime(pipeline_of(), jobs(pipeline_of(), "prepare-data")[0]) == []
+
+
+@pytest.fixture
+def images(tmp_path, make):
+    """Return the paths of the splits of a folder of images, and that folder."""
+
+    def splits(folder):
+        pipeline = make(
+            dataset="image_folder",
+            attacks=["fgm"],
+            features=["kd"],
+            overrides=[f"dataset.root='{folder}'"],
+        )
+        return [file.job for file in jobs(pipeline, "prepare-data") if pipeline.published]
+
+    folder = tmp_path / "my images" / "train" / "cat"
+    folder.mkdir(parents=True)
+    (folder / "1.png").write_bytes(b"1")
+    return splits, folder
+
+
+def test_images_of_a_tracked_folder_count(images):
+    splits, folder = images
+
+    def now():
+        return splits("my images")
+
+    before = now()
+    assert now() == before
+    added = folder / "2.png"
+    added.write_bytes(b"2")
+    assert now() != before
+    added.rename(folder / "3.png")
+    with_another_name = now()
+    added.with_name("3.png").write_bytes(b"33")
+    assert now() != with_another_name
+    added.with_name("3.png").unlink()
+    assert now() == before
+
+
+def test_two_folders_of_images_are_two_data_sets(make, tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.png").write_bytes(b"1")
+    runs = [
+        {"name": name, "dataset": "image_folder", "overrides": [f"dataset.root={name}"]}
+        for name in ("cats", "dogs")
+    ]
+    pipeline = make(attacks=["fgm"], features=["kd"], runs=runs)
+    _ = pipeline.published
+    roots = [runtime(pipeline, file) for file in jobs(pipeline, "prepare-data")]
+    assert sorted(roots) == [["--root=cats"]] * 2 + [["--root=dogs"]] * 2
+
+
+def test_a_missing_folder_of_images_is_refused(make):
+    with pytest.raises(WorkflowError, match=r"^dataset\.root: the folder nowhere does not exist"):
+        _ = make(dataset="image_folder", overrides="dataset.root=nowhere").published
+
+
+def test_own_weights_count_by_their_content(make, tmp_path, names, pipeline_of):
+    config = {"attacks": ["fgsm"], "features": ["kd"]}
+    with pytest.raises(WorkflowError, match=r"^model\.weights: the file mine\.safetensors does"):
+        make(overrides="model.weights=mine.safetensors", **config)
+
+    def model(path, content):
+        (tmp_path / path).write_bytes(content)
+        pipeline = make(overrides=f"model.weights={path}", **config)
+        assert "training" not in names.rules(pipeline, "figure")
+        (file,) = {
+            file.job: file for file in jobs(pipeline, "train") if file.names["seed"]
+        }.values()
+        assert pipeline.inputs(wildcards(file))["weights"] == [path]
+        return file.job
+
+    first = model("mine.safetensors", b"1")
+    assert model("moved.safetensors", b"1") == first
+    assert model("mine.safetensors", b"2") != first
+    assert "training" in names.rules(pipeline_of(), "figure")
+
+
+def test_images_of_another_tool_count_by_their_content(make, own_yaml, tmp_path):
+    own_yaml("attack/mine", "_file_: mine.npz\n")
+    config = {"attacks": ["mine"], "features": ["kd"], "seeds": [0]}
+    with pytest.raises(WorkflowError, match=r"^attack\.mine\._file_: the file mine\.npz does not"):
+        make(**config)
+
+    def transferred(content):
+        (tmp_path / "mine.npz").write_bytes(content)
+        pipeline = make(**config)
+        _ = pipeline.published
+        (file,) = jobs(pipeline, "transfer")
+        assert pipeline.inputs(wildcards(file))["crafted"] == ["mine.npz"]
+        return file.job
+
+    assert transferred(b"1") == transferred(b"1") != transferred(b"2")

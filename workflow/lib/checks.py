@@ -1,0 +1,208 @@
+"""The names that one part of an experiment uses of another: settled or refused before any job."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiment import ConfigurationError, Experiment, Run, Spec
+from figures import used_names
+from methods import FIGURE, SCHEMA, hydra_value, unknown, validate
+from reproductions import check_reported, unknown_names
+from reproductions import unknown as unknown_used
+
+# What stands where the name of an attack or of a feature would.
+RESERVED = {
+    "An attack": {
+        "clean": "clean images are",
+        "train": "training images are",
+        "others": "all attacks but one are",
+        "held_out": "training images that nothing is fitted on are",
+    },
+    "A feature": {"paired": "the tests between features are"},
+}
+#: The command line's choices after which what the experiment set for its own may not fit any more.
+_CHOICES = {"dataset", "model", "attacks", "features", "detectors", "defenses", "runs"}
+
+
+def settle(
+    experiment: Experiment, explicit: Set[str], kinds: Mapping[str, Spec], references: Path
+) -> Experiment:
+    """Check all references; leave out what the command line's choices have left without a base.
+
+    A defence whose features were not chosen, and a paper's table or
+    figure that the choices lack something of, are left out with a sentence. What was named on the
+    command line itself, or in YAML without any choice on the command line, is refused instead.
+
+    Args:
+        experiment: The experiment as composed.
+        explicit: Names of the settings that the command line sets.
+        kinds: The kinds of figure with their schemas.
+        references: Folder of the files of reported values.
+
+    Raises:
+        ConfigurationError: A reference is wrong.
+    """
+    left_out: list[str] = []
+    if "features" in explicit and "defenses" not in explicit:
+        runs = []
+        for run in experiment.runs:
+            kept = {
+                name: spec
+                for name, spec in run.defenses.items()
+                if all(detector["feature"] in run.features for detector in spec["detectors"])
+            }
+            gone = [name for name in run.defenses if name not in kept]
+            if gone:
+                left_out.append(f"the defences {', '.join(gone)}, whose features were not chosen")
+            runs.append(_without_defenses(run, kept) if gone else run)
+        experiment = replace(experiment, runs=tuple(runs))
+    for run in experiment.runs:
+        _check_run(run)
+    settings = dict(experiment.settings)
+    _check_paper_figures(settings["paper_figures"], kinds)
+    _check_reported_files(settings["reproductions"], references)
+    for key, problems_of in (
+        ("reproductions", lambda spec: _problems_of_table(spec, experiment, references)),
+        ("paper_figures", lambda spec: unknown_used(used_names(spec, kinds), _known(experiment))),
+    ):
+        kept = {}
+        for name, spec in settings[key].items():
+            problem = next(iter(problems_of(spec)), None)
+            if problem and (not explicit & _CHOICES or f"{key}.{name}" in explicit):
+                raise ConfigurationError(f"{key}.{name}: {problem}.")
+            if problem:
+                left_out.append(f"{key}.{name}, since {problem}")
+            else:
+                kept[name] = spec
+        settings[key] = kept
+    return replace(experiment, settings=settings, left_out=tuple(dict.fromkeys(left_out)))
+
+
+def preferences(
+    evaluation: Spec, runs: Sequence[Run], explicit: Set[str], files: Mapping[str, Iterable[str]]
+) -> list[str]:
+    """Return overrides of the preferences that are not among what is chosen: the first that is.
+
+    Args:
+        evaluation: The settings of the evaluation.
+        runs: The runs.
+        explicit: Names of the settings that the command line sets.
+        files: Names of all detectors and features that there are.
+
+    Raises:
+        ConfigurationError: The command line itself prefers one that is not chosen, or there is none
+            of that name.
+    """
+    detectors = {name: spec for run in runs for name, spec in run.detectors.items()}
+    features = list(dict.fromkeys(name for run in runs for name in run.features))
+    real = [name for name, spec in detectors.items() if not spec.get("_control_")]
+    overrides = []
+    for key, group, chosen in (
+        ("primary_detector", "detector", [*real, *(n for n in detectors if n not in real)]),
+        ("main_feature", "feature", features),
+    ):
+        preferred = str(evaluation[key])
+        if preferred in chosen:
+            continue
+        swept = [name for name in chosen if name.partition(",")[0] == preferred]
+        if preferred.partition(",")[0] not in files[group]:
+            raise ConfigurationError(
+                f"evaluation.{key}: {unknown(group, [preferred], files[group])}"
+            )
+        if f"evaluation.{key}" in explicit and not swept:
+            raise ConfigurationError(
+                f"evaluation.{key}: {preferred} is not among those of this experiment "
+                f"({', '.join(chosen)})."
+            )
+        overrides.append(f"evaluation.{key}={hydra_value((swept or chosen)[0])}")
+    return overrides
+
+
+def _without_defenses(run: Run, kept: dict[str, Spec]) -> Run:
+    """Return the run with fewer defences, and without the features that only the others need."""
+    needed = {part for name in run.features for part in run.parts(name)}
+    needed |= {d["feature"] for spec in kept.values() for d in spec["detectors"]}
+    computed = {name: spec for name, spec in run.computed_features.items() if name in needed}
+    owners = {spec["_fitted_by_"] for spec in computed.values() if spec.get("_fitted_by_")}
+    fitted = {
+        k: v
+        for k, v in run.fitted_features.items()
+        if k in computed or k.partition(",")[0] in owners
+    }
+    return replace(run, defenses=kept, computed_features=computed, fitted_features=fitted)
+
+
+def _check_reported_files(tables: Mapping[str, Spec], references: Path) -> None:
+    for name, spec in tables.items():
+        if not (references / spec["reported"]).is_file():
+            there = ", ".join(sorted(path.name for path in references.glob("*.csv")))
+            raise ConfigurationError(
+                f"reproductions.{name}.reported: {spec['reported']} is not among config/reference/ "
+                f"({there})."
+            )
+
+
+def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> Iterable[str]:
+    """Yield what keeps a paper's table from being made, a sentence each."""
+    runs = {run.name: run for run in experiment.runs}
+    label = spec.get("run")
+    if label is not None and label not in runs:
+        there = ", ".join(filter(None, runs)) or "none has a name"
+        yield f"the run {label} is not among those of this experiment ({there})"
+        return
+    run = experiment.runs[0] if label is None else runs[label]
+    own = experiment if label is None else replace(experiment, runs=(run,))
+    yield from unknown_names(spec, _known(own))
+    yield from check_reported(spec, references / spec["reported"], run.dataset_name)
+
+
+def _known(experiment: Experiment) -> dict[str, Iterable[str]]:
+    known: dict[str, dict[str, Any]] = {}
+    for run in experiment.runs:
+        for group, names in run.known_names().items():
+            known.setdefault(group, {}).update(dict.fromkeys(names))
+    return {group: list(names) for group, names in known.items()}
+
+
+def _check_paper_figures(named: Mapping[str, Spec], kinds: Mapping[str, Spec]) -> None:
+    """Check that each is of a kind that there is, and has the parameters of its kind."""
+    for name, figure in named.items():
+        if figure["kind"] not in kinds:
+            raise ConfigurationError(unknown(FIGURE, [figure["kind"]], kinds))
+        given = {key: figure[key] for key in figure if key not in ("kind", "caption", "attacks")}
+        values = {key: value for key, value in kinds[figure["kind"]].items() if key[0] != "_"}
+        validate(f"paper_figures.{name}", values | given, kinds[figure["kind"]].get(SCHEMA))
+
+
+def _check_run(run: Run) -> None:
+    """Check the names that one part of a run uses of another."""
+    named = {"An attack": run.attacks, "A feature": run.features}
+    for what, reserved in RESERVED.items():
+        for name, used in reserved.items():
+            if name in named[what]:
+                raise ConfigurationError(f"{what} cannot be named {name}: {used}; rename it.")
+    for name, spec in run.computed_features.items():
+        if "_union_" in spec:
+            raise ConfigurationError(f"feature.{name} is a union and cannot be a part of another.")
+    users = {f"feature.{name}": spec for name, spec in run.computed_features.items()}
+    users |= {f"defense.{name}": spec for name, spec in run.defenses.items()}
+    for name, spec in users.items():
+        owner = spec.get("_fitted_by_")
+        if owner and owner not in run.fitted_features:
+            swept = [fitted for fitted in run.fitted_features if fitted.startswith(f"{owner},")]
+            reason = (
+                f"is a sweep ({'; '.join(swept)})" if swept else "has no auxiliary model (no _fit_)"
+            )
+            raise ConfigurationError(f"{name}._fitted_by_: {owner} {reason}.")
+    for name, spec in run.defenses.items():
+        for detector in spec["detectors"]:
+            feature = detector["feature"]
+            own = run.computed_features[feature]
+            if own.get("_activations_") or (
+                spec.get("_fitted_by_") not in (own.get("_fitted_by_"), feature)
+            ):
+                raise ConfigurationError(
+                    f"defense.{name}.detectors: the feature {feature} is not made with the "
+                    f"auxiliary model of {spec.get('_fitted_by_')}, which says what is held out."
+                )

@@ -1,0 +1,141 @@
+"""What an experiment has, by the names that tables and figures use for it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from advdetect.protocol import CLEAN
+from experiment import Experiment, Run, Spec
+from store import EXAMPLES, Store
+from store_file import StoreFile
+
+FORMATS = ("csv", "md", "tex", "txt")  # of every table
+
+
+class Contents:
+    """The runs of an experiment, their files, and the papers' tables.
+
+    Args:
+        experiment: The experiment.
+        store: Its files between the stages.
+        base: Folder of the Snakefile.
+
+    Raises:
+        WorkflowError: Two runs are one.
+    """
+
+    def __init__(self, experiment: Experiment, store: Store, base: Path) -> None:
+        self._experiment, self._store, self._base = experiment, store, base
+        self._settings = experiment.settings
+        self.folder = f"{self._settings['results']}/{self._settings['name']}"
+        self._evaluation = self._settings["evaluation"]
+        self._check_runs()
+
+    def _check_runs(self) -> None:
+        """Check that files tell all runs apart: by their model and its training images."""
+        known: dict[str, Run] = {}
+        for run in self._experiment.runs:
+            other = known.setdefault(self._store.run_id(run), run)
+            if other is not run:
+                raise WorkflowError(
+                    f"runs: {other.name} and {run.name} have the same model and training images; "
+                    "list values of a method instead, as in attack.fgsm.epsilon=[0.1,0.2]."
+                )
+
+    @property
+    def _runs(self) -> list[tuple[Run, int]]:
+        return [(run, seed) for run in self._experiment.runs for seed in self._settings["seeds"]]
+
+    @property
+    def _features(self) -> list[str]:
+        return self._experiment.names("features")
+
+    @property
+    def _attacks(self) -> dict[str, Spec]:
+        names = self._experiment.names("attacks")
+        return {name: self._experiment.spec("attacks", name) for name in names}
+
+    @property
+    def _bootstrap(self) -> dict[str, Any]:
+        evaluation = self._evaluation
+        return {
+            "replicates": evaluation["replicates"],
+            "bootstrap_seed": evaluation["bootstrap_seed"],
+            **self._labels,
+        }
+
+    @property
+    def _labels(self) -> dict[str, Any]:
+        """What readers call the runs, by what their files say that they are of."""
+        return {"runs": {self._store.run_id(run): run.name for run in self._experiment.runs}}
+
+    @property
+    def _titles(self) -> dict[str, Any]:
+        return {"titles": dict(self._experiment.titles)}
+
+    def _all(self, what: str, names: Iterable[str]) -> list[StoreFile]:
+        """Return a kind of files of all runs and seeds, for the names that a run has."""
+        return [file for run, seed in self._runs for file in self._of(what, run, seed, names)]
+
+    def _of(self, what: str, run: Run, seed: int, names: Iterable[str]) -> list[StoreFile]:
+        group = {"scores": "features", "attack": "attacks", "defense": "defenses"}[what]
+        own = [name for name in names if name in getattr(run, group)]
+        return [getattr(self._store, what)(run, seed, name) for name in own]
+
+    def _named(self, run: Run, seed: int, read: str) -> StoreFile | None:
+        """Return the file of a run that tables and figures call ``scores/kd`` and the like."""
+        stage, _, name = read.removesuffix(".parquet").removesuffix(".safetensors").partition("/")
+        if stage == "training":
+            return self._store.history(run, seed)
+        source, _, feature = name.partition("/")
+        if stage == "features":
+            has_both = source in (CLEAN, *run.attacks) and feature in run.computed_features
+            return self._store.feature(run, seed, source, feature) if has_both else None
+        for step, (folder, _) in EXAMPLES.items():
+            if stage == folder:
+                has = name in run.attacks
+                return self._store.of_examples(step, run, seed, name) if has else None
+        what = {"scores": "scores", "attacks": "attack", "defenses": "defense"}[stage]
+        return next(iter(self._of(what, run, seed, [name])), None)
+
+    @property
+    def _defense_reproductions(self) -> dict[str, Spec]:
+        specs = self._reproductions.items()
+        return {name: spec for name, spec in specs if spec["kind"] == "defense"}
+
+    @property
+    def _reproductions(self) -> dict[str, Spec]:
+        """The papers' tables by name, each with the data set that its values are reported for."""
+        runs = {run.name: run for run in self._experiment.runs}
+        return {
+            name: spec
+            | {"dataset": runs.get(spec.get("run", ""), self._experiment.runs[0]).dataset_name}
+            for name, spec in self._settings["reproductions"].items()
+        }
+
+    def _reference(self, name: str) -> str:
+        return str(self._base / "config" / "reference" / name)
+
+    def _table_files(self, names: Iterable[str], *others: str) -> list[str]:
+        tables = [f"{self.folder}/tables/{name}.{suffix}" for name in names for suffix in FORMATS]
+        return [*tables, *(f"{self.folder}/tables/{other}" for other in others)]
+
+
+def in_order(spec: Any) -> Any:
+    """Return the specification with the mappings whose order is shown as lists of pairs."""
+    if isinstance(spec, list):
+        return [in_order(value) for value in spec]
+    if not isinstance(spec, dict):
+        return spec
+    shown = ("values", "methods", "attacks", "defenses", "columns")
+    return {
+        key: list(value.items()) if key in shown and isinstance(value, dict) else in_order(value)
+        for key, value in spec.items()
+    }
+
+
+def placeless(dataset: Spec) -> Spec:
+    """Return a data set without the folder that it lies in: moved data is the same data."""
+    return {key: value for key, value in dataset.items() if key != "root"}

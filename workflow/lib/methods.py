@@ -1,0 +1,136 @@
+"""The methods that an experiment chooses: sweeps expanded, each valid by its own schema."""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jsonschema
+
+from experiment import ConfigurationError, Spec
+from sweeps import SWEEP, is_whole
+
+GROUPS = {
+    "attack": "attacks",
+    "feature": "features",
+    "detector": "detectors",
+    "defense": "defenses",
+}
+#: The kinds of figure, all of which are known to every experiment.
+FIGURE = "figure"
+SCHEMA = "_schema_"
+TITLE = "_title_"
+#: In an attack that is called ``fgsm@lenet5``: the model that its images are crafted on.
+CRAFTED_ON = "_crafted_on_"
+#: In an attack whose images another tool has made: their file.
+FILE = "_file_"
+
+
+def choose(group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Return the chosen methods of a group by name.
+
+    Args:
+        group: ``attack``, ``feature``, …
+        names: Names of its YAML files; of an attack perhaps with a model, as in ``fgsm@lenet5``.
+        specs: All that there are.
+
+    Raises:
+        ConfigurationError: A name is unknown, or a value is impossible.
+    """
+    at = {str(name): str(name).partition("@") for name in names} if group == "attack" else {}
+    methods = {str(name): at[str(name)][0] if at else str(name) for name in names}
+    if missing := [method for method in methods.values() if method not in specs]:
+        raise ConfigurationError(unknown(group, missing, specs))
+    instances: dict[str, Spec] = {}
+    for name, method in methods.items():
+        if not isinstance(specs[method], dict):
+            raise ConfigurationError(f"{group}.{method} must be a mapping of names to values.")
+        for suffix, spec in _expand(specs[method]):
+            instance = checked(f"{group}.{method}", spec)
+            if at and at[name][1]:
+                instance[CRAFTED_ON] = at[name][2]
+            instances[f"{name}{suffix}"] = instance
+    return instances
+
+
+def _expand(spec: Spec) -> Iterable[tuple[str, Spec]]:
+    """Expand a sweep: a list where the schema wants a single value gives one instance per value."""
+    properties = spec.get(SCHEMA, {})
+    swept = [
+        key
+        for key, value in spec.items()
+        if isinstance(value, list)
+        and key in properties
+        and not jsonschema.Draft202012Validator(properties[key]).is_valid(value)
+    ]
+    for values in itertools.product(*(spec[key] for key in swept)):
+        pairs = dict(zip(swept, values, strict=True))
+        suffix = "".join(f",{key}={hydra_value(value)}" for key, value in pairs.items())
+        yield suffix, spec | pairs
+
+
+def checked(where: str, spec: Spec) -> Spec:
+    """Return the specification without its schema and title, after validating it."""
+    validate(where, {k: v for k, v in spec.items() if not k.startswith("_")}, spec.get(SCHEMA))
+    if SWEEP in spec and not is_whole(spec[SWEEP], spec):
+        raise ConfigurationError(
+            f"{where}._sweep_ must have a _target_ and, as over, a list of parameters of {where}."
+        )
+    return without_words(spec)
+
+
+def without_words(spec: Spec) -> Spec:
+    """Return the specification without its schema and title: they change no result."""
+    return {key: value for key, value in spec.items() if key not in (SCHEMA, TITLE)}
+
+
+def validate(where: str, values: Spec, properties: Spec | None) -> None:
+    """Check values against the JSON Schema of each; without one nothing is known about them.
+
+    Raises:
+        ConfigurationError: A value is missing, unknown or impossible.
+    """
+    if properties is None:
+        return
+    missing = [key for key, value in values.items() if value == "???"]
+    if missing:
+        raise ConfigurationError(f"{_dotted(where, missing[0])} must be set: it has no default.")
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(values)
+    error = jsonschema.exceptions.best_match(errors)
+    if error is None:
+        return
+    unknown_settings = sorted(set(values) - set(properties))
+    if unknown_settings:
+        raise ConfigurationError(
+            f"Unknown setting {_dotted(where, unknown_settings[0])}; "
+            f"{where or 'the configuration'} has: {', '.join(sorted(properties))}."
+        )
+    path = _dotted(where, *map(str, error.absolute_path))
+    raise ConfigurationError(f"{path}: {error.message}.")
+
+
+def unknown(group: str, names: Iterable[str], known: Iterable[str]) -> str:
+    """Say that names are no files of a group."""
+    return f"Unknown {group}: {', '.join(names)}. config/{group}/ has: {', '.join(known)}."
+
+
+def hydra_value(value: object) -> str:
+    """Return a value as it is written in an override of Hydra."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(hydra_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{hydra_value(item)}' for key, item in value.items())}}}"
+    text = str(value)
+    if re.fullmatch(r"[\w./:+@%*?-]+", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _dotted(*parts: str) -> str:
+    return ".".join(part for part in parts if part)

@@ -1,0 +1,299 @@
+"""The files between the stages, each named by what makes it, under all experiments.
+
+A file's key is the hash of its specification, the fingerprint of its code and the keys of its
+inputs (`advdetect.identity`), all of which is known before anything runs. So a changed value has
+another path, and what two experiments have in common is made once::
+
+    store/mnist.3fa9c1…/train.safetensors  test.77aa11….safetensors
+          mnist.3fa9c1…/lenet5-seed0.a81c22…/model.safetensors
+                                             attacks/fgsm.5512cd….safetensors
+                                             features/fgsm.5512cd…/kd.c0ffee….parquet
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from advdetect.identity import digest, run_of
+from advdetect.protocol import CLEAN, HELD_OUT, TRAIN
+from experiment import Experiment, Run, Spec
+from methods import CRAFTED_ON, FILE
+from store_file import ARRAYS, TABLE, Inputs, Registry, StoreFile
+from sweeps import sweep_values
+
+#: Folder and suffix of what is computed of a few examples, by step.
+EXAMPLES = {"sensitivity": ("sensitivity", ARRAYS), "eigenvalue-path": ("paths", TABLE)}
+
+
+def _once(method: Callable[..., StoreFile]) -> Callable[..., StoreFile]:
+    """Remember the files of a method by its arguments, of which a run counts by its identity."""
+
+    @wraps(method)
+    def remembered(store: "Store", run: Run, *arguments: Any) -> StoreFile:
+        key = (method.__name__, id(run), *arguments)
+        if key not in store.known:
+            store.known[key] = method(store, run, *arguments)
+        return store.known[key]
+
+    return remembered
+
+
+class Store:
+    """The files that an experiment needs, each made known once.
+
+    Args:
+        experiment: The experiment.
+        code: Returns the fingerprint of a step and of the methods that a specification names.
+        source_files: Returns the fingerprint of the folder of a data set, if it is tracked.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        code: Callable[[str, Spec], str],
+        source_files: Callable[[Spec], str],
+    ) -> None:
+        self._experiment = experiment
+        self._registry = Registry(code)
+        self._source_files = source_files
+        self._swept: dict[str, dict[str, Spec]] = {}
+        self._roots: dict[str, str] = {}
+        self.known: dict[tuple[Any, ...], StoreFile] = {}
+
+    @property
+    def files(self) -> Mapping[str, StoreFile]:
+        """All files that were asked for and what they are made from, by job."""
+        return self._registry.files
+
+    @_once
+    def split(self, run: Run, name: str) -> StoreFile:
+        """The training or the test split of a data set; both lie in the folder of the first."""
+        other = ("root", "train_count", "test_count")
+        spec = {key: value for key, value in run.dataset.items() if key not in other}
+        spec["count"] = run.dataset[f"{name}_count"]
+        job = f"{run.dataset_name}.{{key}}/{TRAIN}"
+        if name != TRAIN:
+            job = f"{self.split(run, TRAIN).folder}/{name}.{{key}}"
+        keyed = {
+            "split": name,
+            "evaluate_on": self._experiment.settings["evaluate_on"],
+            "source_files": self._source_files(run.dataset),
+        }
+        about = {"dataset": run.dataset_name}
+        file = self._registry.add("prepare-data", job, spec, {}, keyed, about)
+        self._roots[file.job] = run.dataset.get("root") or ""
+        return file
+
+    def root(self, job: str) -> str:
+        """Return the folder that the data of a split lies in, empty where there is none."""
+        return self._roots[job]
+
+    @_once
+    def model(self, run: Run, seed: int) -> StoreFile:
+        """A trained classifier, or the user's own weights."""
+        train, weights = self.split(run, TRAIN), run.model.get("weights")
+        return self._registry.add(
+            "train",
+            f"{train.folder}/{run.model_name}-seed{seed}.{{key}}/model",
+            run.model | {"weights": digest(Path(weights).read_bytes()) if weights else None},
+            {"train": [train], "weights": [weights] if weights else []},
+            {"seed": seed},
+            {"dataset": run.dataset_name, "model": run.model_name, "seed": seed},
+        )
+
+    def history(self, run: Run, seed: int) -> StoreFile:
+        """How the training of a model went; made with it."""
+        return replace(self.model(run, seed), suffix=".json")
+
+    def run_id(self, run: Run) -> str:
+        """What its files say a run is, whatever the seed."""
+        model = self.model(run, 0)
+        spec, code = json.loads(model.option("--spec")), model.option("--code")
+        return run_of(spec, code, self.split(run, TRAIN).key)
+
+    @_once
+    def clean(self, run: Run, seed: int) -> StoreFile:
+        """Which test images the model classifies correctly."""
+        return self._of_run("classify", CLEAN, {}, self._tested(run, seed), run, seed)
+
+    @_once
+    def attack(self, run: Run, seed: int, name: str) -> StoreFile:
+        """Adversarial images: crafted, crafted on another model, or brought along in a file."""
+        spec, judged = run.attacks[name], self._judged(run, seed)
+        if FILE not in spec and CRAFTED_ON not in spec:
+            return self._crafted(run, seed, name, run.attacks)
+        crafted: StoreFile | str = spec.get(FILE, "")
+        own: Spec = {}
+        if FILE in spec:
+            own["content"] = digest(Path(spec[FILE]).read_bytes())
+        else:
+            model = spec[CRAFTED_ON]
+            source = self._experiment.source(run, model)
+            attacks = {
+                other.replace(f"@{model}", "", 1): _plain(its)
+                for other, its in run.attacks.items()
+                if its.get(CRAFTED_ON) == model
+            }
+            crafted = self._crafted(source, seed, name.replace(f"@{model}", "", 1), attacks)
+        inputs: Inputs = {"crafted": [crafted], **judged}
+        return self._of_run(
+            "transfer",
+            f"attacks/{name}",
+            own,
+            inputs,
+            run,
+            seed,
+            {"name": name, "seed": seed},
+            attack=name,
+        )
+
+    def _crafted(self, run: Run, seed: int, name: str, attacks: Mapping[str, Spec]) -> StoreFile:
+        spec, inputs = attacks[name], self._judged(run, seed)
+        keyed: dict[str, Any] = {"name": name, "seed": seed}
+        file = self._of_run(
+            "attack", f"attacks/{name}", spec, inputs, run, seed, keyed, attack=name
+        )
+        self._swept[file.job] = sweep_values(name, attacks)
+        return file
+
+    def sweep(self, job: str) -> dict[str, Spec]:
+        """Return values of the swept parameters, by name, of all attacks that share its work."""
+        return self._swept[job]
+
+    @_once
+    def fitted(self, run: Run, seed: int, feature: str) -> StoreFile:
+        """The auxiliary model of a feature, fitted on training images."""
+        spec = run.fitted_features[feature]
+        inputs = {"train": [self.split(run, TRAIN)], "model": [self.model(run, seed)]}
+        job, keyed = f"fitted/{feature}", {"seed": seed, **self._collected(spec)}
+        return self._of_run("fit-feature", job, spec, inputs, run, seed, keyed, feature=feature)
+
+    @_once
+    def feature(self, run: Run, seed: int, source: str, feature: str) -> StoreFile:
+        """A feature of the clean, the held-out or an attack's images."""
+        spec = run.computed_features[feature]
+        owner = spec.get("_fitted_by_") or (feature if "_fit_" in spec else None)
+        fitted = [self.fitted(run, seed, owner)] if owner else []
+        if source == HELD_OUT:
+            folder, of = HELD_OUT, {"train": [self.split(run, TRAIN)]}
+            inputs: Inputs = {"model": [self.model(run, seed)], **of, "fitted": fitted}
+        else:
+            images = [] if source == CLEAN else [self.attack(run, seed, source)]
+            folder = Path((images or [self.clean(run, seed)])[0].job).name
+            inputs = {**self._judged(run, seed), "attack": images, "fitted": fitted}
+        job = f"features/{folder}/{feature}"
+        keyed = {"name": feature, "seed": seed, **self._collected(spec)}
+        return self._of_run(
+            "feature", job, spec, inputs, run, seed, keyed, TABLE, feature=feature, attack=source
+        )
+
+    @_once
+    def defense(self, run: Run, seed: int, name: str) -> StoreFile:
+        """What a defence does with the clean and every attack's images."""
+        spec = run.defenses[name]
+        features = dict.fromkeys(detector["feature"] for detector in spec["detectors"])
+        inputs = {
+            **self._judged(run, seed),
+            "attacks": [self.attack(run, seed, attack) for attack in run.attacks],
+            "features": [
+                self.feature(run, seed, source, feature)
+                for source in (HELD_OUT, CLEAN, *run.attacks)
+                for feature in features
+            ],
+            "fitted": [self.fitted(run, seed, spec["_fitted_by_"])],
+        }
+        job, keyed = f"defenses/{name}", {"name": name}
+        return self._of_run("defend", job, spec, inputs, run, seed, keyed, TABLE, defense=name)
+
+    @_once
+    def detectors(self, run: Run, seed: int, feature: str) -> StoreFile:
+        """All detectors, fitted on a feature."""
+        spec, inputs = self._detection(run, feature), self._detected(run, seed, feature)
+        job, keyed = f"detectors/{feature}", {"name": feature, "seed": seed}
+        return self._of_run(
+            "fit-detectors",
+            job,
+            spec,
+            inputs,
+            run,
+            seed,
+            keyed,
+            f"/fitted{TABLE}",
+            feature=feature,
+        )
+
+    @_once
+    def scores(self, run: Run, seed: int, feature: str) -> StoreFile:
+        """What the detectors of a feature say of the images that they were not fitted on."""
+        fitted = self.detectors(run, seed, feature)
+        inputs = {
+            "detectors": [fitted],
+            "split": [replace(fitted, suffix=f"/split{TABLE}")],
+            **self._detected(run, seed, feature),
+        }
+        spec, keyed = self._detection(run, feature), {"name": feature, "seed": seed}
+        job = f"scores/{feature}"
+        return self._of_run("score", job, spec, inputs, run, seed, keyed, TABLE, feature=feature)
+
+    def _detection(self, run: Run, feature: str) -> Spec:
+        return {
+            # A list, since their order is the order of the tables.
+            "detectors": list(run.detectors.items()),
+            "score": run.features[feature].get("_score_"),
+            "train_fraction": self._experiment.settings["evaluation"]["train_fraction"],
+        }
+
+    def of_examples(self, step: str, run: Run, seed: int, attack: str) -> StoreFile:
+        """What is computed of a few images of an attack: ``sensitivity`` or ``eigenvalue-path``."""
+        folder, suffix = EXAMPLES[step]
+        spec = self._experiment.settings[folder]
+        inputs = {**self._tested(run, seed), "attack": [self.attack(run, seed, attack)]}
+        return self._of_run(
+            step, f"{folder}/{attack}", spec, inputs, run, seed, suffix=suffix, attack=attack
+        )
+
+    def _tested(self, run: Run, seed: int) -> dict[str, list[StoreFile]]:
+        return {"model": [self.model(run, seed)], "test": [self.split(run, "test")]}
+
+    def _judged(self, run: Run, seed: int) -> dict[str, list[StoreFile]]:
+        return {**self._tested(run, seed), CLEAN: [self.clean(run, seed)]}
+
+    def _detected(self, run: Run, seed: int, feature: str) -> dict[str, list[StoreFile]]:
+        return {
+            "features": [
+                self.feature(run, seed, source, part)
+                for source in (CLEAN, *run.attacks)
+                for part in run.parts(feature)
+            ],
+            "attacks": [self.attack(run, seed, attack) for attack in run.attacks],
+        }
+
+    def _collected(self, spec: Spec) -> dict[str, Any]:
+        """Return what is collected of the hidden layers for a feature that asks for it."""
+        settings = self._experiment.settings["activations"]
+        return {"activations": settings} if spec.get("_activations_") else {}
+
+    def _of_run(
+        self,
+        step: str,
+        name: str,
+        spec: Spec,
+        inputs: Inputs,
+        run: Run,
+        seed: int,
+        keyed: Mapping[str, Any] | None = None,
+        suffix: str = ARRAYS,
+        **names: str,
+    ) -> StoreFile:
+        about = {"dataset": run.dataset_name, "model": run.model_name, "seed": seed, **names}
+        folder = self.model(run, seed).folder
+        return self._registry.add(
+            step, f"{folder}/{name}.{{key}}", spec, inputs, keyed or {}, about, suffix
+        )
+
+
+def _plain(spec: Spec) -> Spec:
+    return {key: value for key, value in spec.items() if key != CRAFTED_ON}
