@@ -49,7 +49,7 @@ def test_specifications_are_canonical_json_without_words(pipeline_of):
         ("feature", ["--name", "--seed"]),
         ("defend", ["--name"]),
         ("fit-detectors", ["--name", "--seed"]),
-        ("score", []),
+        ("score", ["--name", "--seed"]),
     ],
 )
 def test_each_step_has_its_options(pipeline_of, step, options):
@@ -58,7 +58,10 @@ def test_each_step_has_its_options(pipeline_of, step, options):
     for file in files:
         words = shlex.split(pipeline_of().command(wildcards(file)))
         found = [word for word in words if word.startswith("--")]
-        assert found == ["--spec", "--code", *options]
+        # Features that are made from hidden layers are told what to collect of them.
+        collected = "_activations_" in json.loads(option(words, "--spec"))
+        more = ["--activations"] if collected else []
+        assert found == ["--spec", "--code", *options, *more]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +71,8 @@ def test_each_step_has_its_options(pipeline_of, step, options):
         ("train", ["--threads", "--device", "--batch-size"]),
         ("attack", ["--threads", "--device", "--batch-size", "--sweep"]),
         ("feature", ["--threads", "--device", "--batch-size"]),
-        ("fit-detectors", ["--threads"]),
-        ("score", ["--threads"]),
+        ("fit-detectors", []),
+        ("score", []),
     ],
 )
 def test_machines_are_told_to_the_steps_that_use_them(pipeline_of, step, options):
@@ -108,7 +111,7 @@ def test_values_survive_the_shell(make, tmp_path):
     _ = pipeline.published
     (fitted,) = jobs(pipeline, "fit-feature")
     words = shlex.split(pipeline.command(wildcards(fitted)))
-    assert json.loads(option(words, "--spec"))["_activations_"]["layers"] == [ODD]
+    assert json.loads(option(words, "--activations"))["layers"] == [ODD]
     for split in jobs(pipeline, "prepare-data"):
         assert runtime(pipeline, split) == [f"--root={ODD}"]
     report = next(job for job in pipeline.published if job.rule == "report")
