@@ -121,11 +121,14 @@ def title_of_an_attack(project: Project) -> None:
     project.replace("config/attack/fgsm.yaml", "_title_: FGSM", "_title_: Fast gradient sign")
 
 
-#: All that shows names of methods.
-NAMED = {"tables", "report", *(name for name in PUBLISHED if name.startswith("figure_"))}
+NAMED = {"tables", "report"}
+FIGURES = {name for name in PUBLISHED if name.startswith("figure_")}
 WORDS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
-    "a feature's title": (title_of_a_feature, NAMED),
-    "an attack's title": (title_of_an_attack, NAMED),
+    "a feature's title": (
+        title_of_a_feature,
+        NAMED | {"figure_roc", "figure_roc_low", "figure_cross_attack"},
+    ),
+    "an attack's title": (title_of_an_attack, NAMED | FIGURES - {"figure_training"}),
     "the experiment's title": (
         lambda project: project.replace(TINY, "a few of them", "some of them"),
         {"report"},

@@ -15,6 +15,7 @@ from published import ALSO, Published, Publisher
 from reproductions import files
 from store import Store
 from store_file import StoreFile
+from titles import titles_shown
 
 DEFENSES = "defense_accuracy"  # the table of the defences
 
@@ -68,13 +69,8 @@ class Publication(Contents):
         self._publish_tables(metrics, paired)
         reproductions = [self._reproduction(name) for name in self._settings["reproductions"]]
         figures = [self._figure(name) for name in self._figure_names]
-        self._publisher.add(
-            "manifest",
-            "manifest",
-            {},
-            {"files": self._behind},
-            {"output": f"{self.folder}/manifest.json"},
-        )
+        path = f"{self.folder}/manifest.json"
+        self._publisher.add("manifest", "manifest", {}, {"files": self._behind}, {"output": path})
         self._publish_report(metrics, paired, reproductions, figures)
         for name in self.figures.others:
             self._figure(name, is_wanted=False)
@@ -220,11 +216,14 @@ class Publication(Contents):
                     if seed in seeds and (file := self._named(run, seed, read))
                 ]
         inputs["inputs"] = list(dict.fromkeys(inputs["inputs"]))
+        groups = ("features", "computed_features", "defenses")
+        others = [name for group in groups for name in self._experiment.names(group)]
+        titles = titles_shown(self._experiment.titles, figure.reads, self._attacks, others)
         path = f"{self.folder}/figures/{name}"
         return self._publisher.add(
             f"figure_{name}",
             "figure",
-            {"spec": in_order(figure.spec), **self._labels, **self._titles},
+            {"spec": in_order(figure.spec), **self._labels, "titles": titles},
             inputs,
             {"output": f"{path}.svg", ALSO: f"{path}.png"},
             "Reported and reproduced" if name in self._settings["paper_figures"] else "Figures",
