@@ -190,16 +190,17 @@ def read_table(
     """
     import pyarrow.parquet as pq
 
-    read_provenance(path)
     with _explain_unreadable(path), pq.ParquetFile(path) as file:
+        provenance = json.loads(file.schema_arrow.metadata[PROVENANCE_KEY.encode()])
         groups = list(range(file.num_row_groups))
         for column, value in (wanted or {}).items():
             groups = [i for i in groups if _may_hold(file.metadata.row_group(i), column, value)]
         names = columns and [*dict.fromkeys([*columns, *(wanted or {})])]
         table = file.read_row_groups(groups, columns=names, use_threads=False).to_pandas()
-        for column, value in (wanted or {}).items():
-            table = table[table[column] == value]
-        return table[columns] if columns else table
+    check_input(path, provenance)
+    for column, value in (wanted or {}).items():
+        table = table[table[column] == value]
+    return table[columns] if columns else table
 
 
 def _may_hold(group: "pq.RowGroupMetaData", column: str, value: str) -> bool:

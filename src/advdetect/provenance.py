@@ -12,6 +12,8 @@ from advdetect.identity import check_output, make_key
 from advdetect.io import read_provenance
 
 Paths = str | Path | Sequence[str | Path]
+#: By what they are to a step, its inputs, each with its provenance.
+Files = Mapping[str, Sequence[tuple[str | Path, Mapping[str, Any]]]]
 #: Kinds of files of which all inputs of a step, and what these were made from, must be the same;
 #: what another is made from comes first, since it is why that is another.
 COMMON = {
@@ -57,11 +59,11 @@ def describe(
         for role, paths in inputs.items()
     }
     _check_related(files)
+    keyed = dict(keyed or {})
     keys = {
         role: [facts.get("key", "") for _, facts in found] for role, found in files.items() if found
     }
     made_from = {role: found[0] if len(found) == 1 else found for role, found in keys.items()}
-    keyed = dict(keyed or {})
     key = make_key(step, spec, code, inputs=made_from, **keyed)
     check_output(outputs, key)
     return {
@@ -81,7 +83,7 @@ def describe(
     }
 
 
-def _handed_on(files: Mapping[str, Sequence[tuple[str | Path, Mapping[str, Any]]]]) -> dict:
+def _handed_on(files: Files) -> dict[str, Any]:
     """Return the run and the seed that the inputs are of, where all are of one."""
     own = [facts for role, found in files.items() if role != CRAFTED for _, facts in found]
     values = {name: {facts[name] for facts in own if name in facts} for name in ("run", "seed")}
@@ -92,7 +94,7 @@ def _listed(paths: Paths) -> list[str | Path]:
     return [paths] if isinstance(paths, str | Path) else list(paths)
 
 
-def _check_related(files: Mapping[str, Sequence[tuple[str | Path, Mapping[str, Any]]]]) -> None:
+def _check_related(files: Files) -> None:
     """Check that the inputs, and what these were made from, are the same files of each kind."""
     known: dict[str, tuple[str, str | Path]] = {}
     for role, found in files.items():

@@ -32,7 +32,7 @@ def outcome(seed, share):
                 }
             )
         )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).astype({"attack": "category"})
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from step_runs import SEED, judged, read_noisy, run
 from torch import nn
 
-from advdetect.__main__ import main
 from advdetect.io import read_table
 from advdetect.models.small_cnn import SmallCNN
 
@@ -198,14 +197,3 @@ def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config
     rows = read_table(output).groupby("kind")["index"].apply(list)
     assert set(rows.index) == {"noisy", "adversarial", "noisy_8bit", "adversarial_8bit"}
     assert all(indices == changed for indices in rows)
-
-
-def test_an_attack_that_changes_nothing_has_no_features(attack, chain, config, tmp_path, capsys):
-    file = attack("step_methods.brighten", levels=0.2)  # less than a level
-    arguments = [
-        *("feature", "--spec", config / "feature/bu.yaml", "--set", "passes=2", "--name", "bu"),
-        *("--seed", SEED, "--device", "cpu", "--attack", file),
-        *(*judged(chain), "--output", tmp_path / "feature.parquet"),
-    ]
-    assert main([str(argument) for argument in arguments]) == 1
-    assert "changed no image after rounding" in capsys.readouterr().err

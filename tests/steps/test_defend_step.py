@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from step_runs import SEED, judged, run
 
 from advdetect.__main__ import main
-from advdetect.io import read_provenance, write_table
+from advdetect.evaluation.defenses import defense_accuracies
+from advdetect.io import read_provenance, read_table, write_table
 
 DRAW = "advdetect.figures.defense_accuracy.draw"
 REPORTED = "hsu_2018_defense_accuracy.csv"
@@ -107,6 +108,19 @@ def test_images_are_flagged_or_mended(defended, chain):
     assert (clean["good"] == (~clean["flagged"] & (clean["reformed_class"] == truth))).all()
 
 
+def test_an_attack_that_changed_nothing_has_no_value(defended, attack, tmp_path):
+    _, arguments, features = defended
+    unchanged, output = attack("step_methods.stay"), tmp_path / "mid.parquet"
+    at = arguments.index("--attacks") + 1
+    arguments = [*arguments[:at], unchanged, *arguments[at:-1], output]
+    run(*arguments, "--features", *features)
+    table = read_table(output)
+    assert set(table["attack"]) == {"clean", "otcm"}
+    setting = {"bits": "float32", "positives": "all", "replicates": 20, "seed": 0}
+    cells = defense_accuracies({"mid": {0: table}}, **setting).set_index("attack")
+    assert cells["value"].isna().to_dict() == {"clean": False, "attack": True, "otcm": False}
+
+
 def test_the_figure_is_drawn_of_a_sweep_with_reported_values(defended, config, tmp_path):
     """Of files in which the attack stands for two values of κ."""
     folder, _, _ = defended
@@ -114,7 +128,8 @@ def test_the_figure_is_drawn_of_a_sweep_with_reported_values(defended, config, t
     kappas = [table[table["attack"] == "otcm"].assign(attack=f"cw_l2,kappa={k}") for k in (0, 5)]
     swept = tmp_path / "mid.parquet"
     facts = read_provenance(folder / "mid.parquet")
-    write_table(swept, pd.concat([table, *kappas], ignore_index=True), facts)
+    every = pd.concat([table, *kappas], ignore_index=True).astype({"attack": "category"})
+    write_table(swept, every, facts)
     drawn = []
     for defense in ("magnet", "mid"):
         output = tmp_path / f"{defense}.svg"

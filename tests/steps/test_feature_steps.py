@@ -138,13 +138,13 @@ def test_images_that_the_attack_did_not_change_are_left_out(attack, feature):
         assert table[table["kind"] == kind]["index"].tolist() == index[::2].tolist()
 
 
-def test_an_attack_that_changes_nothing_has_no_features(attack, chain, tmp_path, capsys):
-    file, output = attack("step_methods.brighten", levels=0.2), tmp_path / "never"  # under a level
-    arguments = ["feature", "--spec", SUMS, "--name", "mine", "--device", "cpu", "--attack", file]
-    arguments += [*judged(chain), "--output", output]
-    assert main([str(argument) for argument in arguments]) == 1
-    assert "changed no image after rounding" in capsys.readouterr().err
-    assert not output.exists()
+def test_an_attack_that_changes_nothing_has_no_values(attack, feature, capsys):
+    table = read_table(feature(SUMS, attack("step_methods.brighten", levels=0.2)))  # of 255
+    assert set(table["kind"]) == {"noisy", "adversarial"}
+    assert "changed no image after rounding: no adversarial_8bit values" in capsys.readouterr().err
+    table = read_table(feature(SUMS, attack("step_methods.stay")))
+    assert table.empty
+    assert list(table) == ["index", "kind"]
 
 
 @pytest.mark.parametrize("width", [20, 64, 100_000])

@@ -25,8 +25,9 @@ def defense_accuracies(
     after the reformer.
 
     Args:
-        defenses: For each defence and seed a row per image: attack, kind (clean, adversarial or
-            adversarial_8bit), index, success and good.
+        defenses: For each defence and seed a row per image: attack (categorical: of an attack that
+            changed no image there is no row), kind (clean, adversarial or adversarial_8bit), index,
+            success and good.
         bits: ``float32`` or ``8bit``.
         positives: ``successful``: only images that fool the undefended model; or ``all``.
         replicates: Number of bootstrap replicates, at least 1.
@@ -40,7 +41,8 @@ def defense_accuracies(
     """
     parts = []
     for defense, seeds in defenses.items():
-        for attack in pd.concat(seeds.values())["attack"].unique():
+        names = (name for table in seeds.values() for name in table["attack"].cat.categories)
+        for attack in dict.fromkeys(names):
             tables = defended_tables(seeds, attack, bits, positives)
             cell = mean_with_interval(tables, defended_share, replicates=replicates, seed=seed)
             good = sum(int(table["good"].sum()) for table in tables)

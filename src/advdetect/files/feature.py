@@ -1,13 +1,15 @@
 """The file of a feature: Parquet with a row per image and kind of image.
 
 Columns: ``index``, int64 position in the data split; ``kind``, such as ``clean`` or ``noisy_8bit``;
-and those of the feature, finite floating-point numbers.
+and those of the feature, finite floating-point numbers. Where an attack changed no image, there is
+no row and no column of the feature.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def write_feature(
 
     Args:
         path: The file.
-        kinds: Positions and values of each kind of image, on the CPU.
+        kinds: Positions and values of each kind of image that there are images of, on the CPU.
         name: The feature's name.
         facts: The provenance.
 
@@ -37,7 +39,8 @@ def write_feature(
         _check(columns, len(index), name)
         arrays = {column: values.numpy() for column, values in columns.items()}
         tables.append(pd.DataFrame({"index": index.numpy(), "kind": kind, **arrays}))
-    write_table(path, pd.concat(tables, ignore_index=True), facts)
+    none = pd.DataFrame({"index": np.empty(0, np.int64), "kind": np.empty(0, str)})
+    write_table(path, pd.concat(tables or [none], ignore_index=True), facts)
 
 
 def _check(columns: Mapping[str, Tensor], count: int, name: str) -> None:

@@ -107,14 +107,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     clean = split_images(data, read_correct(arguments.clean))
     parts = [whole_table(CLEAN, CLEAN, clean).assign(success=True)]
+    names = []
     for path in arguments.attacks:
         attack = AttackFile(path)
+        names.append(attack.name)
         kinds = changed_images(attack, data)
         for suffix in ("", "_8bit"):
             name = f"adversarial{suffix}"
             success = attack.column(f"success{suffix}")[attack.column(f"changed{suffix}")]
-            parts.append(whole_table(attack.name, name, kinds[name]).assign(success=success))
+            if len(success):
+                parts.append(whole_table(attack.name, name, kinds[name]).assign(success=success))
     table = pd.concat(parts, ignore_index=True)
+    table["attack"] = pd.Categorical(table["attack"], [CLEAN, *names])
     write_table(arguments.output, table, facts)
     flagged = table.loc[table["attack"] == CLEAN, "flagged"].mean()
     report(f"defend {arguments.name}: {100 * flagged:.2f} % of the clean images flagged")

@@ -13,12 +13,9 @@ from advdetect.detectors.estimator import Detector
 from advdetect.detectors.images import AttackedImages
 from advdetect.errors import AdvdetectError
 from advdetect.io import read_arrays, read_provenance, read_table
-from advdetect.protocol import BITS, CLEAN
+from advdetect.protocol import BITS, CLEAN, KINDS
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-
-#: Facts of the inputs that are passed on to the outputs.
-_PASSED_ON = ("run",)
 
 
 @dataclass(frozen=True)
@@ -28,12 +25,10 @@ class Inputs:
     Attributes:
         clean: Values for the clean images, indexed by source image.
         attacks: The attacks' images.
-        facts: What the files know about the run.
     """
 
     clean: pd.DataFrame
     attacks: Mapping[str, AttackedImages]
-    facts: Mapping[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,16 +89,12 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
 
     Raises:
         AdvdetectError: An attack has features and no file or the other way round, two files are
-            of the same attack, or a file is of another seed, run or other images.
+            of the same attack, or a file is of another seed or of other images.
     """
     tables = _read_features(features)
-    facts = [read_provenance(path) for path in (*features, *attacks)]
-    for path, own in zip((*features, *attacks), facts, strict=True):
-        if own.get("seed", seed) != seed:
-            raise AdvdetectError(f"{path} is of seed {own['seed']}, not of seed {seed}.")
-    runs = {own.get("run", "") for own in facts}
-    if len(runs) > 1:
-        raise AdvdetectError(f"The files are of several runs: {', '.join(sorted(runs))}.")
+    for path in (*features, *attacks):
+        if (own := read_provenance(path).get("seed", seed)) != seed:
+            raise AdvdetectError(f"{path} is of seed {own}, not of seed {seed}.")
     if CLEAN not in tables:
         raise AdvdetectError("--features lacks the file of the clean images.")
     clean = tables.pop(CLEAN)[CLEAN]
@@ -118,7 +109,7 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
         name: AttackedImages(tables[name], _read_success(path, name, tables[name]))
         for path, name in names.items()
     }
-    return Inputs(clean, attacked, {key: facts[0][key] for key in _PASSED_ON if key in facts[0]})
+    return Inputs(clean, attacked)
 
 
 def _check_attacks(names: Mapping[str, str], tables: Iterable[str]) -> None:
@@ -158,7 +149,8 @@ def _read_features(paths: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
         table = read_table(path).set_index(["kind", "index"])
         tables.setdefault(read_provenance(path)["attack"], []).append(table)
     joined = {attack: pd.concat(parts, axis=1, join="inner") for attack, parts in tables.items()}
-    columns = {attack: list(table.columns) for attack, table in joined.items()}
+    # An attack that changed no image has no values, and so no columns.
+    columns = {attack: list(table.columns) for attack, table in joined.items() if len(table)}
     for attack, own in columns.items():
         if own != (first := next(iter(columns.values()))):
             raise AdvdetectError(
@@ -166,6 +158,16 @@ def _read_features(paths: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
                 f"{', '.join(first)}."
             )
     return {
-        attack: {str(kind): rows.droplevel("kind") for kind, rows in table.groupby("kind")}
+        attack: _by_kind(table.reindex(columns=next(iter(columns.values()))), attack)
         for attack, table in joined.items()
+    }
+
+
+def _by_kind(table: pd.DataFrame, attack: str) -> dict[str, pd.DataFrame]:
+    """Return the rows of each kind of image, none of those that there are none of."""
+    kinds = [f"{kind}{suffix}" for kind in KINDS if kind != CLEAN for suffix in BITS.values()]
+    of = table.index.get_level_values("kind")
+    return {
+        kind: table[of == kind].droplevel("kind")
+        for kind in ([CLEAN] if attack == CLEAN else kinds)
     }

@@ -86,10 +86,14 @@ def run(arguments: argparse.Namespace) -> None:
             feature(kind.images(rows).to(device), streams[rows])
             for rows in track(batches, len(batches), f"feature {arguments.name} {name}", "batch")
         ]
-        values[name] = (
-            kind.index,
-            {column: torch.cat([part[column] for part in parts]) for column in parts[0]},
-        )
+        if parts:
+            columns = {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
+            values[name] = kind.index, columns
+        else:
+            report(
+                f"feature {arguments.name}: warning: the attack {facts['attack']} changed no image"
+                f"{' after rounding' if name.endswith('8bit') else ''}: no {name} values"
+            )
     write_feature(arguments.output, values, arguments.name, facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
 

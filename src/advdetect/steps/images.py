@@ -65,25 +65,20 @@ def changed_images(attack: AttackFile, data: ImageSplit) -> dict[str, Kind]:
     """Return an attack's noisy and adversarial images, as they are and rounded to 8 bits.
 
     An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
-    clean image again and so is its noisy twin: neither is one of these kinds.
+    clean image again and so is its noisy twin: neither is one of these kinds. An attack may have
+    changed none: then these kinds are empty.
 
     Args:
         attack: The attack's file.
         data: The split that it attacks; the noisy images are drawn from its images.
 
     Raises:
-        AdvdetectError: The attack changed no image, or its images are not of this split.
+        AdvdetectError: Its images are not of this split.
     """
     check_split(attack, data)
     kinds = {}
     for suffix in ("", "_8bit"):
         changed = torch.from_numpy(attack.column(f"changed{suffix}")).nonzero().flatten()
-        if not len(changed):
-            raise AdvdetectError(
-                f"The attack {attack.name} changed no image"
-                f"{' after rounding' if suffix else ''}, so there is nothing to detect: make it "
-                f"stronger or remove it."
-            )
         index = torch.from_numpy(attack.column("index"))[changed]
         for name, images in (
             ("noisy", _noisy(attack, data, changed)),

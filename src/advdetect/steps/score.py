@@ -24,8 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Read the features and the detectors, score and write."""
     spec = options.read_spec(arguments)
-    inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
-    own = {"name": arguments.name, "seed": arguments.seed, "attacks": list(inputs.attacks)}
     roles = ("detectors", "split", "features", "attacks")
     facts = provenance.describe(
         "score",
@@ -35,8 +33,10 @@ def run(arguments: argparse.Namespace) -> None:
         outputs=[arguments.output],
         keyed={"name": arguments.name, "seed": arguments.seed},
     )
+    inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
+    own = {"name": arguments.name, "spec": spec, "attacks": list(inputs.attacks)}
     for path in (arguments.detectors, arguments.split):
-        _check(path, {**own, **inputs.facts, "spec": spec})
+        _check(path, own)
     detectors = detection.make_detectors(spec, arguments.seed, arguments.name)
     split = read_table(arguments.split)
     testing = set(split.loc[~split["fitting"], "index"].tolist())
