@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 min_version("9.0")
 
@@ -12,7 +13,9 @@ sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
 from local_run import LocalRun, ask_for_stamps
 from pipeline import Pipeline
 
-PIPELINE = Pipeline(BASE, config)
+# The jobs of a sweep share their work in files, where they see each other's.
+SHARES_FILES = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
+PIPELINE = Pipeline(BASE, config, SHARES_FILES)
 PIPELINE.use_this_source()
 LOCAL_RUN = LocalRun(PIPELINE.threads)
 ask_for_stamps(workflow, PIPELINE.with_stamps)

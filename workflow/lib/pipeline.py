@@ -44,14 +44,18 @@ class Pipeline:
     Args:
         base: Folder of the Snakefile.
         workflow_config: Snakemake's own configuration.
+        shares_files: Whether a job sees what others are writing.
 
     Raises:
         WorkflowError: The configuration cannot be run, or a source file cannot be parsed.
     """
 
-    def __init__(self, base: Path, workflow_config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, base: Path, workflow_config: Mapping[str, Any], shares_files: bool = True
+    ) -> None:
         self._base, self._roots = base, (base / "src", Path.cwd())
         self._workflow_config = dict(workflow_config)
+        self._shares_files = shares_files
         try:
             self.experiment = load_experiment(base / "config", workflow_config)
         except ConfigurationError as error:
@@ -116,7 +120,8 @@ class Pipeline:
         if file.step == "prepare-data" and (root := self._store.root(file.job)):
             words.append(f"--root={root}")
         if file.step == "attack":
-            words += ["--sweep", canonical_json(self._store.sweep(file.job))]
+            values = self._store.sweep(file.job) if self._shares_files else {}
+            words += ["--sweep", canonical_json(values)]
         return shlex.join(words)
 
     def megabytes(self, wildcards: Any, input: Any, attempt: int) -> int:
