@@ -1,6 +1,6 @@
 """Random numbers that belong to an image and a purpose, never to a batch or to global state."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,34 +19,41 @@ class SampleGenerator:
     """
 
     def __init__(self, seed: int, index: Sequence[int] | Tensor) -> None:
-        keys = index.tolist() if isinstance(index, Tensor) else index
-        self._streams = [
-            np.random.Generator(np.random.Philox(key=np.array([seed, key], dtype=np.uint64)))
-            for key in keys
-        ]
+        self._seed = seed
+        self._index = np.asarray(index, dtype=np.uint64)
+        # Made when they are drawn from; a slice of the array shares what it holds.
+        self._streams = np.full(len(self._index), None)
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self._index)
 
     def __getitem__(self, rows: slice) -> "SampleGenerator":
         """Return the streams of some images; they are shared with this generator, not copied."""
         part = SampleGenerator.__new__(SampleGenerator)
+        part._seed, part._index = self._seed, self._index[rows]
         part._streams = self._streams[rows]
         return part
 
+    def _made(self) -> Iterator[np.random.Generator]:
+        for row, key in enumerate(self._index):
+            if self._streams[row] is None:
+                philox = np.random.Philox(key=np.array([self._seed, key], dtype=np.uint64))
+                self._streams[row] = np.random.Generator(philox)
+            yield self._streams[row]
+
     def uniform(self, *shape: int) -> Tensor:
         """Draw from [0, 1): a float32 CPU tensor of shape (N, *shape)."""
-        return self._stack([stream.random(shape, dtype=np.float32) for stream in self._streams])
+        return self._stack([stream.random(shape, dtype=np.float32) for stream in self._made()])
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal numbers: a float32 CPU tensor of shape (N, *shape)."""
         return self._stack(
-            [stream.standard_normal(shape, dtype=np.float32) for stream in self._streams]
+            [stream.standard_normal(shape, dtype=np.float32) for stream in self._made()]
         )
 
     def integers(self, high: int) -> Tensor:
         """Draw one integer in [0, high) per image: an int64 CPU tensor of shape (N,)."""
-        return self._stack([stream.integers(high) for stream in self._streams])
+        return self._stack([stream.integers(high) for stream in self._made()])
 
     @staticmethod
     def _stack(rows: list) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
+from advdetect.models.replay import Replay
 from advdetect.randomness import SampleGenerator
 
 _CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -28,8 +29,9 @@ def bu(
     Feinman et al. 2017, section 4.2: the variance of the class probabilities over T stochastic
     passes (divided by T, as theirs), averaged over the classes. Only the dropout layers are
     stochastic: the model stays in eval mode, so batch norm is untouched, and hooks multiply the
-    output of each dropout layer by a mask of its own for every image. The logarithm, with a floor
-    of 1e-30, because the variance spans many decades; it changes no ranking.
+    output of each dropout layer by a mask of its own for every image. What a pass computes before
+    the first of them is the same in all, and computed once. The logarithm, with a floor of 1e-30,
+    because the variance spans many decades; it changes no ranking.
 
     Args:
         model: Classifier that returns logits, in eval mode, with dropout layers (``nn.Dropout``
@@ -49,7 +51,7 @@ def bu(
     with ExitStack() as hooks:
         for layer in layers:
             hooks.enter_context(layer.register_forward_hook(_drop_with(generator, passes)))
-        logits = torch.stack([model(images) for _ in range(passes)]).cpu().double()
+        logits = torch.stack(list(Replay(model, layers, images).run(passes))).cpu().double()
     variance = logits.softmax(dim=2).var(dim=0, correction=0).mean(dim=1)
     return {"log10_variance": variance.clamp_min(_FLOOR).log10()}
 
