@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from advdetect.figures.plotting import (
     DASHES,
@@ -38,7 +39,7 @@ def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
 
 
 def test_a_failed_save_leaves_no_file(tmp_path: Path) -> None:
-    class Broken:
+    class Broken(Figure):
         def savefig(self, path: Path, **options: object) -> None:
             path.write_text("half")
             raise RuntimeError("disk full")

@@ -10,7 +10,7 @@ from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
-from advdetect.figures.plotting import Canvas, new_figure, styled
+from advdetect.figures.plotting import Canvas, hide_axes, new_figure, styled
 from advdetect.files.attack import AttackFile
 from advdetect.io import read_rows
 from advdetect.runs import RunFiles
@@ -98,7 +98,7 @@ def gallery_figure(
                 grid = block.subplots(n_rows, 3, squeeze=False)
                 for row, axes in enumerate(grid):
                     for axis in axes:
-                        axis.set_axis_off()
+                        hide_axes(axis)
                         axis.set_title(" ", fontsize=8, pad=2)
                     if row < len(examples.clean):
                         _draw(axes, examples, row)

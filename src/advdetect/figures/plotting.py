@@ -118,6 +118,13 @@ def panels(
     return figure, axes[: len(titles)]
 
 
+def hide_axes(axis: Axes) -> None:
+    """Leave nothing of a panel but what is drawn in it, and its title."""
+    axis.set_axis_off()
+    for unseen in (axis.xaxis, axis.yaxis):
+        unseen.set_visible(False)  # or else their ticks are laid out all the same
+
+
 def line_style(position: int) -> dict[str, Any]:
     """Return the colour and dashes of the line at a position; the first 32 all differ."""
     dashes = DASHES[position // len(PALETTE) % len(DASHES)]
@@ -156,6 +163,8 @@ def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[
         ".png": {"Software": None},
     }
     written = []
+    figure.draw_without_rendering()  # lays it out, once for both
+    figure.set_layout_engine("none")
     for suffix, fields in metadata.items():
         path = Path(f"{os.fspath(path_without_suffix)}{suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
-from advdetect.figures.plotting import Canvas, new_figure, styled
+from advdetect.figures.plotting import Canvas, hide_axes, new_figure, styled
 from advdetect.io import read_arrays, read_provenance
 from advdetect.runs import RunFiles
 from advdetect.tables.names import display_name
@@ -108,7 +108,7 @@ def _draw(axes: Sequence[Axes], examples: SensitivityExamples, row: int) -> None
     axes[4].imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
     titles = ("", f"{peak_of_it:.1f}", f"{peak:.1f}", f"{peak:.1f}", "")
     for axis, head, title in zip(axes, _HEADS, titles, strict=True):
-        axis.set_axis_off()
+        hide_axes(axis)
         lines = [head] * (row == 0) + [title]
         axis.set_title("\n".join(lines), fontsize=8, pad=2)
 
