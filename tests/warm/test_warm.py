@@ -64,7 +64,8 @@ def start_run(cold) -> Callable[[], tuple[LocalRun, dict[str, str]]]:
     def start() -> tuple[LocalRun, dict[str, str]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", cold["PYTHONPATH"])
-            patch.setenv(VARIABLE, "")  # so that it is restored
+            patch.setenv(VARIABLE, "")  # so that what is set now is restored
+            patch.delenv(VARIABLE)
             run = LocalRun(threads=1)
             run.start(local_workflow())
             return run, {**cold, VARIABLE: os.environ[VARIABLE]}

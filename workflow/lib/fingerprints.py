@@ -8,6 +8,7 @@ that is not involved does not.
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def fingerprint(modules: Iterable[str], roots: Sequence[Path]) -> str:
     """
     hashed = hashlib.sha256()
     for name, path in sorted(import_closure(modules, roots).items()):
-        hashed.update(f"{name}\0{_code_of(path, path.stat().st_mtime_ns)}\0".encode())
+        hashed.update(f"{name}\0{_read(path, name, path.stat().st_mtime_ns).code}\0".encode())
     return hashed.hexdigest()[:16]
 
 
@@ -72,7 +73,7 @@ def import_closure(modules: Iterable[str], roots: Sequence[Path]) -> dict[str, P
         found[name] = path
         if "." in name:
             waiting.append(name.rpartition(".")[0])
-        waiting.extend(_imports(path, name, path.stat().st_mtime_ns))
+        waiting.extend(_read(path, name, path.stat().st_mtime_ns).imports)
     return found
 
 
@@ -86,30 +87,32 @@ def _find(name: str, roots: tuple[Path, ...]) -> Path | None:
     return None
 
 
-# The time of the last change is a key of both caches: tests edit files within one process.
-@cache
-def _imports(path: Path, name: str, changed: int) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Module:
+    imports: tuple[str, ...]
+    code: str
+
+
+@cache  # by the time of the last change, too: tests edit files within one process
+def _read(path: Path, name: str, changed: int) -> _Module:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return tuple(_imported_names(ast.parse(path.read_text(encoding="utf-8"), str(path)), package))
+    reader = _WithoutWords()
+    code = ast.dump(reader.visit(ast.parse(path.read_text(encoding="utf-8"), str(path))))
+    return _Module(tuple(_imported_names(reader.imports, package)), code)
 
 
-def _imported_names(tree: ast.AST, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported_names(imports: Iterable[ast.Import | ast.ImportFrom], package: str) -> Iterator[str]:
+    for node in imports:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.split(".")[: len(package.split(".")) - (node.level - 1)]
-                base = ".".join([*parent, base] if base else parent)
-            yield base
-            # `from package import name`: the name may be a module of its own.
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-@cache
-def _code_of(path: Path, changed: int) -> str:
-    return ast.dump(_WithoutWords().visit(ast.parse(path.read_text(encoding="utf-8"), str(path))))
+            continue
+        base = node.module or ""
+        if node.level:
+            parent = package.split(".")[: len(package.split(".")) - (node.level - 1)]
+            base = ".".join([*parent, base] if base else parent)
+        yield base
+        # `from package import name`: the name may be a module of its own.
+        yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 #: Arguments and functions whose texts only people read.
@@ -118,7 +121,22 @@ _WORDS_FUNCTIONS = {"report", "track", "Progress", "AdvdetectError"}
 
 
 class _WithoutWords(ast.NodeTransformer):
-    """Takes out what changes no result: docstrings, help, messages, the version number."""
+    """Takes out what changes no result: docstrings, help, messages, the version number.
+
+    Attributes:
+        imports: The imports that it met.
+    """
+
+    def __init__(self) -> None:
+        self.imports: list[ast.Import | ast.ImportFrom] = []
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        self.imports.append(node)
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        self.imports.append(node)
+        return node
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         return self._without_docstring(node)

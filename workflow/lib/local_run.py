@@ -16,6 +16,10 @@ from advdetect.warm.client import VARIABLE
 # What Snakemake sets for each job to its number of threads.
 THREAD_VARIABLES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 
+# The memory of a tensor goes back to the C library's heap, not to the system, which would clear
+# every page before it gives it again: a third of the time of some features.
+HEAP = {"MALLOC_MMAP_THRESHOLD_": f"{2**25}", "MALLOC_TRIM_THRESHOLD_": f"{2**30}"}
+
 
 def ask_for_stamps(workflow: Any, with_stamps: Callable[[Iterable[str]], set[str]]) -> None:
     """Make who asks for a published file ask for its stamp as well.
@@ -64,10 +68,15 @@ class LocalRun:
         # A job in an environment of its own has another Python.
         if sys.platform == "linux" and not workflow.deployment_settings.deployment_method:
             cores = workflow.resource_settings.cores or self._threads
-            self._start_server(min(self._threads, cores))
+            self.start_server(min(self._threads, cores))
 
-    def _start_server(self, threads: int) -> None:
-        """Start the process that the jobs are forks of; they find it by an environment variable."""
+    def start_server(self, threads: int) -> None:
+        """Start the process that the jobs are forks of; they find it by an environment variable.
+
+        Where the environment names one already, who has started it shares it with several runs.
+        """
+        if VARIABLE in os.environ:
+            return
         variables = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
         with socket.socket(socket.AF_UNIX) as listener:
             name = f"advdetect-{secrets.token_hex(16)}"
@@ -77,7 +86,7 @@ class LocalRun:
                 [sys.executable, "-P", "-m", "advdetect.warm", str(listener.fileno())],
                 stdin=subprocess.PIPE,  # it ends when this closes, also when this process is killed
                 pass_fds=[listener.fileno()],
-                env={**os.environ, **variables},
+                env={**HEAP, **os.environ, **variables},
             )
         os.environ[VARIABLE] = name
 

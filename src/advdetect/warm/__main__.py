@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 from advdetect.warm.server import PARENT, Server
@@ -21,6 +22,13 @@ LIBRARIES = (
     *("sklearn.ensemble", "sklearn.linear_model", "sklearn.model_selection", "sklearn.pipeline"),
     *("sklearn.naive_bayes", "sklearn.preprocessing", "sklearn.svm", "sklearn.datasets"),
 )
+# What they import when they are first used: PyTorch's optimizers and batched gradients import its
+# compiler and SymPy, in 1.5 s.
+USED_LATER = (
+    *("torch._dynamo", "torch.utils.data", "pandas.io.formats.csvs", "pyarrow.pandas_compat"),
+    *("PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin"),
+    *("sklearn.calibration", "sklearn.cluster", "sklearn.manifold", "sklearn.mixture"),
+)
 
 
 def main() -> None:
@@ -30,14 +38,24 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     listener.set_inheritable(False)
     before = set(os.environ)
-    for library in LIBRARIES:
+    if not _import(LIBRARIES):
+        return
+    variables = {name: os.environ[name] for name in set(os.environ) - before}
+    if not _import(USED_LATER):
+        return
+    gc.freeze()  # the forks leave these objects alone, so that their memory stays shared
+    Server(listener, variables).serve()
+    os._exit(0)  # taking everything down that was imported takes a second
+
+
+def _import(libraries: Sequence[str]) -> bool:
+    """Import libraries; return whether it got to the end before the parent ended."""
+    for library in libraries:
         if select.select([PARENT], [], [], 0)[0]:
-            return
+            return False
         with suppress(ImportError):  # the job that needs it says so
             importlib.import_module(library)
-    gc.freeze()  # the forks leave these objects alone, so that their memory stays shared
-    Server(listener, {name: os.environ[name] for name in set(os.environ) - before}).serve()
-    os._exit(0)  # taking everything down that was imported takes a second
+    return True
 
 
 if __name__ == "__main__":
