@@ -51,6 +51,9 @@ class Setting:
         assert mine <= 1.005 * other
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def setting(lenet_and_digits) -> Setting:
     model, digits = lenet_and_digits

@@ -143,9 +143,10 @@ def test_the_configuration_is_possible_and_runs(name, third, repository, model, 
     experiment = load_experiment(
         repository / "config", {"experiment": "mnist_small", "defenses": [name]}
     )
-    spec = experiment.defenses[name]
+    (chosen,) = experiment.runs
+    spec = chosen.defenses[name]
     parameters = {key: value for key, value in spec.items() if not key.startswith("_")}
-    features = experiment.computed_features
+    features = chosen.computed_features
 
     def columns(shown):
         common = {"generator": SampleGenerator(0, range(len(shown))), "fitted": fitted}

@@ -1,5 +1,6 @@
 """A copy of the workflow in a folder of its own, and what Snakemake does with it."""
 
+import atexit
 import os
 import re
 import shutil
@@ -10,7 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+
+from snakemake_forks import run_snakemake
+
+from advdetect.warm.client import VARIABLE
+from local_run import LocalRun
 
 PARTS = ("Snakefile", "config", "workflow", "tools", "src", "envs", "profiles")
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
@@ -85,17 +92,21 @@ class Project:
         Those of the tiny experiment are called ``train``, ``model``, ``attacks/fgsm``,
         ``features/fgsm/kd``; others have the data set and the model with its seed before that.
         """
-        found: dict[str, Path] = {}
-        for path in sorted(self.store.rglob("*.*")):
-            if path.is_file() and not path.name.startswith("."):
-                name = plain_name(str(path.relative_to(self.store)))
-                assert name not in found, f"{found[name]} and {path}"
-                found[name] = path
-        return found
+        named = self._named()
+        assert len({name for name, _ in named}) == len(named), named
+        return dict(named)
 
     def file(self, name: str) -> Path:
-        """Return a file of the store by its name without keys."""
-        return self.files()[name]
+        """Return a file of the store by its name without keys, of which there is one."""
+        (path,) = (path for named, path in self._named() if named == name)
+        return path
+
+    def _named(self) -> list[tuple[str, Path]]:
+        return [
+            (plain_name(str(path.relative_to(self.store))), path)
+            for path in sorted(self.store.rglob("*.*"))
+            if path.is_file() and not path.name.startswith(".")
+        ]
 
     def target(self, name: str) -> str:
         """Return what Snakemake calls a file of the store, which must be there."""
@@ -108,7 +119,11 @@ class Project:
 
     def try_run(self, *arguments: str, config: Sequence[str] = ()) -> Outcome:
         """Run Snakemake in the folder."""
-        return execute(self.command(arguments, config), self.folder)
+        share_warm_process()
+        _, *words = self.command(arguments, config)
+        output = self.folder / ".printed.txt"
+        status = run_snakemake(words, self.folder, environment(), output)
+        return Outcome(status, output.read_text(encoding="utf-8"))
 
     def run(self, *arguments: str, config: Sequence[str] = ()) -> str:
         """Run Snakemake in the folder, to the end; return what it printed."""
@@ -201,8 +216,19 @@ def new_project(repository: Path, folder: Path) -> Project:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a user who has activated nothing and installed no package."""
+    """Return the environment of a user who has activated nothing and installed no package.
+
+    It names the process that the tests share, if there is one (`share_warm_process`).
+    """
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@cache
+def share_warm_process() -> None:
+    """Start the process whose forks do the jobs once for all runs of this process."""
+    run = LocalRun(threads=1)
+    run.start_server(threads=1)
+    atexit.register(run.stop)
 
 
 def execute(
@@ -242,7 +268,7 @@ def halted_run(
         project.command(arguments, config),
         cwd=project.folder,
         env={
-            **environment(),
+            **{key: value for key, value in environment().items() if key != VARIABLE},
             "PYTHONPATH": str(HALTING),
             "HALT_AT": name,
             "HALTED": str(halted),

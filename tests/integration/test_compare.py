@@ -9,6 +9,7 @@ from snakemake_project import execute
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.long
 def test_a_run_is_equal_to_itself_in_every_cell(first_run, tmp_path):
     project, _ = first_run
     command = [sys.executable, "-m", "advdetect", "compare", "results/tiny", "results/tiny"]

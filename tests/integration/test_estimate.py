@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from snakemake_project import Outcome, Project, execute
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 #: The step that makes what is published, by how the names of its rules begin.
 PUBLISHED = {"metrics": "evaluate", "figure": "figure", "table": "reproduce"}

@@ -68,6 +68,7 @@ def fitted(project: Project) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_every_auxiliary_model_is_the_same_file_whichever_attack_is_evaluated(finished, tmp_path):
     """Of each feature that has one; nothing of an attack may be in it."""
     specs = {

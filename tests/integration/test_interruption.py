@@ -70,6 +70,7 @@ def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first
     assert project.plan() == set()
 
 
+@pytest.mark.long
 def test_a_job_with_two_files_is_made_anew_when_it_was_killed_between_them(finished):
     names = ("detectors/kd/fitted", "detectors/kd/split", "detectors/kd/thresholds")
     paths = {name: finished.file(name) for name in names}
@@ -106,7 +107,7 @@ def test_an_interrupted_attack_goes_on_at_the_last_batch(finished):
 @pytest.mark.parametrize(
     ("name", "stage", "follows"),
     [
-        (NAME, "fit-detectors", []),
+        pytest.param(NAME, "fit-detectors", [], marks=pytest.mark.long),
         (
             "fitted/kd",
             "feature",

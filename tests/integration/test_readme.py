@@ -147,6 +147,7 @@ def test_images_of_another_tool(study):
     assert "From elsewhere" in study.table("detection")
 
 
+@pytest.mark.long
 def test_a_feature(study):
     study.run("features=[entropy]")
     assert "Entropy" in study.table("detection")

@@ -87,14 +87,14 @@ def targets(project: Project, values: tuple[float, ...]) -> list[str]:
     return [paths[name] for name in made_of(*names)]
 
 
-def run(project: Project, values: tuple[float, ...], *arguments: str) -> str:
-    """Make the files of the sweep with these values."""
+def run(project: Project, values: tuple[float, ...], paths: list[str], *arguments: str) -> str:
+    """Make these files of the sweep with these values."""
     config = [f"batch_size={IMAGES}", *swept(*values)]
-    return project.run(*targets(project, values), *arguments, config=config)
+    return project.run(*paths, *arguments, config=config)
 
 
-def contents(project: Project, values: tuple[float, ...]) -> list[bytes]:
-    return [(project.folder / path).read_bytes() for path in targets(project, values)]
+def contents(project: Project, paths: list[str]) -> list[bytes]:
+    return [(project.folder / path).read_bytes() for path in paths]
 
 
 def hidden(project: Project) -> list[Path]:
@@ -114,10 +114,17 @@ def add_sweep(project: Project) -> Project:
 
 
 @pytest.fixture(scope="module")
-def grown(first_run, tmp_path_factory) -> tuple[Project, list[dict]]:
+def paths(first_run, tmp_path_factory) -> list[str]:
+    """What is made of the sweep of two values, the first's before the second's of each kind."""
+    project = add_sweep(first_run[0].copy(tmp_path_factory.mktemp("planned") / "project"))
+    return targets(project, (0.3, 0.5))
+
+
+@pytest.fixture(scope="module")
+def grown(first_run, paths, tmp_path_factory) -> tuple[Project, list[dict]]:
     """The sweep of two values on top of the tiny experiment, and the calls that made it."""
     project = add_sweep(first_run[0].copy(tmp_path_factory.mktemp("sweep") / "project"))
-    run(project, (0.3, 0.5))
+    run(project, (0.3, 0.5), paths)
     return project, calls(project)
 
 
@@ -136,20 +143,22 @@ def test_the_values_share_every_batch_and_no_image_is_attacked_twice(grown):
     assert not hidden(project)  # nothing unfinished is left
 
 
-def test_each_value_is_the_file_that_it_would_be_alone(grown, finished):
+def test_each_value_is_the_file_that_it_would_be_alone(grown, paths, finished):
     add_sweep(finished)
-    run(finished, (0.5,))
+    alone = paths[1::2]
+    run(finished, (0.5,), alone)
     assert all(call["strengths"] == [0.5] for call in calls(finished))
-    assert contents(finished, (0.5,)) == contents(grown[0], (0.5,))
+    assert contents(finished, alone) == contents(grown[0], alone)
 
 
-def test_an_added_value_is_computed_alone_and_changes_no_file(sweep):
-    assert "Nothing to be done" in run(sweep, (0.3, 0.5))
+def test_an_added_value_is_computed_alone_and_changes_no_file(sweep, paths):
+    assert "Nothing to be done" in run(sweep, (0.3, 0.5), paths)
     before = sweep.state()
     values = (0.3, 0.5, 0.7)
     added = set(made_of(NAMES[2]))
-    assert sweep.plan(*targets(sweep, values), config=swept(*values)) == added
-    run(sweep, values)
+    every = targets(sweep, values)
+    assert set(paths) < set(every)
+    run(sweep, values, every)
     made = calls(sweep)
     assert all(call["strengths"] == [0.7] for call in made)
     assert max(len(call["images"]) for call in made) == IMAGES
@@ -159,18 +168,26 @@ def test_an_added_value_is_computed_alone_and_changes_no_file(sweep):
     assert new == added
 
 
-@pytest.mark.parametrize("changed", ["a common value", "the code", "nothing, but forced"])
-def test_what_the_values_have_in_common_makes_all_of_them_anew(sweep, changed):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param("a common value", marks=pytest.mark.long),
+        "the code",
+        pytest.param("nothing, but forced", marks=pytest.mark.long),
+    ],
+)
+def test_what_the_values_have_in_common_makes_all_of_them_anew(sweep, paths, changed):
     values = (0.3, 0.5)
-    before = contents(sweep, values)
+    before = contents(sweep, paths)
     if changed == "a common value":
         sweep.replace("config/attack/fade.yaml", "offset: 0.1", "offset: 0.2")
     elif changed == "the code":
         sweep.replace("my_sweep.py", "SPEED = 1.0", "SPEED = 2.0")
     forced = ["--forcerun=attack"] if changed.endswith("forced") else []
-    run(sweep, values, *forced)
+    remade = paths if forced else targets(sweep, values)
+    run(sweep, values, remade, *forced)
     made = calls(sweep)
-    after = contents(sweep, values)
+    after = contents(sweep, remade)
     if forced:
         assert after == before
     else:
@@ -180,27 +197,27 @@ def test_what_the_values_have_in_common_makes_all_of_them_anew(sweep, changed):
     assert not hidden(sweep)
 
 
-def test_a_killed_sweep_goes_on_where_it_was(finished, grown):
+def test_a_killed_sweep_goes_on_where_it_was(finished, grown, paths):
     project, values = add_sweep(finished), (0.3, 0.5)
     config = [f"batch_size={IMAGES}", *swept(*values)]
     # The last value of a batch: those before it have these rows already.
-    with halted_run(project, f"attacks/{NAMES[1]}#3", targets(project, values), config):
+    with halted_run(project, f"attacks/{NAMES[1]}#3", paths, config):
         pass  # its end kills everything
     before = calls(project)
     assert len(before) >= 3
     assert hidden(project)
     unlock(project)
-    printed = run(project, values)
+    printed = run(project, values, paths)
     assert "images were finished before" in printed
     after = calls(project)
     # What was being computed or written when the jobs were killed is made anew, on each core.
     assert len(before) + len(after) <= len(grown[1]) + 2
-    assert contents(project, values) == contents(grown[0], values)
+    assert contents(project, paths) == contents(grown[0], paths)
     assert not hidden(project)
 
 
-def test_without_shared_files_each_job_computes_its_own(sweep):
-    attacks = targets(sweep, (0.3, 0.5))[:2]
+def test_without_shared_files_each_job_computes_its_own(sweep, paths):
+    attacks = paths[:2]
     for path in attacks:
         (sweep.folder / path).unlink()
     plan = [*attacks, "--dry-run", "--quiet", "host", "--printshellcmds"]

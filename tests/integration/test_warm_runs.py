@@ -29,6 +29,7 @@ def project(source, tmp_path) -> Project:
     return source.copy(tmp_path / "project")
 
 
+@pytest.mark.long
 def test_cold_jobs_write_the_same_bytes(project, first_run):
     """Without Snakemake's hooks there is no warm process."""
     project.run("--no-hooks")
@@ -49,7 +50,14 @@ def one(session: int, command: str) -> int:
     return min(number for number, line in processes(session).items() if command in line)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
+    ],
+)
 def test_nothing_is_left_of_a_run_that_was_ended(project, number, attack, wanted):
     """Ctrl-C goes to all of it; SIGTERM and SIGKILL to Snakemake, the former waits for the jobs."""
     with halted_run(project, NAME, [wanted]) as run:
@@ -78,6 +86,7 @@ def test_a_killed_job_fails_the_run_and_its_log_says_so(project, attack, wanted)
     assert "error: ended by signal 9, Killed" in log.read_text()
 
 
+@pytest.mark.long
 def test_a_killed_server_fails_no_job(project, first_run, attack, wanted):
     halted = project.folder / "halted"
     with halted_run(project, NAME, [wanted]) as run:
