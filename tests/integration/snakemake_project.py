@@ -119,10 +119,10 @@ class Project:
 
     def try_run(self, *arguments: str, config: Sequence[str] = ()) -> Outcome:
         """Run Snakemake in the folder."""
-        share_warm_process()
         _, *words = self.command(arguments, config)
+        variables = {**environment(), VARIABLE: warm_process()}
         output = self.folder / ".printed.txt"
-        status = run_snakemake(words, self.folder, environment(), output)
+        status = run_snakemake(words, self.folder, variables, output)
         return Outcome(status, output.read_text(encoding="utf-8"))
 
     def run(self, *arguments: str, config: Sequence[str] = ()) -> str:
@@ -216,19 +216,17 @@ def new_project(repository: Path, folder: Path) -> Project:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a user who has activated nothing and installed no package.
-
-    It names the process that the tests share, if there is one (`share_warm_process`).
-    """
+    """Return the environment of a user who has activated nothing and installed no package."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 @cache
-def share_warm_process() -> None:
-    """Start the process whose forks do the jobs once for all runs of this process."""
+def warm_process() -> str:
+    """Start the process whose forks do the jobs of all runs; return the name of its socket."""
     run = LocalRun(threads=1)
     run.start_server(threads=1)
     atexit.register(run.stop)
+    return os.environ.pop(VARIABLE)
 
 
 def execute(
@@ -268,7 +266,7 @@ def halted_run(
         project.command(arguments, config),
         cwd=project.folder,
         env={
-            **{key: value for key, value in environment().items() if key != VARIABLE},
+            **environment(),
             "PYTHONPATH": str(HALTING),
             "HALT_AT": name,
             "HALTED": str(halted),

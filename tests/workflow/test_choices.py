@@ -197,7 +197,10 @@ def test_tables_of_another_data_set_are_left_out(composed):
     ) in experiment.left_out
 
 
-def test_what_is_left_out_is_printed_and_reported(pipeline_of, names, capsys):
+def test_what_is_left_out_is_printed_and_reported(
+    pipeline_of, names, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # where there are no results
     pipeline = pipeline_of(features=["kd"])
     pipeline.print_outcome()
     sentence = "the defences magnet, mid, whose features were not chosen"
