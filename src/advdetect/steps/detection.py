@@ -91,9 +91,10 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
         AdvdetectError: An attack has features and no file or the other way round, two files are
             of the same attack, or a file is of another seed or of other images.
     """
-    tables = _read_features(features)
-    for path in (*features, *attacks):
-        if (own := read_provenance(path).get("seed", seed)) != seed:
+    facts = {path: read_provenance(path) for path in (*features, *attacks)}
+    tables = _read_features([(path, facts[path]["attack"]) for path in features])
+    for path, known in facts.items():
+        if (own := known.get("seed", seed)) != seed:
             raise AdvdetectError(f"{path} is of seed {own}, not of seed {seed}.")
     if CLEAN not in tables:
         raise AdvdetectError("--features lacks the file of the clean images.")
@@ -103,7 +104,7 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
             "The feature has values of clean images that are infinite or not a number: no detector "
             "can be fitted on them; mend the feature."
         )
-    names = {path: read_provenance(path)["name"] for path in attacks}
+    names = {path: facts[path]["name"] for path in attacks}
     _check_attacks(names, tables)
     attacked = {
         name: AttackedImages(tables[name], _read_success(path, name, tables[name]))
@@ -138,16 +139,18 @@ def _read_success(path: str, name: str, tables: Mapping[str, pd.DataFrame]) -> p
     return success
 
 
-def _read_features(paths: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+def _read_features(files: Sequence[tuple[str, str]]) -> dict[str, dict[str, pd.DataFrame]]:
     """Read features, several of an attack side by side.
+
+    Args:
+        files: Each with the attack (or ``clean``) that it is of.
 
     Returns:
         For each attack (or ``clean``) a table per kind, its rows indexed by source image.
     """
     tables: dict[str, list[pd.DataFrame]] = {}
-    for path in paths:
-        table = read_table(path).set_index(["kind", "index"])
-        tables.setdefault(read_provenance(path)["attack"], []).append(table)
+    for path, attack in files:
+        tables.setdefault(attack, []).append(read_table(path).set_index(["kind", "index"]))
     joined = {attack: pd.concat(parts, axis=1, join="inner") for attack, parts in tables.items()}
     # An attack that changed no image has no values, and so no columns.
     columns = {attack: list(table.columns) for attack, table in joined.items() if len(table)}
