@@ -31,11 +31,6 @@ def add_spec(parser: argparse.ArgumentParser, example: str) -> None:
         metavar="NAME=VALUE",
         help="change one parameter of the specification; may be given several times",
     )
-    add_code(parser)
-
-
-def add_code(parser: argparse.ArgumentParser) -> None:
-    """Add ``--code``."""
     parser.add_argument(
         "--code", default="", help="fingerprint of the source code, kept in the provenance"
     )
