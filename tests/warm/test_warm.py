@@ -223,6 +223,23 @@ def test_an_interrupted_job_cleans_up_once(folder, warm, whole_group):
     assert ended(fork)()
 
 
+def test_a_signal_that_comes_when_the_job_has_ended_changes_nothing():
+    """The server has closed the connection by then; the job must not begin again."""
+    code = """if True:
+        import os, signal
+        from advdetect.warm import client
+        class Closed:
+            def recv(self, size):
+                os.kill(os.getpid(), signal.SIGINT)
+                return bytes([client.EXITED, 7])
+            def send(self, data):
+                raise BrokenPipeError
+        client._stand_for(Closed())
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 7
+
+
 def test_a_job_that_a_fork_would_do_otherwise_is_done_in_its_own_process(folder, warm):
     def is_warm(**variables: str) -> bool:
         done = run("show", folder, {**warm, **variables}, input="")

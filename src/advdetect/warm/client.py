@@ -100,7 +100,10 @@ def _stand_for(connection: _socket.socket) -> None:
 
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        connection.send(bytes([number]))
+        try:
+            connection.send(bytes([number]))
+        except OSError:
+            return  # the job has ended: its answer is read or waits to be
 
     before = {n: _signal.getsignal(n) for n in FORWARDED}
     for number, handler in before.items():
@@ -109,11 +112,11 @@ def _stand_for(connection: _socket.socket) -> None:
     try:
         kind, number = _answer(connection)
     except OSError:
+        for number, handler in before.items():
+            _signal.signal(number, handler)
         if received:  # the user ended it all
             os._exit(128 + received[-1])
         _say("the process that had its libraries imported was killed: it begins again")
-        for number, handler in before.items():
-            _signal.signal(number, handler)
         raise
     if kind == EXITED:
         os._exit(number)
