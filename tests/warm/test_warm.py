@@ -197,6 +197,16 @@ def test_a_death_by_a_signal_is_said_in_one_line(folder, warm, number):
     assert not (folder / "timing.json").exists()
 
 
+def test_a_job_that_was_killed_does_not_begin_again_where_nobody_reads_what_it_says(folder, warm):
+    """Ctrl-C ends the reader of its output, too."""
+    read, write = os.pipe()
+    os.close(read)
+    parameters = {"number": int(signal.SIGKILL)}
+    done = subprocess.run(command("die", **parameters), cwd=folder, env=warm, stderr=write)
+    os.close(write)
+    assert done.returncode == 128 + signal.SIGKILL
+
+
 def test_a_killed_job_takes_its_fork_with_it(folder, warm):
     client, fork = begin(folder, warm)
     client.kill()

@@ -31,16 +31,22 @@ def hand_over() -> None:
         return
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.connect(f"\0{name}")
-        if owner(connection) != os.getuid():
-            return
-        _send(connection, _request())
-        if _answer(connection)[0] == ACCEPTED:
+        if _is_accepted(connection, name):
             _stand_for(connection)
-    except OSError:
-        return
     finally:
         connection.close()
+
+
+def _is_accepted(connection: _socket.socket, name: str) -> bool:
+    """Send the job to the server with a name; return whether that does it."""
+    try:
+        connection.connect(f"\0{name}")
+        if owner(connection) != os.getuid():
+            return False
+        _send(connection, _request())
+        return _answer(connection)[0] == ACCEPTED
+    except OSError:
+        return False
 
 
 def owner(connection: _socket.socket) -> int:
@@ -93,8 +99,8 @@ def _answer(connection: _socket.socket) -> bytes:
 def _stand_for(connection: _socket.socket) -> None:
     """Pass signals on until the job ends; leave with its exit status.
 
-    Raises:
-        OSError: The server has ended, and so has the job.
+    Returns where the server has ended, and so the job. Nothing else that goes wrong leads back to
+    it: a job that was interrupted would begin again.
     """
     received: list[int] = []
 
@@ -117,7 +123,7 @@ def _stand_for(connection: _socket.socket) -> None:
         if received:  # the user ended it all
             os._exit(128 + received[-1])
         _say("the process that had its libraries imported was killed: it begins again")
-        raise
+        return
     if kind == EXITED:
         os._exit(number)
     reason = " (where memory runs out the kernel does so)" if number == _signal.SIGKILL else ""
@@ -127,4 +133,7 @@ def _stand_for(connection: _socket.socket) -> None:
 
 def _say(message: str) -> None:
     """Write a line about the job to standard error."""
-    os.write(2, os.fsencode(f"advdetect {' '.join(sys.argv[1:2])}: {message}.\n"))
+    try:
+        os.write(2, os.fsencode(f"advdetect {' '.join(sys.argv[1:2])}: {message}.\n"))
+    except OSError:
+        return  # Ctrl-C has ended who reads it
