@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval
 from advdetect.evaluation.ranking import METRICS as METRICS
-from advdetect.evaluation.ranking import ImageRanker, Ranker
+from advdetect.evaluation.ranking import ImageRanker, Ranker, rank
 from advdetect.files.scores import CELL
 from advdetect.protocol import CLEAN, KINDS
 
@@ -152,11 +152,11 @@ def _cells(
             missing = "clean or noisy" if n_positive else "adversarial"
             reason = f"no {missing} image to test on"
         else:
-            samples = score[rows], positive[rows]
-            estimates = once.metrics(*samples, np.zeros(len(rows), dtype=np.intp))[:, 0]
+            ranking = rank(score[rows], positive[rows])
+            estimates = once.metrics(ranking, np.zeros(len(rows), dtype=np.intp))[:, 0]
             if trained_on in (tested_on, CLEAN) or detector == primary_detector:
                 ranker, of_images = images.of(index[rows])
-                replicates = ranker.metrics(*samples, of_images)
+                replicates = ranker.metrics(ranking, of_images)
         yield key, _Cell(estimates, replicates, n_positive, len(rows) - n_positive, reason)
 
 

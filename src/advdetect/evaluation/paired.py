@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval
 from advdetect.evaluation.metrics import check_scores
-from advdetect.evaluation.ranking import ImageRanker, Ranker
+from advdetect.evaluation.ranking import ImageRanker, Ranker, rank
 
 COLUMNS = [
     "run",
@@ -143,10 +143,11 @@ def _cell(table: pd.DataFrame, attack: str, images: ImageRanker, replicates: int
     if not n_positive or not n_negative or np.isnan(score).any():
         return _Cell(np.nan, np.full(replicates, np.nan), n_positive, n_negative)
     ranker, of_images = images.of(rows["index"].to_numpy())
-    once = Ranker(np.ones((1, 1))).aurocs(score, positive, np.zeros(len(rows), dtype=np.intp))
+    ranking = rank(score, positive)
+    once = Ranker(np.ones((1, 1))).aurocs(ranking, np.zeros(len(rows), dtype=np.intp))
     return _Cell(
         auroc=float(once[0]),
-        replicates=ranker.aurocs(score, positive, of_images),
+        replicates=ranker.aurocs(ranking, of_images),
         n_positive=n_positive,
         n_negative=n_negative,
     )

@@ -36,29 +36,24 @@ class Ranker:
         self._weights = np.ascontiguousarray(weights, dtype=self._dtype)
         self._memory: dict[str, NDArray] = {}
 
-    def metrics(
-        self, scores: NDArray[np.floating], positive: NDArray[np.bool_], rows: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def metrics(self, ranking: "Ranking", rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute the (len(METRICS), B) values of all metrics; see `detection_metrics`.
 
         Args:
-            scores: (n,) scores, higher is more adversarial; infinite ones are allowed, NaN is not.
-            positive: (n,) True for adversarial rows.
+            ranking: Of the scores, from `rank`.
             rows: (n,) row of ``weights`` that each score has.
         """
-        return self._in_blocks(_metrics, len(METRICS), _rank(scores, positive), rows)
+        return self._in_blocks(_metrics, len(METRICS), ranking, rows)
 
-    def aurocs(
-        self, scores: NDArray[np.floating], positive: NDArray[np.bool_], rows: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def aurocs(self, ranking: "Ranking", rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute the (B,) values of ``auroc`` alone."""
-        return self._in_blocks(_auroc, 1, _rank(scores, positive), rows)[0]
+        return self._in_blocks(_auroc, 1, ranking, rows)[0]
 
     def _in_blocks(
         self,
         measure: Callable[["_Block"], NDArray[np.float64]],
         count: int,
-        ranking: "_Ranking",
+        ranking: "Ranking",
         rows: NDArray[np.intp],
     ) -> NDArray[np.float64]:
         replicates = self._weights.shape[1]
@@ -72,7 +67,7 @@ class Ranker:
             values[:, start : start + step] = found
         return values
 
-    def _block(self, ranking: "_Ranking", weights: NDArray, rows: NDArray[np.intp]) -> "_Block":
+    def _block(self, ranking: "Ranking", weights: NDArray, rows: NDArray[np.intp]) -> "_Block":
         true_positives = self._cumulative("positive", weights, rows[ranking.positives])
         false_positives = self._cumulative("negative", weights, rows[ranking.negatives])
         shape = (len(ranking.positives), weights.shape[1])
@@ -163,11 +158,11 @@ def detection_metrics(
     Returns:
         (len(METRICS), B) values; NaN where the positives or the negatives have no weight.
     """
-    return Ranker(weights.T).metrics(scores, positive, np.arange(len(scores)))
+    return Ranker(weights.T).metrics(rank(scores, positive), np.arange(len(scores)))
 
 
 @dataclass(frozen=True)
-class _Ranking:
+class Ranking:
     """The (P,) positives from the highest score down, and where they stand among all rows.
 
     Attributes:
@@ -210,7 +205,13 @@ class _Block:
     spare: NDArray[np.float64]
 
 
-def _rank(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> _Ranking:
+def rank(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Ranking:
+    """Rank the positives of one cell among its negatives, which no weights change.
+
+    Args:
+        scores: (n,) scores, higher is more adversarial; infinite ones are allowed, NaN is not.
+        positive: (n,) True for adversarial rows.
+    """
     order = np.argsort(-scores, kind="stable")
     positives, negatives = order[positive[order]], order[~positive[order]]
     thresholds = -scores[positives]
@@ -218,7 +219,7 @@ def _rank(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> _Ranking
         np.searchsorted(-scores[negatives], thresholds, side=side) for side in ("left", "right")
     )
     last_positive = np.searchsorted(thresholds, thresholds, side="right")
-    return _Ranking(positives, negatives, last_positive, above, at_least)
+    return Ranking(positives, negatives, last_positive, above, at_least)
 
 
 def _auroc(block: _Block) -> NDArray[np.float64]:
