@@ -10,7 +10,7 @@ min_version("9.0")
 BASE = Path(str(workflow.current_basedir))
 sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
 
-from local_run import LocalRun, ask_for_stamps
+from local_run import LocalRun, before_graph, let_jobs_go
 from pipeline import Pipeline
 
 # The jobs of a sweep share their work in files, where they see each other's.
@@ -18,7 +18,8 @@ SHARES_FILES = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs
 PIPELINE = Pipeline(BASE, config, SHARES_FILES)
 PIPELINE.use_this_source()
 LOCAL_RUN = LocalRun(PIPELINE.threads)
-ask_for_stamps(workflow, PIPELINE.with_stamps)
+before_graph(workflow, PIPELINE.ask_for_stamps)
+before_graph(workflow, LOCAL_RUN.start)
 
 
 pathvars:
@@ -38,7 +39,7 @@ rule all:
 
 
 onstart:
-    LOCAL_RUN.start(workflow)
+    let_jobs_go(workflow)
 
 
 onsuccess:

@@ -16,17 +16,13 @@ from typing import Any
 import pytest
 
 from advdetect.warm.client import VARIABLE
-from local_run import THREAD_VARIABLES, LocalRun
+from local_run import THREAD_VARIABLES, LocalRun, let_jobs_go
 
 JOBS = Path(__file__).with_name("warm_jobs.py")
 PARENT = """
-import sys, types
+import sys
 from local_run import LocalRun
-LocalRun(1).start(types.SimpleNamespace(
-    is_main_process=True, local_exec=True, touch=False, scheduler=types.SimpleNamespace(),
-    deployment_settings=types.SimpleNamespace(deployment_method=()),
-    resource_settings=types.SimpleNamespace(cores=2),
-))
+LocalRun(1).start_server(1)
 import os
 print(os.environ["ADVDETECT_WARM"], flush=True)
 sys.stdin.read()
@@ -37,10 +33,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for Linux")
 
 def local_workflow(**changes: Any) -> SimpleNamespace:
     """Return what a local run needs of Snakemake's workflow."""
-    values = {"is_main_process": True, "local_exec": True, "touch": False, **changes}
+    values = {
+        "executor_plugin": "local",
+        "dryrun": False,
+        "is_main_process": True,
+        "local_exec": True,
+        "touch": False,
+        **changes,
+    }
     return SimpleNamespace(
         scheduler=SimpleNamespace(job_rate_limiter="100 a second"),
         deployment_settings=SimpleNamespace(deployment_method=values.pop("deployment", ())),
+        execution_settings=SimpleNamespace(no_hooks=values.pop("no_hooks", False)),
         resource_settings=SimpleNamespace(cores=2),
         **values,
     )
@@ -324,28 +328,47 @@ def test_a_stopped_run_leaves_no_process(start_run):
     run_, _ = start_run()
     server = run_._server
     run_.stop()  # its libraries are not imported yet
-    assert server.returncode is not None
+    assert server.returncode == -signal.SIGTERM
+
+
+def test_a_job_does_not_wait_until_all_libraries_are_imported(folder, start_run):
+    """It comes when the server has just begun, and ends before that is ready."""
+    run_, variables = start_run()
+    done = run("stop", folder, variables)
+    server = run_._server
+    run_.stop()
+    assert done.stderr == "why\n"
+    assert server.returncode == -signal.SIGTERM  # in the middle of its imports
 
 
 @pytest.mark.parametrize(
-    "changes", [{"is_main_process": False}, {"local_exec": False}, {"touch": True}]
+    "changes",
+    [
+        {"is_main_process": False},
+        {"local_exec": False},
+        {"touch": True},
+        {"dryrun": True},
+        {"executor_plugin": None},
+        {"no_hooks": True},
+        {"deployment": {"conda"}},
+    ],
 )
-def test_only_a_local_run_is_changed(changes, monkeypatch):
+def test_only_local_runs_with_jobs_in_this_environment_are_warm(changes, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
-    workflow = local_workflow(**changes)
     run = LocalRun(threads=1)
-    run.start(workflow)
+    run.start(local_workflow(**changes))
     run.stop()
     assert VARIABLE not in os.environ
-    assert workflow.scheduler.job_rate_limiter == "100 a second"
 
 
-def test_jobs_in_environments_of_their_own_start_cold(monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
-    workflow = local_workflow(deployment={"conda"})
-    LocalRun(threads=1).start(workflow)
-    assert VARIABLE not in os.environ
-    assert workflow.scheduler.job_rate_limiter is None
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [({}, None), ({"deployment": {"conda"}}, None), ({"local_exec": False}, "100 a second")],
+)
+def test_the_limit_of_jobs_is_for_clusters(changes, limit):
+    workflow = local_workflow(**changes)
+    let_jobs_go(workflow)
+    assert workflow.scheduler.job_rate_limiter == limit
 
 
 def test_a_server_survives_what_is_no_job(folder, warm):

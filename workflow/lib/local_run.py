@@ -3,12 +3,13 @@
 A run on this machine is quick by jobs without start-up and a scheduler that does not spin.
 """
 
+import atexit
 import os
 import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from advdetect.warm.client import VARIABLE
@@ -21,25 +22,22 @@ THREAD_VARIABLES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 HEAP = {"MALLOC_MMAP_THRESHOLD_": f"{2**25}", "MALLOC_TRIM_THRESHOLD_": f"{2**30}"}
 
 
-def ask_for_stamps(workflow: Any, with_stamps: Callable[[Iterable[str]], set[str]]) -> None:
-    """Make who asks for a published file ask for its stamp as well.
+def before_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
+    """Do something before Snakemake builds its graph of jobs.
 
-    Snakemake looks only at those outputs of a job that somebody asks for, and a published file
-    that is there does not say whether it is out of date. What is asked for is known to Snakemake
-    after it has read the Snakefile, before it builds the graph of jobs.
+    By then it has read the Snakefile, and knows what is asked for and how that is to be done.
 
     Args:
         workflow: Snakemake's workflow.
-        with_stamps: Adds the stamps to files and rules that are asked for.
+        prepare: What is done, to the workflow.
     """
-    prepare = workflow._prepare_dag
+    prepare_dag = workflow._prepare_dag
 
-    def prepare_with_stamps(*arguments: Any, **options: Any) -> Any:
-        settings = workflow.dag_settings
-        settings.targets = with_stamps(settings.targets)
-        return prepare(*arguments, **options)
+    def prepare_and_go_on(*arguments: Any, **options: Any) -> Any:
+        prepare(workflow)
+        return prepare_dag(*arguments, **options)
 
-    workflow._prepare_dag = prepare_with_stamps
+    workflow._prepare_dag = prepare_and_go_on
 
 
 class LocalRun:
@@ -54,21 +52,21 @@ class LocalRun:
         self._server: subprocess.Popen[bytes] | None = None
 
     def start(self, workflow: Any) -> None:
-        """Prepare a run, when its scheduler is there and has not begun.
+        """Start the process that jobs are forks of, where there are to be jobs on this machine.
+
+        It imports its libraries while Snakemake builds its graph.
 
         Args:
             workflow: Snakemake's workflow.
         """
-        if not workflow.is_main_process or not workflow.local_exec or workflow.touch:
+        is_run = workflow.executor_plugin is not None and not workflow.dryrun
+        if not is_run or not _is_local(workflow) or workflow.execution_settings.no_hooks:
             return
-        # The limit of 100 jobs a second is for clusters. It makes every pass of the scheduler cause
-        # another one a second later, so that each job that ends adds passes until the run does:
-        # half of Snakemake's own CPU time in a run of 200 jobs.
-        workflow.scheduler.job_rate_limiter = None
         # A job in an environment of its own has another Python.
         if sys.platform == "linux" and not workflow.deployment_settings.deployment_method:
             cores = workflow.resource_settings.cores or self._threads
             self.start_server(min(self._threads, cores))
+            atexit.register(self.stop)  # where there is nothing to do, nothing else calls it
 
     def start_server(self, threads: int) -> None:
         """Start the process that the jobs are forks of; they find it by an environment variable.
@@ -96,3 +94,22 @@ class LocalRun:
             os.environ.pop(VARIABLE, None)
             self._server.terminate()
             self._server.communicate()
+            self._server = None
+
+
+def let_jobs_go(workflow: Any) -> None:
+    """Take away a limit that is for clusters, when the scheduler is there and has not begun.
+
+    A hundred jobs a second make every pass of the scheduler cause another one a second later, so
+    that each job that ends adds passes until the run does: half of Snakemake's own CPU time in a
+    run of 200 jobs.
+
+    Args:
+        workflow: Snakemake's workflow.
+    """
+    if _is_local(workflow):
+        workflow.scheduler.job_rate_limiter = None
+
+
+def _is_local(workflow: Any) -> bool:
+    return workflow.is_main_process and workflow.local_exec and not workflow.touch

@@ -166,11 +166,15 @@ class Pipeline:
         jobs = [job for job in self.published if job.is_wanted]
         return [path for job in jobs for path in (*_flat(job.outputs), job.stamp)]
 
+    def ask_for_stamps(self, workflow: Any) -> None:
+        """Make who asks Snakemake's workflow for a published file ask for its stamp as well."""
+        workflow.dag_settings.targets = self.with_stamps(workflow.dag_settings.targets)
+
     def with_stamps(self, targets: Iterable[str]) -> set[str]:
         """Return files and rules that are asked for, with the stamps of what is published.
 
-        Snakemake looks at those outputs only that somebody asks for, and a published file that is
-        there does not say whether it is out of date.
+        A file that is there does not say if it is out of date, and what nobody asks for is not
+        looked at.
         """
         targets = set(targets)
         jobs = self.published if targets else []

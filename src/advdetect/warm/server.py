@@ -1,5 +1,6 @@
 """Does each job in a fork of this process, which has the libraries of all jobs imported.
 
+A job that comes while these are still imported does not wait for them: its fork imports the rest.
 For Linux: forks of processes that have libraries imported are not safe everywhere.
 """
 
@@ -7,7 +8,7 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from advdetect.warm.client import ACCEPTED, DECLINED, EXITED, KILLED, owner
@@ -25,7 +26,7 @@ class Server:
 
     Args:
         listener: The socket that jobs connect to.
-        variables: Environment variables that the imported libraries have set.
+        variables: Environment variables that the imported libraries have set by now.
     """
 
     def __init__(self, listener: socket.socket, variables: Mapping[str, str]) -> None:
@@ -38,15 +39,20 @@ class Server:
             end.setblocking(False)
         self._selector = selectors.DefaultSelector()
 
-    def serve(self) -> None:
-        """Do jobs until the parent ends, which ends them, or, after SIGTERM, until they end."""
+    def serve(self, preparation: Iterator[object]) -> None:
+        """Do jobs until the parent ends, which ends them, or, after SIGTERM, until they end.
+
+        Args:
+            preparation: What is done step by step meanwhile.
+        """
         signal.set_wakeup_fd(self._wake.fileno())
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.signal(signal.SIGTERM, lambda number, frame: self._stop_accepting())
         for file in (PARENT, self._listener, self._wakened):
             self._selector.register(file, selectors.EVENT_READ)
+        is_prepared = False
         while self._accepts or self._jobs:
-            for key, _ in self._selector.select():
+            signal.signal(signal.SIGTERM, lambda number, frame: self._stop_accepting())
+            for key, _ in self._selector.select(None if is_prepared else 0):
                 if key.fileobj == PARENT:
                     return self._end_jobs()
                 if key.fileobj is self._listener:
@@ -56,6 +62,10 @@ class Server:
                     self._report_ended_jobs()
                 else:
                     self._pass_signals_on(key.data)
+            if not is_prepared:
+                if not self._jobs:
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once
+                is_prepared = next(preparation, None) is None
 
     def _stop_accepting(self) -> None:
         if self._accepts:
