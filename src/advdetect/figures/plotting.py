@@ -164,7 +164,7 @@ def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[
     }
     written = []
     figure.draw_without_rendering()  # lays it out, once for both
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # or else each saving draws it once more, for the layout
     for suffix, fields in metadata.items():
         path = Path(f"{os.fspath(path_without_suffix)}{suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
