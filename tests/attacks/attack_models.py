@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 CLASSES = 5
-COUNT = 64
+COUNT = 32
 
 
 def make_model(classes: int = CLASSES, seed: int = 0) -> nn.Module:

