@@ -27,6 +27,12 @@ import os
 print(os.environ["ADVDETECT_WARM"], flush=True)
 sys.stdin.read()
 """
+NEVER_READY = """
+import socket, sys, time
+from advdetect.warm.server import Server
+importing = iter(lambda: time.sleep(0.02) or "a library", None)
+Server(socket.socket(fileno=int(sys.argv[1])), {}).serve(importing)
+"""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for Linux")
 
@@ -331,14 +337,22 @@ def test_a_stopped_run_leaves_no_process(start_run):
     assert server.returncode == -signal.SIGTERM
 
 
-def test_a_job_does_not_wait_until_all_libraries_are_imported(folder, start_run):
-    """It comes when the server has just begun, and ends before that is ready."""
-    run_, variables = start_run()
-    done = run("stop", folder, variables)
-    server = run_._server
-    run_.stop()
-    assert done.stderr == "why\n"
-    assert server.returncode == -signal.SIGTERM  # in the middle of its imports
+def test_a_job_does_not_wait_until_all_libraries_are_imported(folder, cold):
+    name = f"advdetect-{os.getpid()}-never-ready"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{name}")
+        listener.listen()
+        server = subprocess.Popen(
+            [sys.executable, "-c", NEVER_READY, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            env=cold,
+        )
+    done = run("show", folder, {**cold, VARIABLE: name}, input="")
+    server.terminate()
+    server.communicate()
+    assert json.loads(done.stdout)["warm"]
+    assert server.returncode == -signal.SIGTERM  # at once: it has no job
 
 
 @pytest.mark.parametrize(

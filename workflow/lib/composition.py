@@ -98,10 +98,8 @@ class _Composer:
         Returns:
             What else the experiment sets, and overrides that make the choices without it.
         """
-        names = self._yaml.compose(list(choices.values()), whole=False)[1]
-        tuned_for = self._yaml.compose(
-            [choices[k] for k in choices if k == "experiment"], whole=False
-        )[1]
+        names = self._yaml.names(*choices.values())
+        tuned_for = self._yaml.names(*(choices[k] for k in choices if k == "experiment"))
         for key, bound in (("dataset", DATA_BOUND), ("model", MODEL_BOUND)):
             if names[key] != tuned_for[key]:
                 own = load(self._yaml.folders, "experiment", names["experiment"])

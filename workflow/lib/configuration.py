@@ -49,6 +49,7 @@ class Configuration:
             for group, specs in self.methods.items()
         }
         self.schema = load(self.folders, "schema", "config")
+        self._chosen: dict[tuple[str, ...], dict[str, str]] = {}
 
     def with_schemas(self, group: str, specs: Mapping[str, Any]) -> dict[str, Any]:
         """Return methods of a group, each with its schema again."""
@@ -92,6 +93,12 @@ class Configuration:
         if not isinstance(tree, dict):
             raise ConfigurationError(f"{self.folders[0] / 'config.yaml'} must hold a mapping.")
         return normalized({str(key): value for key, value in tree.items()}), names
+
+    def names(self, *overrides: str) -> dict[str, str]:
+        """Return the names of what is chosen of each of Hydra's groups, remembered from before."""
+        if overrides not in self._chosen:
+            self._chosen[overrides] = self.compose(list(overrides), whole=False)[1]
+        return self._chosen[overrides]
 
     def _explain(self, error: Exception, overrides: list[str]) -> str:
         """Say in one line what Hydra refused, with the names that exist."""

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from experiment import ConfigurationError, Spec
 
@@ -62,8 +60,17 @@ def load(folders: Sequence[Path], group: str, name: str) -> Spec:
         return own
     if _SELF not in parents:
         parents.append(_SELF)
-    values: Any = {}
+    values: Spec = {}
     for parent in parents:
-        values = OmegaConf.merge(values, own if parent == _SELF else load(folders, group, parent))
-    merged = OmegaConf.to_container(values)
-    return {str(key): value for key, value in merged.items()} if isinstance(merged, dict) else {}
+        values = _merged(values, own if parent == _SELF else load(folders, group, parent))
+    return values
+
+
+def _merged(first: Spec, second: Spec) -> Spec:
+    """Return both as Hydra merges them: mappings by their keys, everything else is replaced."""
+    nested = {
+        key: _merged(first[key], value)
+        for key, value in second.items()
+        if isinstance(value, dict) and isinstance(first.get(key), dict)
+    }
+    return first | second | nested
