@@ -127,6 +127,7 @@ def test_many_linear_classes_against_a_quadratic_program(target: str) -> None:
     assert at_bounds.any(), "the test needs active bounds"
 
 
+@pytest.mark.long
 def test_no_further_than_scipy_on_digits(lenet_and_digits) -> None:
     model, digits = lenet_and_digits
     images = digits.images[:60].float() / 255

@@ -135,7 +135,7 @@ def test_loss_is_finite_where_a_probability_is_not(saturated: bool, images: Tens
     assert result.adversarial.isfinite().all()
 
 
-@pytest.mark.parametrize("target", ["next", None])
+@pytest.mark.parametrize("target", [pytest.param("next", marks=pytest.mark.long), None])
 def test_no_further_than_scipy_over_a_grid_of_lambda(
     target: str | None, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:

@@ -266,8 +266,15 @@ def test_an_added_attack_leaves_every_other_cell_as_it_was(world, repository):
     )
 
 
-@pytest.mark.parametrize("bits", ["float32", "8bit"])
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    ("alone", "bits"),
+    [
+        (True, "float32"),
+        (False, "8bit"),
+        pytest.param(True, "8bit", marks=pytest.mark.long),
+        pytest.param(False, "float32", marks=pytest.mark.long),
+    ],
+)
 def test_an_attack_without_success_has_no_scores_in_that_form(
     world, world_scores, repository, alone, bits
 ):

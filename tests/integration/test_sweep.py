@@ -197,6 +197,7 @@ def test_what_the_values_have_in_common_makes_all_of_them_anew(sweep, paths, cha
     assert not hidden(sweep)
 
 
+@pytest.mark.long
 def test_a_killed_sweep_goes_on_where_it_was(finished, grown, paths):
     project, values = add_sweep(finished), (0.3, 0.5)
     config = [f"batch_size={IMAGES}", *swept(*values)]
