@@ -142,9 +142,9 @@ def test_no_further_than_scipy_on_digits(lenet_and_digits) -> None:
     assert result.target is not None
     assert result.success.all()
     assert torch.equal(predict(model, result.adversarial), result.target)
-    few = range(3)
+    few = range(6)
     expected = [reference_norm(model, images[row], int(result.target[row])) for row in few]
-    assert norms(result.adversarial, images)[:3].mean().item() <= 1.01 * np.mean(expected)
+    assert norms(result.adversarial, images)[:6].mean().item() <= 1.01 * np.mean(expected)
 
 
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 7])

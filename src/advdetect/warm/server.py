@@ -47,11 +47,11 @@ class Server:
         """
         signal.set_wakeup_fd(self._wake.fileno())
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGTERM, lambda number, frame: self._stop_accepting())
         for file in (PARENT, self._listener, self._wakened):
             self._selector.register(file, selectors.EVENT_READ)
         is_prepared = False
         while self._accepts or self._jobs:
-            signal.signal(signal.SIGTERM, lambda number, frame: self._stop_accepting())
             for key, _ in self._selector.select(None if is_prepared else 0):
                 if key.fileobj == PARENT:
                     return self._end_jobs()
@@ -63,9 +63,11 @@ class Server:
                 else:
                     self._pass_signals_on(key.data)
             if not is_prepared:
+                on_end = signal.getsignal(signal.SIGTERM)
                 if not self._jobs:
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once
                 is_prepared = next(preparation, None) is None
+                signal.signal(signal.SIGTERM, on_end)
 
     def _stop_accepting(self) -> None:
         if self._accepts:
