@@ -5,6 +5,7 @@ each reads the source in its own folder.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 
 LIBRARIES = (
     *("snakemake.cli", "snakemake.dag", "snakemake.executors.local", "snakemake.scheduling.greedy"),
-    *("numpy", "pandas", "hydra", "jsonschema", "yaml"),
+    *("numpy", "pandas", "hydra.compose", "jsonschema", "yaml", "smart_open", "PIL.Image"),
 )
 
 
@@ -64,6 +65,8 @@ def _serve() -> None:
     for library in LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(library)
+    sys.modules["snakemake.cli"].get_argument_parser()  # imports the plug-ins
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if not child:

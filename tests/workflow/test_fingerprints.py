@@ -126,6 +126,40 @@ def test_words_are_no_code(tmp_path, old, new, changes):
     assert (fingerprint(["mine"], [tmp_path / "again"]) != before) == changes
 
 
+def test_it_is_the_same_for_every_version_of_python(tmp_path):
+    """The value was read off Python 3.11, 3.12 and 3.13, whose syntax trees have other fields."""
+    (tmp_path / "mine.py").write_text(CODE)
+    assert fingerprint(["mine"], [tmp_path]) == "778ac51faedb5e16"
+
+
+@pytest.mark.parametrize(
+    ("code", "other"),
+    [
+        ("x = None", "x = ''"),
+        ("x = 1", "x = True"),
+        ("x = 1", "x = 1.0"),
+        ("x = 'a'", "x = b'a'"),
+        ("f(a, [])", "f([], a)"),
+        ("f()", "f"),
+        ("f(a, b=c)", "f(a, c)"),
+        ("x = y", "x: y"),
+        ("def f(*, a, b=1): pass", "def f(*, a=1, b): pass"),
+        ("def f(a, b): pass", "def f(a, /, b): pass"),
+        ("x = a[:1]", "x = a[1:]"),
+        ("{**a, 'b': c}", "{'b': c, **a}"),
+        ("from . import a", "from .. import a"),
+        ("import a", "from a import a"),
+        ("for x in y: pass", "for x in y: pass\nelse: f()"),
+    ],
+)
+def test_what_differs_in_code_differs(tmp_path, code, other):
+    for name, text in (("mine", code), ("another", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text(text)
+    one, another = (fingerprint(["module"], [tmp_path / name]) for name in ("mine", "another"))
+    assert one != another
+
+
 def test_no_computing_step_imports_what_only_publishes(repository):
     publishing = {
         *("compare", "estimate", "evaluate", "figure", "paired"),

@@ -97,8 +97,8 @@ class _Module:
 def _read(path: Path, name: str, changed: int) -> _Module:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     reader = _WithoutWords()
-    code = ast.dump(reader.visit(ast.parse(path.read_text(encoding="utf-8"), str(path))))
-    return _Module(tuple(_imported_names(reader.imports, package)), code)
+    reader.read(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    return _Module(tuple(_imported_names(reader.imports, package)), "".join(reader.parts))
 
 
 def _imported_names(imports: Iterable[ast.Import | ast.ImportFrom], package: str) -> Iterator[str]:
@@ -108,7 +108,10 @@ def _imported_names(imports: Iterable[ast.Import | ast.ImportFrom], package: str
             continue
         base = node.module or ""
         if node.level:
-            parent = package.split(".")[: len(package.split(".")) - (node.level - 1)]
+            above = package.split(".") if package else []
+            if node.level > len(above):
+                continue  # nothing is there; Python says so when the step runs
+            parent = above[: len(above) - (node.level - 1)]
             base = ".".join([*parent, base] if base else parent)
         yield base
         # `from package import name`: the name may be a module of its own.
@@ -118,54 +121,75 @@ def _imported_names(imports: Iterable[ast.Import | ast.ImportFrom], package: str
 #: Arguments and functions whose texts only people read.
 _WORDS_ARGUMENTS = {"help", "metavar", "description", "epilog"}
 _WORDS_FUNCTIONS = {"report", "track", "Progress", "AdvdetectError"}
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-class _WithoutWords(ast.NodeTransformer):
-    """Takes out what changes no result: docstrings, help, messages, the version number.
+class _WithoutWords:
+    """Writes a syntax tree down without what changes no result: docstrings, help, messages.
+
+    Each node is its kind and its fields in parentheses. Fields that are empty are left out, as is
+    whether a name is read or set, so that the fields that a new version of Python adds change
+    nothing.
 
     Attributes:
-        imports: The imports that it met.
+        parts: What was written.
+        imports: The imports that were met.
     """
 
     def __init__(self) -> None:
+        self.parts: list[str] = []
         self.imports: list[ast.Import | ast.ImportFrom] = []
 
-    def visit_Import(self, node: ast.Import) -> ast.AST:
-        self.imports.append(node)
-        return node
+    def read(self, node: ast.AST) -> None:
+        """Write a node and all that is below it."""
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self.imports.append(node)
+        elif isinstance(node, _DOCUMENTED):
+            _leave_out_docstring(node)
+        elif isinstance(node, ast.Assign):
+            _leave_out_version(node)
+        elif isinstance(node, ast.Call):
+            _leave_out_words(node)
+        write = self.parts.append
+        write(type(node).__name__)
+        write("(")
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if value is None or value == [] or field == "ctx":
+                continue
+            write(field)
+            write("=")
+            self._write(value)
+        write(")")
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        self.imports.append(node)
-        return node
+    def _write(self, value: Any) -> None:
+        if isinstance(value, ast.AST):
+            self.read(value)
+        elif isinstance(value, list):
+            self.parts.append("[")
+            for item in value:
+                self._write(item)
+                self.parts.append(",")
+            self.parts.append("]")
+        else:
+            self.parts.append(repr(value))
 
-    def visit_Module(self, node: ast.Module) -> ast.AST:
-        return self._without_docstring(node)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return self._without_docstring(node)
+def _leave_out_docstring(node: Any) -> None:
+    first = node.body[0] if node.body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        del node.body[0]
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._without_docstring(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._without_docstring(node)
+def _leave_out_version(node: ast.Assign) -> None:
+    if any(isinstance(t, ast.Name) and t.id == "__version__" for t in node.targets):
+        node.value = ast.Constant("")
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        if any(isinstance(t, ast.Name) and t.id == "__version__" for t in node.targets):
-            node.value = ast.Constant("")
-        return self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        node.keywords = [word for word in node.keywords if word.arg not in _WORDS_ARGUMENTS]
-        if isinstance(node.func, ast.Name) and node.func.id in _WORDS_FUNCTIONS:
-            node.args = [_without_text(argument) for argument in node.args]
-        return self.generic_visit(node)
-
-    def _without_docstring(self, node: Any) -> ast.AST:
-        first = node.body[0] if node.body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = node.body[1:]
-        return self.generic_visit(node)
+def _leave_out_words(node: ast.Call) -> None:
+    node.keywords = [word for word in node.keywords if word.arg not in _WORDS_ARGUMENTS]
+    if isinstance(node.func, ast.Name) and node.func.id in _WORDS_FUNCTIONS:
+        node.args = [_without_text(argument) for argument in node.args]
 
 
 def _without_text(node: ast.expr) -> ast.expr:
