@@ -74,6 +74,7 @@ def every_detector(repository):
         spec = yaml.safe_load(path.read_text())
         extra = {"score": {"column": "x", "adversarial": "high"}} if "_needs_score_" in spec else {}
         parameters = {key: value for key, value in spec.items() if not key.startswith("_")}
+        parameters |= {"trees": 10} if "trees" in parameters else {}
         make = locate(spec["_target_"])
         detectors[path.stem] = Detector(
             lambda make=make, values=parameters | extra: make(seed=1, **values),
