@@ -1,8 +1,10 @@
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from advdetect.data import image_folder
 from advdetect.errors import AdvdetectError
@@ -46,7 +48,10 @@ def test_different_classes_are_refused(folder):
 
 def test_a_missing_split_is_refused(folder):
     (folder / "test").rename(folder / "tset")
-    with pytest.raises(AdvdetectError, match="must hold one folder of images per class"):
+    with pytest.raises(
+        AdvdetectError,
+        match=r"test does not exist: a folder of images must hold train/<class>/<image>",
+    ):
         image_folder.load(root=str(folder), image_size=12, channels=3)
 
 
@@ -55,6 +60,43 @@ def test_an_image_that_cannot_be_decoded_is_named(folder):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(AdvdetectError, match=r"cat/1\.png cannot be decoded"):
         image_folder.load(root=str(folder), image_size=12, channels=3)
+
+
+def test_hidden_folders_are_no_classes_and_what_is_left_out_is_said(folder, capsys):
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    shutil.copy(folder / "train/cat/0.png", folder / "train/.ipynb_checkpoints/0.png")
+    shutil.copy(folder / "train/cat/0.png", folder / "train/cat/._0.png")
+    shutil.copy(folder / "train/cat/0.png", folder / "train/stray.png")
+    (folder / "train" / "dog" / "notes.txt").write_text("a dog")
+    splits = image_folder.load(root=str(folder), image_size=12, channels=3)
+    assert splits["train"].class_names == ("cat", "dog")
+    assert splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no images by their names: 3, such as " in said
+
+
+def test_a_class_without_an_image_is_refused(folder):
+    (folder / "train" / "fox").mkdir()
+    (folder / "train" / "fox" / "notes.txt").write_text("a fox")
+    with pytest.raises(AdvdetectError, match=r"class folder .*fox holds no image"):
+        image_folder.load(root=str(folder), image_size=12, channels=3)
+
+
+def test_images_and_classes_come_in_the_order_of_torchvision(folder):
+    (folder / "train" / "cat" / "more" / "deep").mkdir(parents=True)
+    for name in ("more/b.png", "more/deep/a.png", "10.png", "A.PNG", "a.png"):
+        shutil.copy(folder / "train/cat/0.png", folder / "train/cat" / name)
+    for name in ("Zebra", "ant"):
+        for split in ("train", "test"):
+            shutil.copytree(folder / split / "dog", folder / split / name)
+    for number, path in enumerate(sorted((folder / "train").rglob("*.*"))):
+        Image.fromarray(np.full((12, 12, 3), number, np.uint8)).save(path)
+    expected = ImageFolder(str(folder / "train"))
+    split = image_folder.load(root=str(folder), image_size=12, channels=3)["train"]
+    assert list(split.class_names) == expected.classes
+    assert split.labels.tolist() == expected.targets
+    numbers = [int(np.asarray(Image.open(path))[0, 0, 0]) for path, _ in expected.samples]
+    assert split.images[:, 0, 0, 0].tolist() == numbers
 
 
 def test_real_photographs(fruits_archive, tmp_path):

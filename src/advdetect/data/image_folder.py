@@ -1,21 +1,26 @@
 """Any directory of ``train/<class>/…`` and ``test/<class>/…`` images."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.datasets import ImageFolder
 
+from advdetect.data.pixels import SUFFIXES, decode
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError
+from advdetect.progress import report
+
+_LAYOUT = "a folder of images must hold train/<class>/<image> and test/<class>/<image>"
 
 
 def load(*, root: str, image_size: int, channels: int) -> dict[str, ImageSplit]:
     """Load a directory of images; the classes are the folders of ``train``.
 
     Each image is scaled (bicubic) so that its shorter side is ``image_size`` and cut to the
-    central square.
+    central square. Folders below a class count as part of it; hidden files and folders do not.
 
     Args:
         root: Folder that holds ``train/<class>/<image>`` and ``test/<class>/<image>``.
@@ -43,28 +48,50 @@ def load(*, root: str, image_size: int, channels: int) -> dict[str, ImageSplit]:
 
 
 def _load_split(folder: Path, image_size: int, channels: int) -> ImageSplit:
-    try:
-        listing = ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise AdvdetectError(
-            f"{folder} must hold one folder of images per class ({error})."
-        ) from error
-    images = np.stack([_load_image(path, image_size, channels) for path, _ in listing.samples])
+    if not folder.is_dir():
+        raise AdvdetectError(f"The folder {folder} does not exist: {_LAYOUT}.")
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _is_shown(path))
+    if not classes:
+        raise AdvdetectError(f"{folder} holds no folders: {_LAYOUT}.")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        files = [path for path in _files(folder / name) if _is_image(path)]
+        if not files:
+            raise AdvdetectError(f"The class folder {folder / name} holds no image: {_LAYOUT}.")
+        paths += files
+        labels += [label] * len(files)
+    used = set(paths)
+    if skipped := [path for path in _files(folder) if path not in used]:
+        report(
+            f"prepare-data: left out files of {folder} that are in no class or no images by their "
+            f"names: {len(skipped)}, such as {skipped[0].relative_to(folder)}"
+        )
+    images = np.stack([_load_image(path, image_size, channels) for path in paths])
     return ImageSplit(
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-        torch.tensor(listing.targets),
-        tuple(listing.classes),
+        torch.tensor(labels),
+        tuple(classes),
     )
 
 
-def _load_image(path: str, image_size: int, channels: int) -> np.ndarray:
-    try:
-        with Image.open(path) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
-    except OSError as error:
-        raise AdvdetectError(
-            f"The image {path} cannot be decoded ({error}): replace it."
-        ) from error
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, in the order of their folders' and their own names."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if _is_shown(Path(name)))
+        yield from (Path(parent, name) for name in sorted(names))
+
+
+def _is_shown(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _is_image(path: Path) -> bool:
+    return _is_shown(path) and path.suffix.lower() in SUFFIXES
+
+
+def _load_image(path: Path, image_size: int, channels: int) -> np.ndarray:
+    image = decode(path, channels)
     scale = image_size / min(image.size)
     width, height = (max(image_size, round(side * scale)) for side in image.size)
     if (width, height) != image.size:
