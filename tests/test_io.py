@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from advdetect.errors import AdvdetectError
+from advdetect.files.atomic import atomic_path
+from advdetect.files.texts import read_json, write_json
 from advdetect.io import (
-    atomic_path,
     read_arrays,
-    read_json,
     read_provenance,
     read_table,
     read_tensors,
-    write_json,
     write_table,
     write_tensors,
 )
@@ -52,7 +51,7 @@ def test_equal_content_gives_equal_files(tmp_path, tensors):
 
 def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
     path = tmp_path / "file.json"
-    write_json(path, [1])
+    write_json(path, {"x": 1})
 
     def fail_in_the_middle():
         with atomic_path(path) as temporary:
@@ -61,14 +60,14 @@ def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         fail_in_the_middle()
-    assert read_json(path) == [1]
+    assert read_json(path) == {"x": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_sigkill_in_the_middle_of_writing_leaves_no_file(tmp_path):
     path = tmp_path / "file.safetensors"
     code = (
-        "import sys, time\nfrom advdetect.io import atomic_path\n"
+        "import sys, time\nfrom advdetect.files.atomic import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n"
         "    temporary.write_bytes(b'half a file')\n    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
@@ -85,7 +84,7 @@ def test_sigkill_in_the_middle_of_writing_leaves_no_file(tmp_path):
 
 def test_files_can_be_read_by_others(tmp_path):
     path = tmp_path / "file.json"
-    write_json(path, [1])
+    write_json(path, {"x": 1})
     plain = tmp_path / "plain"
     plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode

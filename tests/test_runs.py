@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from advdetect.errors import AdvdetectError
-from advdetect.io import write_json, write_tensors
+from advdetect.files.texts import write_json
+from advdetect.io import write_tensors
 from advdetect.runs import RunFiles, group_by_run, read_frame, with_tables
 
 LABELS = {"a1": "A", "b2": "B"}

@@ -1,4 +1,4 @@
-from advdetect.io import read_json
+from advdetect.files.texts import read_json
 from advdetect.stamp import write_stamp
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from advdetect.errors import AdvdetectError
+from advdetect.files.texts import write_json
 from advdetect.usage import Usage, measured, read_usage
 
 JOB = """
@@ -66,8 +67,8 @@ def test_nothing_is_written_where_nothing_is_asked_for(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"method_s": 1, "wall_s": 2, "cpu_s": null}'])
-def test_a_damaged_measurement_is_named(tmp_path, text):
-    (tmp_path / "x.json").write_text(text)
+@pytest.mark.parametrize("values", [{}, {"method_s": 1, "wall_s": 2, "cpu_s": None}])
+def test_what_is_no_measurement_is_named(tmp_path, values):
+    write_json(tmp_path / "x.json", values)
     with pytest.raises(AdvdetectError, match=r"x\.json .* delete it"):
         read_usage(tmp_path / "x.json")

@@ -1,16 +1,18 @@
-"""Files between the stages: safetensors, Parquet and JSON, whole or not there at all.
+"""Files between the stages: safetensors and Parquet, whole or not there at all.
 
 Every file is written under a temporary name and moved into place, so a job that is killed in the
-middle leaves nothing that a later run would take for whole. No pickle is written or read.
+middle leaves nothing that a later run would take for whole; each carries its checksum, which
+readers verify. No pickle is written or read.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advdetect.errors import AdvdetectError, one_line
+from advdetect.errors import explain_unreadable
+from advdetect.files import checksums
+from advdetect.files.atomic import atomic_path
 from advdetect.identity import check_input
 
 if TYPE_CHECKING:  # each is imported where it is needed: start-up time is paid by every job
@@ -23,41 +25,6 @@ if TYPE_CHECKING:  # each is imported where it is needed: start-up time is paid 
 PROVENANCE_KEY = "advdetect"
 
 
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which becomes ``path`` when the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One name for each file: what a killed job left behind, the next one overwrites.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: str | Path, value: object) -> None:
-    """Write a JSON file atomically."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        AdvdetectError: The file is missing or is not whole.
-    """
-    with _explain_unreadable(path):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
 def write_tensors(
     path: str | Path, tensors: Mapping[str, "Tensor"], provenance: Mapping[str, Any]
 ) -> None:
@@ -67,6 +34,7 @@ def write_tensors(
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(contiguous, temporary, metadata(provenance))
+        checksums.seal(temporary)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
@@ -77,9 +45,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]
     """
     from safetensors import safe_open
 
-    with _explain_unreadable(path), safe_open(path, framework="pt") as file:
+    with _verified(path), safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        provenance = _facts(file)
+        provenance = _facts_if_ours(file)
     check_input(path, provenance)
     return tensors, provenance
 
@@ -92,8 +60,9 @@ def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, "np.ndarray
     """
     from safetensors import safe_open
 
-    with _explain_unreadable(path), safe_open(path, framework="np") as file:
-        arrays, provenance = {name: file.get_tensor(name) for name in names}, _facts(file)
+    with _verified(path), safe_open(path, framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in names}
+        provenance = _facts_if_ours(file)
     check_input(path, provenance)
     return arrays
 
@@ -107,7 +76,7 @@ def read_rows(path: str | Path, name: str, rows: "Sequence[int] | np.ndarray") -
     import numpy as np
     from safetensors import safe_open
 
-    with _explain_unreadable(path), safe_open(path, framework="np") as file:
+    with _verified(path), safe_open(path, framework="np") as file:
         tensor = file.get_slice(name)
         # An empty part besides, for the type and the shape where there are no rows.
         return np.concatenate([tensor[0:0], *(tensor[int(row) : int(row) + 1] for row in rows)])
@@ -121,7 +90,7 @@ def read_npz(path: str | Path) -> dict[str, "np.ndarray"]:
     """
     import numpy as np
 
-    with _explain_unreadable(path), np.load(path, allow_pickle=False) as file:
+    with explain_unreadable(path), np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 
@@ -133,7 +102,7 @@ def read_shapes(path: str | Path) -> dict[str, tuple[str, list[int]]]:
     """
     from safetensors import safe_open
 
-    with _explain_unreadable(path), safe_open(path, framework="np") as file:
+    with explain_unreadable(path), safe_open(path, framework="np") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         return {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
 
@@ -171,6 +140,7 @@ def table_writer(
             yield lambda table: writer.write_table(
                 table.replace_schema_metadata(facts), row_group_size=max(1, len(table))
             )
+        checksums.seal(temporary)
 
 
 def read_table(
@@ -190,8 +160,8 @@ def read_table(
     """
     import pyarrow.parquet as pq
 
-    with _explain_unreadable(path), pq.ParquetFile(path) as file:
-        provenance = json.loads(file.schema_arrow.metadata[PROVENANCE_KEY.encode()])
+    with _verified(path), pq.ParquetFile(path) as file:
+        provenance = _facts_of_table(file.schema_arrow)
         groups = list(range(file.num_row_groups))
         for column, value in (wanted or {}).items():
             groups = [i for i in groups if _may_hold(file.metadata.row_group(i), column, value)]
@@ -218,7 +188,7 @@ def read_row_groups(path: str | Path, rows: int = 1) -> Iterator["pa.Table"]:
     """
     import pyarrow.parquet as pq
 
-    with _explain_unreadable(path):
+    with _verified(path):
         file = pq.ParquetFile(path)
     with file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -227,25 +197,10 @@ def read_row_groups(path: str | Path, rows: int = 1) -> Iterator["pa.Table"]:
             stop = start + 1
             while stop < len(sizes) and sum(sizes[start : stop + 1]) <= rows:
                 stop += 1
-            with _explain_unreadable(path):
+            with explain_unreadable(path):
                 table = file.read_row_groups(range(start, stop), use_threads=False)
             yield table
             start = stop
-
-
-def read_csv(*paths: str | Path) -> "pd.DataFrame":
-    """Read CSV files of the pipeline, one below the other.
-
-    Raises:
-        AdvdetectError: A file is missing or is no table.
-    """
-    import pandas as pd
-
-    tables = []
-    for path in paths:
-        with _explain_unreadable(path):
-            tables.append(pd.read_csv(path, dtype={"seed": str, "run": str, "reason": str}))
-    return pd.concat(tables, ignore_index=True)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -255,37 +210,46 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         AdvdetectError: The file is missing, is not whole, has no provenance or is another than its
             name says.
     """
-    with _explain_unreadable(path):
+    with explain_unreadable(path):
         if Path(path).suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            provenance = json.loads(pq.read_schema(path).metadata[PROVENANCE_KEY.encode()])
+            provenance = _facts_of_table(pq.read_schema(path))
         else:
             from safetensors import safe_open
 
             with safe_open(path, framework="np") as file:
-                provenance = json.loads(file.metadata()[PROVENANCE_KEY])
+                provenance = _facts(file.metadata())
     check_input(path, provenance)
     return provenance
 
 
-def _facts(file: Any) -> dict[str, Any]:
-    return json.loads((file.metadata() or {}).get(PROVENANCE_KEY, "{}"))
-
-
 def metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Return the provenance as a file's own metadata has it."""
-    return {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True)}
+    """Return a file's own metadata, which `checksums.seal` completes."""
+    return {PROVENANCE_KEY: checksums.with_checksums(provenance)}
+
+
+def _facts(entries: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the provenance of a file's metadata."""
+    if not entries or PROVENANCE_KEY not in entries:
+        raise ValueError("it has no provenance")
+    return checksums.provenance_in(entries[PROVENANCE_KEY])
+
+
+def _facts_if_ours(file: Any) -> dict[str, Any]:
+    """Return the provenance of a safetensors file; that of a user's own is empty."""
+    entries = file.metadata() or {}
+    return _facts(entries) if PROVENANCE_KEY in entries else {}
+
+
+def _facts_of_table(schema: "pa.Schema") -> dict[str, Any]:
+    entries = schema.metadata or {}
+    return _facts({key.decode(): value.decode() for key, value in entries.items()})
 
 
 @contextmanager
-def _explain_unreadable(path: str | Path) -> Iterator[None]:
-    try:
+def _verified(path: str | Path) -> Iterator[None]:
+    """Check a file's checksum before it is read, and say what to do where it cannot be."""
+    with explain_unreadable(path):
+        checksums.verify(path)
         yield
-    except FileNotFoundError as error:
-        raise AdvdetectError(f"The file {path} does not exist.") from error
-    except Exception as error:  # every library has its own class for a damaged file
-        raise AdvdetectError(
-            f"The file {path} cannot be read ({one_line(error)}): it is damaged or of another "
-            f"kind. Delete it and run again; only it and what follows from it are made anew."
-        ) from error

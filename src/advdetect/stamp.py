@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from advdetect.io import write_json
+from advdetect.files.texts import write_json
 
 
 def write_stamp(path: str | Path, command: Sequence[str]) -> None:

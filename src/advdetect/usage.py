@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from advdetect.errors import AdvdetectError
-from advdetect.io import read_json, write_json
+from advdetect.files.texts import read_json, write_json
 
 _IMPORTED = time.monotonic()
 _STARTED_TICKS = 19  # in /proc/<process>/stat, counted from behind the name of the program

@@ -8,11 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from advdetect.errors import AdvdetectError
 from advdetect.files.attack import FIELDS, AttackFile, AttackWriter, pieces
+from advdetect.io import write_tensors
 
 IMAGE = (2, 3, 5)
 COUNT = 11
@@ -29,6 +31,10 @@ def rows_of(count: int = COUNT, seed: int = 0) -> dict[str, np.ndarray]:
         )
         for name, field in FIELDS.items()
     }
+
+
+def write_arrays(path, arrays, facts) -> None:
+    write_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, facts)
 
 
 def write(writer: AttackWriter, tensors: dict[str, np.ndarray], rows: range) -> None:
@@ -65,7 +71,7 @@ def test_safetensors_reads_what_was_written_in_any_order(writer, output):
         assert stored[name].dtype == values.dtype
         np.testing.assert_array_equal(stored[name], values)
     with safe_open(output, framework="np") as file:
-        assert json.loads(file.metadata()["advdetect"]) == FACTS
+        assert json.loads(file.metadata()["advdetect"])["provenance"] == FACTS
 
 
 def test_the_reader_gives_columns_and_some_rows(writer, output):
@@ -176,14 +182,14 @@ def test_a_killed_writer_loses_at_most_what_it_was_at(output, after):
 )
 def test_a_file_that_is_not_of_the_schema_is_refused(tmp_path, change, said):
     tensors = {name: value for name, value in (rows_of() | change).items() if value is not None}
-    save_file(tensors, tmp_path / "file", {"advdetect": json.dumps(FACTS)})
+    write_arrays(tmp_path / "file", tensors, FACTS)
     with pytest.raises(AdvdetectError, match=said) as error:
         AttackFile(tmp_path / "file")
     assert "\n" not in str(error.value)
 
 
 def test_other_files_are_refused(tmp_path):
-    save_file(rows_of(), tmp_path / "train", {"advdetect": json.dumps({"step": "train"})})
+    write_arrays(tmp_path / "train", rows_of(), {"step": "train"})
     with pytest.raises(AdvdetectError, match="is no file of an attack"):
         AttackFile(tmp_path / "train")
     with pytest.raises(AdvdetectError, match="does not exist"):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from advdetect.io import write_json
+from advdetect.files.texts import write_json
 from advdetect.report.timings import stage_timings
 from advdetect.usage import Usage
 

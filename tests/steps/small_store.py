@@ -9,7 +9,8 @@ import torch
 
 from advdetect import provenance
 from advdetect.__main__ import main
-from advdetect.io import write_json, write_table, write_tensors
+from advdetect.files.texts import write_json
+from advdetect.io import write_table, write_tensors
 
 
 def put(

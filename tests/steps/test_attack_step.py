@@ -27,7 +27,7 @@ def images(data):
 def model(chain) -> nn.Module:
     """The chain's model, made again from its weights and their record."""
     with safe_open(chain / "model.safetensors", framework="pt") as file:
-        recipe = json.loads(file.metadata()["advdetect"])["model"]
+        recipe = json.loads(file.metadata()["advdetect"])["provenance"]["model"]
     model = SmallCNN(**recipe["arguments"])
     model.load_state_dict(load_file(chain / "model.safetensors"))
     return model.eval()
@@ -86,7 +86,7 @@ def test_the_targets_are_wrong_classes(otcm):
 
 def test_the_file_says_where_it_comes_from(chain):
     with safe_open(chain / "otcm.safetensors", framework="pt") as file:
-        facts = json.loads(file.metadata()["advdetect"])
+        facts = json.loads(file.metadata()["advdetect"])["provenance"]
     assert facts["step"] == "attack"
     assert facts["name"] == "otcm"
     assert facts["seed"] == 4

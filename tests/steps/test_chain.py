@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from step_runs import SEED, detect, figure_spec, judged, run, run_feature
 
-from advdetect.io import read_json, read_provenance, write_json, write_table
+from advdetect.files.texts import read_json, write_json
+from advdetect.io import read_provenance, write_table
 from advdetect.models.store import read_model
 from advdetect.usage import Usage, read_usage
 

@@ -7,7 +7,8 @@ import pytest
 from step_runs import SEED, judged, run, run_feature
 
 from advdetect.__main__ import main
-from advdetect.io import read_provenance, write_json, write_tensors
+from advdetect.files.texts import write_json
+from advdetect.io import read_provenance, write_tensors
 from advdetect.tables.rendering import to_csv
 from advdetect.tables.table import Table
 

@@ -5,7 +5,8 @@ from small_store import fill, write_manifest
 
 from advdetect.__main__ import main
 from advdetect.files.experiment import store_files, timing_files
-from advdetect.io import read_json, read_provenance, write_json
+from advdetect.files.texts import read_json, write_json
+from advdetect.io import read_provenance
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from step_runs import run
 
 from advdetect.__main__ import main
-from advdetect.io import write_json
+from advdetect.files.texts import write_json
 from advdetect.usage import Usage
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from advdetect.errors import AdvdetectError
+from advdetect.files.texts import read_json, write_json
 from advdetect.io import write_tensors
 from advdetect.usage import Usage
 from differences import other_differences
@@ -63,7 +64,7 @@ def write(path: str, text: str) -> None:
 def finish(item: Job, seconds: float, method: float, size: int = 1000) -> Job:
     """Write what a finished job leaves behind."""
     usage = Usage(item.step, method, seconds, cpu_s=1, peak_memory_mb=1, succeeded=True)
-    write(item.timing, json.dumps(asdict(usage)))
+    write_json(item.timing, asdict(usage))
     if not Path(item.outputs[0]).exists():
         write(item.outputs[0], "x" * size)
     return item
@@ -323,8 +324,7 @@ def test_a_damaged_time_is_named(small, text):
 
 def test_a_failed_job_is_not_measured(small):
     failed = finish(small.job("train"), 4, 3)
-    usage = json.loads(Path(failed.timing).read_text())
-    write(failed.timing, json.dumps(usage | {"succeeded": False}))
+    write_json(failed.timing, read_json(failed.timing) | {"succeeded": False})
     assert measure([failed]) == []
 
 

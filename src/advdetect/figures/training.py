@@ -14,7 +14,7 @@ from advdetect.figures.plotting import (
     panels,
     styled,
 )
-from advdetect.io import read_json
+from advdetect.files.texts import read_json
 from advdetect.runs import RunFiles
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
+from advdetect.files import checksums
 from advdetect.files.locks import locked
 from advdetect.io import metadata, read_arrays, read_provenance, read_rows, read_shapes
 
@@ -142,8 +143,9 @@ class AttackWriter:
     def is_complete(self) -> bool:
         """Return whether the file is in its place and has the same key."""
         try:
+            checksums.verify(self.output)
             return read_provenance(self.output).get("key") == self.key
-        except AdvdetectError:  # not there, or damaged: made anew
+        except (AdvdetectError, OSError, ValueError):  # not there, or damaged: made anew
             return False
 
     def done(self) -> NDArray[np.bool_]:
@@ -182,6 +184,7 @@ class AttackWriter:
         """Move the file, all of whose rows are done, to its place."""
         with self._open() as (file, start):
             file.truncate(start + self._size)
+            checksums.seal(self._partial)
         self._partial.replace(self.output)
         folder = self.output.parent
         if not any(path.name.endswith(_PARTIAL) for path in folder.glob(".*")):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.errors import AdvdetectError
-from advdetect.io import read_json
+from advdetect.files.texts import read_json
 
 MANIFEST = "manifest.json"
 STORE = "store"

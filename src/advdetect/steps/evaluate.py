@@ -7,8 +7,8 @@ import pandas as pd
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.inputs import score_files
 from advdetect.evaluation.metrics import evaluate_feature
+from advdetect.files.atomic import atomic_path
 from advdetect.files.scores import read_parts
-from advdetect.io import atomic_path
 from advdetect.progress import report
 from advdetect.runs import group_by_run
 from advdetect.steps import options

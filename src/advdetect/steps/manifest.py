@@ -7,8 +7,9 @@ from typing import Any
 
 from advdetect.errors import AdvdetectError
 from advdetect.files.experiment import STORE
+from advdetect.files.texts import write_json
 from advdetect.identity import key_in_name
-from advdetect.io import read_provenance, write_json
+from advdetect.io import read_provenance
 from advdetect.progress import report
 
 _SUFFIXES = (".safetensors", ".parquet")

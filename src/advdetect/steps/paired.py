@@ -6,8 +6,8 @@ import pandas as pd
 
 from advdetect.evaluation.inputs import score_files
 from advdetect.evaluation.paired import paired_tests
+from advdetect.files.atomic import atomic_path
 from advdetect.files.scores import read_own_scores
-from advdetect.io import atomic_path
 from advdetect.progress import report
 from advdetect.runs import group_by_run
 from advdetect.steps import options

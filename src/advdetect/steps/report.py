@@ -9,7 +9,8 @@ import pandas as pd
 
 from advdetect.evaluation.cells import RUN, stack_runs
 from advdetect.files.experiment import timing_files
-from advdetect.io import read_json, read_provenance, write_text
+from advdetect.files.texts import read_json, write_text
+from advdetect.io import read_provenance
 from advdetect.progress import report
 from advdetect.report.report import ReportContext, ReportFigure, render_report
 from advdetect.report.timings import stage_timings

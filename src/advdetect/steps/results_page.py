@@ -10,7 +10,7 @@ import jinja2
 
 from advdetect.errors import AdvdetectError, one_line
 from advdetect.files.experiment import store_files, timing_files
-from advdetect.io import write_text
+from advdetect.files.texts import write_text
 from advdetect.progress import report
 from advdetect.report.timings import stage_timings
 from advdetect.steps.report import provenance_groups

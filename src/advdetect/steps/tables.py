@@ -13,7 +13,7 @@ from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses, read_norms
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.files.attack import AttackFile
-from advdetect.io import write_text
+from advdetect.files.texts import write_text
 from advdetect.papers.readings import reported_defenses
 from advdetect.progress import report
 from advdetect.runs import RunFiles, group_by_run, read_frame

@@ -9,9 +9,9 @@ import torch
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.files.texts import write_json
 from advdetect.identity import digest, run_of
 from advdetect.inference import check_classes, predict_logits, to_float
-from advdetect.io import write_json
 from advdetect.models.store import build_model, load_weights, resolve_arguments, write_model
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
