@@ -10,7 +10,8 @@ import importlib
 import sys
 
 from advdetect.errors import AdvdetectError
-from advdetect.stamp import write_stamp
+from advdetect.files.atomic import recorded
+from advdetect.files.published import write_stamp
 from advdetect.usage import measured
 
 STAGES = {
@@ -58,10 +59,10 @@ def main(argv: list[str] | None = None) -> int:
             command.set_defaults(run=step.run)
     arguments = parser.parse_args(argv)
     try:
-        with measured(arguments.timing, arguments.stage):
+        with measured(arguments.timing, arguments.stage), recorded() as written:
             arguments.run(arguments)
             if arguments.stamp:
-                write_stamp(arguments.stamp, argv)
+                write_stamp(arguments.stamp, argv, written)
     except AdvdetectError as error:
         print(f"advdetect {arguments.stage}: error: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,8 @@ import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.cells import RUN, of_runs
-from advdetect.files.texts import read_csv, read_json
+from advdetect.files.published import read_csv
+from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
 
 #: What tells two files of one run apart.

@@ -1,7 +1,6 @@
 """What all figures share: style, colours, panels and how a figure is saved."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -14,6 +13,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
+
+from advdetect.files.atomic import atomic_path
 
 # Okabe & Ito's colours: distinguishable with every common form of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -167,12 +168,8 @@ def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[
     figure.set_layout_engine(None)  # or else each saving draws it once more, for the layout
     for suffix, fields in metadata.items():
         path = Path(f"{os.fspath(path_without_suffix)}{suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-            temporary = Path(folder) / path.name
-            with mpl.rc_context(_SAVING):
-                figure.savefig(temporary, dpi=160, metadata=fields)
-            os.replace(temporary, path)
+        with atomic_path(path) as temporary, mpl.rc_context(_SAVING):
+            figure.savefig(temporary, format=suffix[1:], dpi=160, metadata=fields)
         written.append(path)
     return written
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _SUFFIX = ".tmp"
+_written: list[Path] = []
 
 
 @contextmanager
@@ -27,8 +28,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with claim:
             yield temporary
             temporary.replace(path)
+        _written.append(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Path]]:
+    """Yield a list to which the files that are written in the block are added."""
+    before = list(_written)
+    _written.clear()
+    try:
+        yield _written
+    finally:
+        _written[:] = before
 
 
 def _claimed(path: Path) -> BinaryIO | None:

@@ -24,15 +24,15 @@ _CHUNK = 2**20
 _verified: dict[str, tuple[int, ...]] = {}
 
 
-def sha256(text: str) -> str:
-    """Return the checksum of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def sha256(content: bytes) -> str:
+    """Return the checksum of some bytes."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def with_checksums(provenance: Mapping[str, Any]) -> str:
     """Return the provenance for a file's metadata, with its checksum and a place for the file's."""
     provenance = json.loads(json.dumps(provenance))  # as a reader has it: keys are texts
-    checksum = sha256(json.dumps(provenance, sort_keys=True))
+    checksum = sha256(json.dumps(provenance, sort_keys=True).encode())
     held = {"file": _UNSEALED, "provenance": provenance, "sha256": checksum}
     return json.dumps(held, sort_keys=True)
 
@@ -44,7 +44,7 @@ def provenance_in(text: str) -> dict[str, Any]:
         ValueError: It is not what was written.
     """
     held = json.loads(text)
-    if sha256(json.dumps(held["provenance"], sort_keys=True)) != held["sha256"]:
+    if sha256(json.dumps(held["provenance"], sort_keys=True).encode()) != held["sha256"]:
         raise ValueError("the checksum of its provenance is another")
     return held["provenance"]
 

@@ -18,7 +18,7 @@ from advdetect.evaluation.perturbation import (
     mean_success_norm,
     norm_at_rate,
 )
-from advdetect.files.texts import read_csv
+from advdetect.files.published import read_csv
 from advdetect.papers.reproduction import Cell, auroc, reported_cells
 from advdetect.protocol import CLEAN
 

@@ -15,7 +15,8 @@ from advdetect.evaluation.comparison import (
     compare_cells,
     count_outcomes,
 )
-from advdetect.files.texts import read_csv, write_text
+from advdetect.files.published import read_csv
+from advdetect.files.texts import write_text
 from advdetect.steps.settings import differing_settings, read_settings
 from advdetect.steps.tables import ATTACK_SUMMARY
 

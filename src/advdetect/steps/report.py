@@ -9,6 +9,7 @@ import pandas as pd
 
 from advdetect.evaluation.cells import RUN, stack_runs
 from advdetect.files.experiment import timing_files
+from advdetect.files.published import read_published
 from advdetect.files.texts import read_json, write_text
 from advdetect.io import read_provenance
 from advdetect.progress import report
@@ -166,7 +167,7 @@ def _models(histories: Sequence[str], clean: Sequence[str]) -> pd.DataFrame:
 
 
 def _figure(path: Path, spec: Mapping[str, Any]) -> ReportFigure:
-    return ReportFigure(**spec["figures"][path.stem], content=path.read_bytes())
+    return ReportFigure(**spec["figures"][path.stem], content=read_published(path)[0])
 
 
 def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:

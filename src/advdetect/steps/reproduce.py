@@ -7,7 +7,8 @@ from typing import Any
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.cells import RUN
-from advdetect.files.texts import read_csv, write_text
+from advdetect.files.published import read_csv
+from advdetect.files.texts import write_text
 from advdetect.papers.readings import cells
 from advdetect.papers.reproduction import (
     compare,

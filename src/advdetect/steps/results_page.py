@@ -1,7 +1,6 @@
 """Write a page of results: a template whose tables and pictures come from finished runs."""
 
 import argparse
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import jinja2
 
 from advdetect.errors import AdvdetectError, one_line
 from advdetect.files.experiment import store_files, timing_files
+from advdetect.files.published import read_published
 from advdetect.files.texts import write_text
 from advdetect.progress import report
 from advdetect.report.timings import stage_timings
@@ -73,7 +73,7 @@ class Runs:
         Raises:
             AdvdetectError: The run has no such table.
         """
-        return self._file(run, "tables", f"{name}.md").read_text(encoding="utf-8").strip()
+        return self._text(run, "tables", f"{name}.md")
 
     def figure(self, run: str, name: str, caption: str) -> str:
         """Copy a picture beside the page and return the Markdown that shows it.
@@ -84,7 +84,7 @@ class Runs:
         source = self._file(run, "figures", f"{name}.png")
         target = self.page / IMAGES / f"{run}_{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        target.write_bytes(read_published(source)[0])
         return f"![{caption}]({IMAGES}/{target.name})\n*{caption}*"
 
     def timings(self, run: str) -> str:
@@ -128,7 +128,10 @@ class Runs:
         Raises:
             AdvdetectError: The run has no such file.
         """
-        return f"```text\n{self._file(run, name).read_text(encoding='utf-8').strip()}\n```"
+        return f"```text\n{self._text(run, name)}\n```"
+
+    def _text(self, run: str, *parts: str) -> str:
+        return read_published(self._file(run, *parts))[0].decode().strip()
 
     def _file(self, run: str, *parts: str) -> Path:
         path = self.results.joinpath(run, *parts)

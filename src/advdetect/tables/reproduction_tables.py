@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from advdetect.evaluation.cells import RUN
-from advdetect.files.texts import read_csv
+from advdetect.files.published import read_csv
 from advdetect.papers.reproduction import ABOVE, BELOW, WITHIN, summarize
 from advdetect.tables.names import display_name
 from advdetect.tables.table import CellFormat, Table
