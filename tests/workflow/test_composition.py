@@ -80,6 +80,18 @@ def test_a_path_with_spaces_survives(composed):
         ),
         ({"overrides": "attack.fgsm.epsilon=-1"}, "attack.fgsm.epsilon: -1 is less than"),
         ({"overrides": "attack.fgsm.epsilon=big"}, "'big' is not of type 'number'"),
+        ({"overrides": "attack.fgsm.epsilon=nan"}, "attack.fgsm.epsilon: nan is not a finite"),
+        ({"overrides": "attack.fgsm.epsilon=[.1,inf]"}, "attack.fgsm.epsilon: inf is not a finite"),
+        ({"overrides": "attack.fgsm.epsilon=[]"}, "attack.fgsm.epsilon is a list without a value"),
+        ({"overrides": "attack.fgsm.epsilon=[1,1.0]"}, "attack.fgsm.epsilon has a value twice"),
+        ({"overrides": "model.training.learning_rate=inf"}, "learning_rate: inf is not a finite"),
+        ({"name": "../other"}, "name: '../other' does not match"),
+        ({"name": "tiny\n"}, "does not match"),
+        (
+            {"experiment": "zhao2019"}
+            | {"reproductions": {"table2": {"reported": "../../../etc/passwd"}}},
+            "reproductions.table2.reported: '../../../etc/passwd' does not match",
+        ),
         ({"overrides": "attack.fgsm=3"}, "attack.fgsm must be a mapping"),
         ({"overrides": "dataset=mnist dataset.test_count=10001"}, "maximum of 10000"),
         ({"overrides": "model.training.epochs=0"}, "model.training.epochs: 0 is less than"),
@@ -115,6 +127,14 @@ def test_what_cannot_be_run_is_refused_in_one_line(composed, config, said):
         composed(**config)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_schema_fetches_nothing(load, own_yaml):
+    own_yaml("attack/mine", "x: 1\n_schema_: {x: {$ref: 'https://example.org/x.json'}}\n")
+    with pytest.raises(
+        ConfigurationError, match=r"attack\.mine: .*example\.org.*nothing is fetched"
+    ):
+        load(attacks=["mine"])
 
 
 def test_a_list_is_a_sweep_with_one_instance_per_value(composed):

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jsonschema
-
+from advdetect.errors import AdvdetectError
+from advdetect.schemas import Problem, problem
 from experiment import ConfigurationError, Spec
 from sweeps import SWEEP, is_whole
 
@@ -45,7 +45,7 @@ def choose(group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str,
     for name, method in methods.items():
         if not isinstance(specs[method], dict):
             raise ConfigurationError(f"{group}.{method} must be a mapping of names to values.")
-        for suffix, spec in _expand(specs[method]):
+        for suffix, spec in _expand(f"{group}.{method}", specs[method]):
             instance = checked(f"{group}.{method}", spec)
             if at and at[name][1]:
                 instance[CRAFTED_ON] = at[name][2]
@@ -53,16 +53,25 @@ def choose(group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str,
     return instances
 
 
-def _expand(spec: Spec) -> Iterable[tuple[str, Spec]]:
-    """Expand a sweep: a list where the schema wants a single value gives one instance per value."""
+def _expand(where: str, spec: Spec) -> Iterable[tuple[str, Spec]]:
+    """Expand a sweep: a list where the schema wants a single value gives one instance per value.
+
+    Raises:
+        ConfigurationError: A list has no value, or one twice.
+    """
     properties = spec.get(SCHEMA, {})
     swept = [
         key
         for key, value in spec.items()
         if isinstance(value, list)
         and key in properties
-        and not jsonschema.Draft202012Validator(properties[key]).is_valid(value)
+        and _problem(_dotted(where, key), value, properties[key])
     ]
+    for key in swept:
+        if not spec[key]:
+            raise ConfigurationError(f"{_dotted(where, key)} is a list without a value.")
+        if len({hydra_value(value) for value in spec[key]}) < len(spec[key]):
+            raise ConfigurationError(f"{_dotted(where, key)} has a value twice.")
     for values in itertools.product(*(spec[key] for key in swept)):
         pairs = dict(zip(swept, values, strict=True))
         suffix = "".join(f",{key}={hydra_value(value)}" for key, value in pairs.items())
@@ -96,9 +105,8 @@ def validate(where: str, values: Spec, properties: Spec | None) -> None:
     if missing:
         raise ConfigurationError(f"{_dotted(where, missing[0])} must be set: it has no default.")
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(values)
-    error = jsonschema.exceptions.best_match(errors)
-    if error is None:
+    found = _problem(where, values, schema)
+    if found is None:
         return
     unknown_settings = sorted(set(values) - set(properties))
     if unknown_settings:
@@ -106,8 +114,14 @@ def validate(where: str, values: Spec, properties: Spec | None) -> None:
             f"Unknown setting {_dotted(where, unknown_settings[0])}; "
             f"{where or 'the configuration'} has: {', '.join(sorted(properties))}."
         )
-    path = _dotted(where, *map(str, error.absolute_path))
-    raise ConfigurationError(f"{path}: {error.message}.")
+    raise ConfigurationError(f"{_dotted(where, *map(str, found.path))}: {found.message}.")
+
+
+def _problem(where: str, value: Any, schema: Any) -> Problem | None:
+    try:
+        return problem(value, schema)
+    except AdvdetectError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 def unknown(group: str, names: Iterable[str], known: Iterable[str]) -> str:

@@ -187,11 +187,10 @@ def _check_values(spec: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     for name, constraint in schema.items():
         if name in spec:
             # Imported here: the workflow checks its values before any job and passes no schema.
-            import jsonschema
+            from advdetect.schemas import problem
 
-            error = next(jsonschema.Draft202012Validator(constraint).iter_errors(spec[name]), None)
-            if error:
-                raise AdvdetectError(f"{name}: {error.message}.")
+            if found := problem(spec[name], constraint):
+                raise AdvdetectError(f"{'.'.join(map(str, (name, *found.path)))}: {found.message}.")
 
 
 def check_names(
