@@ -188,9 +188,10 @@ class Project:
         }
 
     def contents(self) -> dict[str, bytes]:
-        """Return the content of every result but the report, which holds timings."""
+        """Return the content of every result but the report, which holds timings, and its stamp."""
         state = self.state().items()
-        return {name: text for name, (text, _) in state if not name.endswith("report.html")}
+        report = re.compile(r"report(\.[0-9a-f]{12})?\.(html|json)$")
+        return {name: text for name, (text, _) in state if not report.search(name)}
 
 
 def plain_name(path: str) -> str:
@@ -252,7 +253,7 @@ def halted_run(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run until a file is half written; afterwards kill what is left of Snakemake and its jobs.
 
-    The job goes on when the file ``halted`` in the folder is deleted.
+    The job goes on when the file ``halted`` in the folder, which holds its process, is deleted.
 
     Args:
         project: What is run.

@@ -34,7 +34,10 @@ importing = iter(lambda: time.sleep(0.02) or "a library", None)
 Server(socket.socket(fileno=int(sys.argv[1])), {}).serve(importing)
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for Linux")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="for Linux"),
+    pytest.mark.integration,  # of processes
+]
 
 
 def local_workflow(**changes: Any) -> SimpleNamespace:

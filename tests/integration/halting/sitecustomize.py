@@ -19,7 +19,9 @@ _KEY = re.compile(r"\.[0-9a-f]{12}(?=[./]|$)")
 
 def _halt() -> None:
     halted = Path(os.environ["HALTED"])
-    halted.touch()
+    process = halted.with_name("halting")
+    process.write_text(str(os.getpid()))
+    _replace(process, halted)
     end = time.monotonic() + 600
     while halted.exists() and time.monotonic() < end:
         time.sleep(0.05)
