@@ -215,6 +215,7 @@ def prune(project: Project, *arguments: str) -> Outcome:
     return execute(command, project.folder, {"PYTHONPATH": str(project.folder / "src")})
 
 
+@pytest.mark.long
 def test_pruning_keeps_what_the_named_experiment_needs(finished):
     kept = set(finished.store.rglob("*.*"))
     finished.run(config=["name=other", *EPSILON])

@@ -285,6 +285,7 @@ def test_a_server_has_one_thread(folder, warm):
     client.communicate()
 
 
+@pytest.mark.long
 def test_a_killed_server_fails_no_job(folder, start_run):
     run_, variables = start_run()
     client, fork = begin(folder, variables, "wait_once")
@@ -300,6 +301,7 @@ def test_a_killed_server_fails_no_job(folder, start_run):
     run_.stop()
 
 
+@pytest.mark.long
 def test_a_terminated_server_finishes_its_jobs(folder, start_run):
     run_, variables = start_run()
     client, _ = begin(folder, variables)
