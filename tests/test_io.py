@@ -1,16 +1,10 @@
-import os
-import signal
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from advdetect.errors import AdvdetectError
-from advdetect.files.atomic import atomic_path
-from advdetect.files.texts import read_json, write_json
+from advdetect.files.texts import read_json
 from advdetect.io import (
     read_arrays,
     read_provenance,
@@ -47,47 +41,6 @@ def test_equal_content_gives_equal_files(tmp_path, tensors):
     for name in ("a", "b"):
         write_tensors(tmp_path / name, tensors, {"y": 1, "x": 2})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
-    path = tmp_path / "file.json"
-    write_json(path, {"x": 1})
-
-    def fail_in_the_middle():
-        with atomic_path(path) as temporary:
-            temporary.write_text("half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_in_the_middle()
-    assert read_json(path) == {"x": 1}
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_sigkill_in_the_middle_of_writing_leaves_no_file(tmp_path):
-    path = tmp_path / "file.safetensors"
-    code = (
-        "import sys, time\nfrom advdetect.files.atomic import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as temporary:\n"
-        "    temporary.write_bytes(b'half a file')\n    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not path.exists()
-
-
-def test_files_can_be_read_by_others(tmp_path):
-    path = tmp_path / "file.json"
-    write_json(path, {"x": 1})
-    plain = tmp_path / "plain"
-    plain.touch()
-    assert path.stat().st_mode == plain.stat().st_mode
 
 
 @pytest.mark.parametrize("keep", [0, 5, 60])

@@ -219,7 +219,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
             from safetensors import safe_open
 
             with safe_open(path, framework="np") as file:
-                provenance = _facts(file.metadata())
+                provenance = _facts((file.metadata() or {}).get(PROVENANCE_KEY))
     check_input(path, provenance)
     return provenance
 
@@ -229,22 +229,21 @@ def metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {PROVENANCE_KEY: checksums.with_checksums(provenance)}
 
 
-def _facts(entries: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return the provenance of a file's metadata."""
-    if not entries or PROVENANCE_KEY not in entries:
+def _facts(text: str | bytes | None) -> dict[str, Any]:
+    """Return the provenance of what a file's metadata holds of us."""
+    if text is None:
         raise ValueError("it has no provenance")
-    return checksums.provenance_in(entries[PROVENANCE_KEY])
+    return checksums.provenance_in(text)
 
 
 def _facts_if_ours(file: Any) -> dict[str, Any]:
     """Return the provenance of a safetensors file; that of a user's own is empty."""
-    entries = file.metadata() or {}
-    return _facts(entries) if PROVENANCE_KEY in entries else {}
+    text = (file.metadata() or {}).get(PROVENANCE_KEY)
+    return {} if text is None else _facts(text)
 
 
 def _facts_of_table(schema: "pa.Schema") -> dict[str, Any]:
-    entries = schema.metadata or {}
-    return _facts({key.decode(): value.decode() for key, value in entries.items()})
+    return _facts((schema.metadata or {}).get(PROVENANCE_KEY.encode()))
 
 
 @contextmanager

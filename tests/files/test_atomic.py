@@ -2,10 +2,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from advdetect.files.atomic import atomic_path
+from advdetect.files.texts import read_json, write_json
 
 WAIT = """
-import sys, time
+import sys
 from advdetect.files.atomic import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_bytes(b"half a file")
@@ -24,6 +27,37 @@ def writer(path):
     )
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"x": 1})
+
+    def fail_in_the_middle():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_middle()
+    assert read_json(path) == {"x": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sigkill_in_the_middle_of_writing_leaves_no_file(tmp_path):
+    path = tmp_path / "file"
+    process = writer(path)
+    process.kill()
+    process.communicate()
+    assert not path.exists()
+
+
+def test_files_can_be_read_by_others(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"x": 1})
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
 
 
 def test_two_writers_do_not_interleave(tmp_path):

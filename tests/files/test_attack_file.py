@@ -130,6 +130,21 @@ def test_a_damaged_unfinished_file_is_begun_anew(writer, output, damage):
     np.testing.assert_array_equal(load_file(output)["adversarial"], tensors["adversarial"])
 
 
+def test_a_damaged_file_is_not_read_and_made_anew(writer, output):
+    write(writer, rows_of(), range(COUNT))
+    writer.publish()
+    content = bytearray(output.read_bytes())
+    content[-1] ^= 1  # whether the last image changed
+    output.write_bytes(content)
+    assert not writer.is_complete()
+    for read in (
+        lambda: AttackFile(output).column("l2"),
+        lambda: AttackFile(output).adversarial([0]),
+    ):
+        with pytest.raises(AdvdetectError, match="its checksum is another"):
+            read()
+
+
 def test_a_file_that_was_killed_on_its_way_to_its_place_is_whole(writer, output):
     write(writer, rows_of(), range(COUNT))
     (path,) = output.parent.glob(".*.partial")

@@ -8,7 +8,6 @@ import torch
 from safetensors.numpy import save_file
 
 from advdetect.errors import AdvdetectError
-from advdetect.files.attack import FIELDS, AttackFile, AttackWriter
 from advdetect.files.texts import read_json, write_json
 from advdetect.io import (
     read_arrays,
@@ -94,35 +93,6 @@ def test_the_checksum_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
     digits = held["file"].removeprefix("advdetect-sha256:")
     expected = hashlib.sha256(content.replace(digits.encode(), b"0" * 64)).hexdigest()
     assert digits == expected
-
-
-def attack_file(path):
-    columns = {
-        name: np.zeros(field.shape(3, (1, 2, 2)), {"I": "i8", "B": "?"}.get(field.dtype[0], "f4"))
-        for name, field in FIELDS.items()
-    }
-    columns |= {name: columns[name].astype("f8") for name in ("l2", "noise_scale")}
-    writer = AttackWriter(path, 3, (1, 2, 2), {"step": "attack", "key": "k", "name": "fgsm"})
-    writer.store(range(3), columns.pop("adversarial"))
-    writer.finish_rows(range(3), columns)
-    writer.publish()
-    return writer
-
-
-def test_an_attack_that_is_damaged_is_not_read_and_made_anew(tmp_path):
-    path = tmp_path / "x.safetensors"
-    writer = attack_file(path)
-    assert writer.is_complete()
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # whether the last image changed
-    path.write_bytes(content)
-    assert not writer.is_complete()
-    for read in (
-        lambda: AttackFile(path).column("l2"),
-        lambda: AttackFile(path).adversarial([0]),
-    ):
-        with pytest.raises(AdvdetectError, match="its checksum is another"):
-            read()
 
 
 def test_a_file_is_gone_through_once_in_a_process(tmp_path, monkeypatch):

@@ -125,7 +125,9 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class _WithoutWords:
-    """Writes a syntax tree down without what changes no result: docstrings, help, messages.
+    """Writes a syntax tree down without what changes no result.
+
+    That is docstrings, help, messages and the version number.
 
     Each node is its kind and its fields in parentheses. Fields that are empty are left out, as is
     whether a name is read or set, so that the fields that a new version of Python adds change

@@ -55,14 +55,15 @@ def _load_split(folder: Path, image_size: int, channels: int) -> ImageSplit:
         raise AdvdetectError(f"{folder} holds no folders: {_LAYOUT}.")
     paths: list[Path] = []
     labels: list[int] = []
+    skipped = sorted(path for path in folder.iterdir() if not path.is_dir())  # in no class
     for label, name in enumerate(classes):
-        files = [path for path in _files(folder / name) if _is_image(path)]
-        if not files:
+        before = len(paths)
+        for path in _files(folder / name):
+            (paths if _is_image(path) else skipped).append(path)
+        if len(paths) == before:
             raise AdvdetectError(f"The class folder {folder / name} holds no image: {_LAYOUT}.")
-        paths += files
-        labels += [label] * len(files)
-    used = set(paths)
-    if skipped := [path for path in _files(folder) if path not in used]:
+        labels += [label] * (len(paths) - before)
+    if skipped:
         report(
             f"prepare-data: left out files of {folder} that are in no class or no images by their "
             f"names: {len(skipped)}, such as {skipped[0].relative_to(folder)}"

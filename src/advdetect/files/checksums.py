@@ -29,22 +29,32 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def as_read(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is read of a mapping that is written as JSON: its keys are texts."""
+    return json.loads(json.dumps(value))
+
+
+def sha256_of_json(value: Mapping[str, Any]) -> str:
+    """Return the checksum of a mapping that was read from JSON, or as it will be (`as_read`)."""
+    return sha256(json.dumps(value, sort_keys=True).encode())
+
+
 def with_checksums(provenance: Mapping[str, Any]) -> str:
     """Return the provenance for a file's metadata, with its checksum and a place for the file's."""
-    provenance = json.loads(json.dumps(provenance))  # as a reader has it: keys are texts
-    checksum = sha256(json.dumps(provenance, sort_keys=True).encode())
+    provenance = as_read(provenance)
+    checksum = sha256_of_json(provenance)
     held = {"file": _UNSEALED, "provenance": provenance, "sha256": checksum}
     return json.dumps(held, sort_keys=True)
 
 
-def provenance_in(text: str) -> dict[str, Any]:
+def provenance_in(text: str | bytes) -> dict[str, Any]:
     """Return the provenance of what `with_checksums` returned.
 
     Raises:
         ValueError: It is not what was written.
     """
     held = json.loads(text)
-    if sha256(json.dumps(held["provenance"], sort_keys=True).encode()) != held["sha256"]:
+    if sha256_of_json(held["provenance"]) != held["sha256"]:
         raise ValueError("the checksum of its provenance is another")
     return held["provenance"]
 

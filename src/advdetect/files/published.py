@@ -49,15 +49,15 @@ def read_published(*paths: str | Path) -> list[bytes]:
     Raises:
         AdvdetectError: A file is missing, or is not what its stamp says.
     """
+    places = [Path(os.path.abspath(path)) for path in paths]
+    # A table lies in a folder of the experiment's, the report in its own.
+    folders = dict.fromkeys(folder for place in places for folder in place.parents[:2])
+    stamped = {name: held for folder in folders for name, held in _checksums(folder).items()}
     contents = []
-    stamped: dict[Path, str] = {}
-    for path in paths:
-        place = Path(os.path.abspath(path))
-        for folder in place.parents[:2]:  # a table lies in a folder of the experiment's
-            stamped |= {} if place in stamped else _checksums(folder)
+    for path, place in zip(paths, places, strict=True):
         with explain_unreadable(path):
             content = place.read_bytes()
-            if stamped.get(place, sha256(content)) != sha256(content):
+            if place in stamped and sha256(content) != stamped[place]:
                 raise ValueError("its checksum is another")
         contents.append(content)
     return contents

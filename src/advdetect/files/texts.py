@@ -8,7 +8,6 @@ from typing import Any
 from advdetect.errors import explain_unreadable
 from advdetect.files import checksums
 from advdetect.files.atomic import atomic_path
-from advdetect.identity import canonical_json
 
 _CHECKSUM = "sha256"
 
@@ -21,7 +20,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
     """Write a mapping and its checksum to a JSON file, atomically."""
-    checksum = {_CHECKSUM: checksums.sha256(canonical_json(value).encode())}
+    checksum = {_CHECKSUM: checksums.sha256_of_json(checksums.as_read(value))}
     write_text(path, json.dumps({**value, **checksum}, indent=2) + "\n")
 
 
@@ -35,6 +34,6 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(value, dict) or _CHECKSUM not in value:
             raise ValueError("it has no checksum")
-        if value.pop(_CHECKSUM) != checksums.sha256(canonical_json(value).encode()):
+        if value.pop(_CHECKSUM) != checksums.sha256_of_json(value):
             raise ValueError("its checksum is another")
         return value

@@ -73,7 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
             for name, detector in run["detectors"]
             if "_control_" in detector
         },
-        figures=[_figure(Path(path), spec) for path in arguments.figures],
+        figures=[
+            ReportFigure(**spec["figures"][Path(path).stem], content=content)
+            for path, content in zip(
+                arguments.figures, read_published(*arguments.figures), strict=True
+            )
+        ],
         timings=stage_timings(timing_files(Path(arguments.manifest).parent)),
         provenance=provenance_groups(arguments.attacks),
         defense_tables=[
@@ -164,10 +169,6 @@ def _models(histories: Sequence[str], clean: Sequence[str]) -> pd.DataFrame:
         shown |= {"test_accuracy": own["accuracy"], "train_count": made["train_count"]}
         rows.append(shown | {"test_count": own["count"], "parameters": made["parameters"]})
     return pd.DataFrame(rows)
-
-
-def _figure(path: Path, spec: Mapping[str, Any]) -> ReportFigure:
-    return ReportFigure(**spec["figures"][path.stem], content=read_published(path)[0])
 
 
 def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:
