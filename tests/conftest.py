@@ -61,7 +61,7 @@ def fruits_archive() -> Path:
 def train_on_digits():
     """Train the small net on a split: a function that returns it and what each epoch reported."""
 
-    def trained(split, *, epochs, seed=0, dropout=0.25, device="cpu"):
+    def trained(split, *, epochs, seed=0, dropout=0.25, learning_rate=0.004, device="cpu"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = SmallCNN(dropout=dropout).to(device)
@@ -72,7 +72,7 @@ def train_on_digits():
             split.labels,
             epochs=epochs,
             batch_size=64,
-            learning_rate=0.004,
+            learning_rate=learning_rate,
             weight_decay=0.0005,
             seed=seed,
             after_epoch=lambda *values: history.append(values),

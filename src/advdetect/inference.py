@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError
 
 
@@ -41,15 +40,11 @@ def predict_logits(
         device: The device, by default the CPU.
 
     Raises:
-        AdvdetectError: The model does not return one row of logits per image.
+        AdvdetectError: The logits of an image are no finite numbers.
     """
     device = device or torch.device("cpu")
     logits = map_batches(model, images, batch_size, device)
-    if logits.ndim != 2 or len(logits) != len(images):
-        raise AdvdetectError(
-            f"The model returned a tensor of shape {tuple(logits.shape)} for {len(images)} images; "
-            f"it must return logits of shape (N, classes)."
-        )
+    check_finite(logits)
     return logits
 
 
@@ -63,14 +58,29 @@ def round_to_8_bits(images: Tensor) -> Tensor:
     return torch.round(images * 255) / 255
 
 
-def check_classes(logits: Tensor, data: ImageSplit) -> None:
-    """Check that a model's (N, C) logits have one column per class of the data.
+def check_classes(logits: Tensor, classes: int) -> None:
+    """Check that a model's (N, C) logits have one column for each of the data's classes.
 
     Raises:
         AdvdetectError: They do not.
     """
-    if logits.shape[1] != len(data.class_names):
+    if logits.shape[1] != classes:
         raise AdvdetectError(
-            f"The model returns {logits.shape[1]} logits, but the data has "
-            f"{len(data.class_names)} classes: choose a model made for this data set."
+            f"The model returns {logits.shape[1]} logits, but the data has {classes} classes: "
+            f"choose a model made for this data set."
+        )
+
+
+def check_finite(logits: Tensor) -> None:
+    """Check that (N, C) logits are numbers.
+
+    Raises:
+        AdvdetectError: Some are not.
+    """
+    finite = logits.isfinite().all(1)
+    if not finite.all():
+        raise AdvdetectError(
+            f"The model returns logits that are no finite numbers for {int((~finite).sum())} of "
+            f"{len(logits)} images: its training has diverged (take a lower "
+            f"model.training.learning_rate), its weights are damaged, or it divides by zero."
         )

@@ -44,7 +44,16 @@ def test_values_keep_their_types_and_their_order_in_memory():
     assert again["x"][2].shape == (0, 2)
 
 
-@pytest.mark.parametrize("make", ["os:system", "builtins:eval", "advdetect.io:write_text"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os:system",
+        "builtins:eval",
+        "advdetect.io:write_text",
+        "sklearn.datasets._base:shutil.rmtree",
+        "advdetect.errors:Path",  # a class, of another module
+    ],
+)
 def test_a_file_can_call_nothing_but_what_makes_objects(make, tmp_path):
     path = str(tmp_path / "written")
     call = {"type": "object", "make": make, "arguments": [path, "x"]}

@@ -58,6 +58,26 @@ def leave_the_box(model, images, labels, *, generator, shift):
     return _result(images + shift, torch.ones_like(labels, dtype=torch.bool), labels)
 
 
+def write_into_images(model, images, labels, *, generator):
+    """Return the images that were given, brighter; the labels that were given are lost."""
+    images += 0.25
+    images.clamp_(0, 1)
+    result = _result(images, torch.ones_like(labels, dtype=torch.bool), labels * 0)
+    labels.zero_()
+    return result
+
+
+def write_into_the_model(model, images, labels, *, generator):
+    """Invert the images, and let the model forget a layer."""
+    next(model.parameters()).data.zero_()
+    return _result(1 - images, torch.ones_like(labels, dtype=torch.bool), labels)
+
+
+def leave_training(model, images, labels, *, generator):
+    model.train()
+    return _result(1 - images, torch.ones_like(labels, dtype=torch.bool), labels)
+
+
 def break_one_pixel(model, images, labels, *, generator):
     adversarial = images.clone()
     adversarial[0, 0, 0, 0] = torch.nan
@@ -68,6 +88,26 @@ def not_a_number(model, images, *, generator):
     values = torch.zeros(len(images), dtype=torch.float64)
     values[-1] = torch.nan
     return {"broken": values}
+
+
+def sum_and_spoil(model, images, *, generator, fitted):
+    """Distance from the mean that `fit_mean` fitted, after which neither is what it was."""
+    values = {"distance": (images.double() - fitted["mean"]).flatten(1).norm(dim=1)}
+    images.zero_()
+    fitted["mean"].zero_()
+    return values
+
+
+def no_dict(model, images, *, generator):
+    return torch.zeros(len(images))
+
+
+def no_column(model, images, *, generator):
+    return {}
+
+
+def no_tensor(model, images, *, generator):
+    return {"list": [0.0] * len(images)}
 
 
 def infinite(model, images, *, generator):
@@ -109,8 +149,12 @@ def distance(model, images, *, generator, fitted):
 class ThreeLogits(nn.Module):
     """A model for three classes."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
     def forward(self, images: Tensor) -> Tensor:
-        return images.flatten(1)[:, :3]
+        return images.flatten(1)[:, :3] * self.weight
 
 
 # What the attacks below were called with, and the call at which they are interrupted.

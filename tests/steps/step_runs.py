@@ -5,17 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from advdetect.__main__ import main
 from advdetect.attacks.noise import noise_streams, noisy_twins
 from advdetect.files.attack import FIELDS, AttackWriter
 from advdetect.io import read_provenance
+from advdetect.models.store import read_model
 
 SEED = "4"
+MODEL_SPEC = Path(__file__).parents[2] / "config/model/small_cnn.yaml"
 _NUMPY = {"I64": np.int64, "F64": np.float64, "F32": np.float32, "BOOL": np.bool_}
 
 
@@ -44,10 +47,21 @@ def run(stage: str, *arguments: object) -> None:
     assert main([stage, *map(str, arguments)]) == 0
 
 
+def model_of(folder: Path) -> list[object]:
+    """Return the options for the model in a folder."""
+    return ["--model", folder / "model.safetensors", "--model-spec", MODEL_SPEC]
+
+
+def stored_model(folder: Path) -> nn.Module:
+    """Read the model in a folder."""
+    spec = yaml.safe_load(MODEL_SPEC.read_text())
+    return read_model(folder / "model.safetensors", spec, torch.device("cpu"))
+
+
 def judged(folder: Path) -> list[object]:
     """Return the options for what is classified, and by what, in a folder."""
-    files = {name: folder / f"{name}.safetensors" for name in ("model", "test", "clean")}
-    return [part for name, file in files.items() for part in (f"--{name}", file)]
+    files = {name: folder / f"{name}.safetensors" for name in ("test", "clean")}
+    return [*model_of(folder), *(part for n, file in files.items() for part in (f"--{n}", file))]
 
 
 def train(config: Path, folder: Path, *, epochs: int = 3, seed: str = SEED) -> None:
@@ -58,10 +72,9 @@ def train(config: Path, folder: Path, *, epochs: int = 3, seed: str = SEED) -> N
         *("--seed", seed, "--device", "cpu", "--train", folder / "train.safetensors"),
         *("--output", folder / "model.safetensors", "--history", folder / "history.json"),
     )
-    model, test, clean = judged(folder)[1::2]
     run(
-        *("classify", "--spec", "{}", "--device", "cpu", "--model", model, "--test", test),
-        *("--output", clean),
+        *("classify", "--spec", "{}", "--device", "cpu", *model_of(folder)),
+        *("--test", folder / "test.safetensors", "--output", folder / "clean.safetensors"),
     )
 
 

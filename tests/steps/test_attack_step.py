@@ -176,6 +176,16 @@ def test_less_than_half_a_level_is_no_change_of_the_rounded_image(attack, shift,
     assert (file["changed_8bit"] == changed).all()
 
 
+def test_an_attack_may_write_into_what_it_is_given(attack, data, images):
+    found = load_file(attack("step_methods.write_into_images"))
+    clean = images[found["index"]]
+    assert torch.equal(found["adversarial"], (clean + 0.25).clamp(0, 1))
+    assert torch.equal(found["label"], data["labels"][found["index"]])
+    expected = (found["adversarial"] - clean).flatten(1).double().norm(dim=1)
+    torch.testing.assert_close(found["l2"], expected)
+    assert (found["l2"] > 1).all()
+
+
 def test_a_success_that_is_not_claimed_does_not_count(attack):
     claimed = load_file(attack("step_methods.invert", claim=True))
     assert claimed["success"].any()

@@ -6,13 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from safetensors.torch import load_file
-from step_runs import SEED, detect, figure_spec, judged, run, run_feature
+from step_runs import SEED, detect, figure_spec, judged, model_of, run, run_feature, stored_model
 
 from advdetect.files.texts import read_json, write_json
 from advdetect.io import read_provenance, write_table
-from advdetect.models.store import read_model
 from advdetect.usage import Usage, read_usage
 
 DETECTORS = [
@@ -48,7 +46,7 @@ def features(chain, config):
     run(
         *("fit-feature", "--spec", spec, "--seed", SEED, "--device", "cpu"),
         *("--train", chain / "train.safetensors"),
-        *("--model", chain / "model.safetensors", "--output", fitted),
+        *(*model_of(chain), "--output", fitted),
     )
     sources = {"clean": "clean", "otcm": chain / "otcm.safetensors"}
     for name, source in sources.items():
@@ -77,7 +75,7 @@ def test_the_data_and_the_model(chain):
     assert [epoch["epoch"] for epoch in made["history"]] == [1, 2, 3]
     assert made["train_count"] == 300 == len(load_file(chain / "train.safetensors")["labels"])
     train = load_file(chain / "train.safetensors")
-    model = read_model(chain / "model.safetensors", torch.device("cpu"))
+    model = stored_model(chain)
     right = model(train["images"] / 255).argmax(1) == train["labels"]
     assert made["train_accuracy"] == pytest.approx(right.double().mean().item())
     assert made["train_accuracy"] > 0.5
@@ -119,7 +117,7 @@ def test_a_model_fitted_on_images_goes_to_the_features_that_use_it(chain, tmp_pa
     common = ["--seed", SEED, "--device", "cpu"]
     run(
         *("fit-feature", "--spec", json.dumps(own), *common),
-        *("--model", chain / "model.safetensors"),
+        *model_of(chain),
         *("--train", chain / "train.safetensors", "--output", fitted),
     )
     train, attacked = load_file(chain / "train.safetensors"), load_file(chain / "otcm.safetensors")

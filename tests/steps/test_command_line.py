@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from step_runs import judged
+from step_runs import judged, model_of
 
 from advdetect.__main__ import STAGES, main
 from advdetect.io import read_provenance
@@ -66,7 +66,7 @@ def arguments(chain, config, tmp_path):
     """The arguments of an attack, of a feature and of a fit that would succeed."""
     output = ["--output", tmp_path / "output"]
     common = ["--device", "cpu", *judged(chain), *output]
-    fit = ["--device", "cpu", "--model", chain / "model.safetensors", *output]
+    fit = ["--device", "cpu", *model_of(chain), *output]
     fit += ["--train", chain / "train.safetensors"]
     return {
         "attack": ["attack", "--spec", config / "attack/fgsm.yaml", "--name", "fgsm", *common],
@@ -79,7 +79,7 @@ def arguments(chain, config, tmp_path):
 def classify(chain, tmp_path):
     """The arguments of a classification that would succeed."""
     output = ["--output", tmp_path / "output"]
-    return ["classify", "--spec", "{}", "--device", "cpu", *judged(chain)[:4], *output]
+    return ["classify", "--spec", "{}", "--device", "cpu", *judged(chain)[:6], *output]
 
 
 def test_an_unknown_parameter_is_refused(arguments, capsys, tmp_path):
@@ -123,7 +123,7 @@ def test_a_count_below_one_is_refused(arguments, capsys, option):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("{not json", "--spec or --set is not valid"),
+        ("{not json", "--spec is not valid"),
         ("{}", "The specification has no _target_."),
         ('{"_target_": "advdetect.attacks.nothing.here"}', "_target_: advdetect.attacks.nothing"),
         ('{"_target_": "advdetect.attacks.fgsm.fgsn"}', "advdetect.attacks.fgsm has no 'fgsn'"),
@@ -196,7 +196,8 @@ def test_activations_for_a_feature_that_gets_none_are_refused(arguments, capsys)
 def test_a_model_for_other_classes_is_refused(classify, capsys, tmp_path):
     target, path = "step_methods.ThreeLogits", tmp_path / "three.safetensors"
     write_model(path, build_model(target, {}), target, {}, {"key": "", "seed": 0})
-    error = fails(capsys, *classify, "--model", path)
+    spec = ["--model-spec", json.dumps({"_target_": target, "arguments": {}})]
+    error = fails(capsys, *classify, "--model", path, *spec)
     assert error.startswith("The model returns 3 logits, but the data has 10 classes")
 
 
@@ -222,11 +223,25 @@ def test_data_with_other_classes_is_refused(classify, capsys, three_classes):
     assert error.startswith("The model returns 10 logits, but the data has 3 classes")
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ('{"_target_": "os.getcwd", "arguments": {}}', "holds another model than"),
+        ('{"_target_": 3}', "--model-spec has no _target_"),
+        ("[1", "--model-spec: [1 cannot be read"),
+    ],
+)
+def test_a_model_is_what_its_specification_says(arguments, capsys, spec, said):
+    for stage in ("attack", "feature", "fit-feature"):
+        assert said in fails(capsys, *arguments[stage], "--model-spec", spec)
+
+
 def test_bu_needs_a_model_with_dropout(arguments, capsys, chain, tmp_path):
     target, path = "advdetect.models.small_cnn.SmallCNN", tmp_path / "model.safetensors"
     facts = read_provenance(chain / "model.safetensors")
     write_model(path, build_model(target, {"dropout": 0.0}), target, {"dropout": 0.0}, facts)
-    error = fails(capsys, *arguments["feature"], "--model", path)
+    spec = ["--model-spec", json.dumps({"_target_": target, "arguments": {"dropout": 0.0}})]
+    error = fails(capsys, *arguments["feature"], "--model", path, *spec)
     assert error.startswith("SmallCNN has no dropout layer")
 
 
@@ -251,6 +266,22 @@ def test_an_attack_that_leaves_the_box_is_refused(arguments, capsys, tmp_path, t
     spec = json.dumps({"_target_": f"step_methods.{target}", **shift})
     error = fails(capsys, *arguments["attack"], "--spec", spec, "--name", "mine")
     assert error.startswith(f"The attack mine {said}")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (
+            "write_into_the_model",
+            "The attack mine changed weights of the model (features.1.weight)",
+        ),
+        ("leave_training", "The attack mine left the model in training mode"),
+    ],
+)
+def test_an_attack_that_changes_the_model_is_refused(arguments, capsys, tmp_path, target, said):
+    spec = json.dumps({"_target_": f"step_methods.{target}"})
+    assert said in fails(capsys, *arguments["attack"], "--spec", spec, "--name", "mine")
     assert not (tmp_path / "output").exists()
 
 
@@ -297,6 +328,9 @@ def test_an_attack_that_returns_no_result_is_refused(arguments, capsys):
         ("infinite", "values of 'endless' that are infinite or not a number"),
         ("two_per_image", "'pair' of shape"),
         ("one_for_all", "'single' of shape"),
+        ("no_dict", "Tensor: it must return a dict of tensors"),
+        ("no_column", "nothing: it must return a dict of tensors"),
+        ("no_tensor", "'list' list for "),
     ],
 )
 def test_a_feature_that_returns_no_numbers_is_refused(arguments, capsys, tmp_path, target, said):

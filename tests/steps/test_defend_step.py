@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from step_runs import SEED, judged, run
+from step_runs import SEED, judged, model_of, run
 
 from advdetect.__main__ import main
 from advdetect.evaluation.defenses import defense_accuracies
@@ -26,7 +26,7 @@ def defended(chain, config, tmp_path_factory):
     """A folder with auto-encoders, the features magnet and mid, and what a defence made of them."""
     folder = tmp_path_factory.mktemp("defense")
     train = ["--train", chain / "train.safetensors"]
-    model = ["--model", chain / "model.safetensors"]
+    model = model_of(chain)
     common = ["--seed", SEED, "--device", "cpu"]
     magnet = ["--spec", config / "feature/magnet.yaml", "--set", f"autoencoders={AUTOENCODERS}"]
     magnet += ["--set", "epochs=3", "--set", "held_out=0.4"]
@@ -159,7 +159,7 @@ def test_missing_features_are_named(defended, capsys):
 def test_a_model_that_held_nothing_out_is_refused(defended, chain, config, capsys):
     arguments = [
         *("feature", "--spec", config / "feature/bu.yaml", "--name", "bu", "--device", "cpu"),
-        *("--model", chain / "model.safetensors"),
+        *model_of(chain),
         *("--train", chain / "train.safetensors", "--output", "never.parquet"),
     ]
     assert main(list(map(str, arguments))) == 1
@@ -170,7 +170,7 @@ def test_sensitivity_is_computed_for_the_first_successes(chain, tmp_path):
     output = tmp_path / "sensitivity.safetensors"
     run(
         *("sensitivity", "--spec", '{"classes": "all", "examples": 3}', "--device", "cpu"),
-        *("--model", chain / "model.safetensors", "--test", chain / "test.safetensors"),
+        *(*model_of(chain), "--test", chain / "test.safetensors"),
         *("--attack", chain / "otcm.safetensors", "--output", output),
     )
     found, attack = load_file(output), load_file(chain / "otcm.safetensors")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from step_runs import judged, read_noisy, run, run_feature
+from step_runs import judged, model_of, read_noisy, run, run_feature, stored_model
 
 from advdetect.__main__ import main
 from advdetect.io import read_provenance, read_table
-from advdetect.models.store import read_model
 
 ATTACKED = ["noisy", "adversarial", "noisy_8bit", "adversarial_8bit"]
 KINDS = {"clean": ["clean"], "otcm": ATTACKED}
@@ -36,7 +35,7 @@ def images(chain):
 @pytest.fixture(scope="module")
 def layers(chain):
     """The penultimate layer and the logits of the chain's model, as functions of images."""
-    model = read_model(chain / "model.safetensors", torch.device("cpu"))
+    model = stored_model(chain)
 
     def penultimate(shown):
         return model.classifier[:-1](model.features(shown))
@@ -66,7 +65,7 @@ def fit(chain, tmp_path):
         spec = {"_target_": "step_methods.sums", "_fit_": method, "_activations_": True}
         run(
             *("fit-feature", "--spec", json.dumps(spec), "--device", "cpu", "--code", "c0de"),
-            *("--train", chain / "train.safetensors", "--model", chain / "model.safetensors"),
+            *("--train", chain / "train.safetensors", *model_of(chain)),
             *("--output", output, *arguments),
         )
         return output
@@ -174,6 +173,22 @@ def test_the_layers_can_be_named(feature, fit):
     fitted = load_file(fit(*settings))
     assert fitted.keys() == {"labels", *named}
     assert torch.equal(fitted["classifier.2"], fitted["penultimate"])
+
+
+def test_a_feature_may_write_into_what_it_is_given(chain, tmp_path, images):
+    fitted, output = tmp_path / "fitted.safetensors", tmp_path / "spoilt.parquet"
+    spec = {"_target_": "step_methods.sum_and_spoil", "_fit_": "step_methods.fit_mean"}
+    run(
+        *("fit-feature", "--spec", json.dumps(spec), "--device", "cpu", *model_of(chain)),
+        *("--train", chain / "train.safetensors", "--output", fitted),
+    )
+    batches = ("--fitted", fitted, "--batch-size", "7")
+    run_feature(chain, json.dumps(spec), "clean", output, *batches)
+    table, mean = read_table(output), load_file(fitted)["mean"]
+    index, shown = images
+    assert table["index"].tolist() == index.tolist()
+    expected = (shown["clean"].double() - mean).flatten(1).norm(dim=1)
+    np.testing.assert_allclose(table["distance"], expected)
 
 
 def test_files_of_other_stages_are_refused(chain, tmp_path, capsys):

@@ -3,14 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.metrics import roc_auc_score
-from step_runs import detect, figure_spec, run, run_feature
+from step_runs import detect, figure_spec, model_of, run, run_feature, stored_model
 
 from advdetect.__main__ import main
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.io import read_table, read_tensors
-from advdetect.models.store import read_model
 
 COLUMN = "log10_one_minus_max_probability"
 THRESHOLD = {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}
@@ -95,7 +93,7 @@ def test_a_path_leads_from_the_image_through_the_adversarial_one(chain, sources,
     spec = {"examples": 3, "points": 3, "length": 2.0}
     run(
         *("eigenvalue-path", "--spec", json.dumps(spec), "--device", "cpu"),
-        *("--model", chain / "model.safetensors", "--test", chain / "test.safetensors"),
+        *(*model_of(chain), "--test", chain / "test.safetensors"),
         *("--attack", sources["attack"], "--output", output),
     )
     path = read_table(output)
@@ -106,7 +104,7 @@ def test_a_path_leads_from_the_image_through_the_adversarial_one(chain, sources,
     assert (start == 0).all()
     np.testing.assert_allclose(middle, tensors["l2"][rows], rtol=1e-5)
     assert path["fooled"].tolist()[:6] == [False] * 3 + [True] * 3
-    model = read_model(str(chain / "model.safetensors"), torch.device("cpu"))
+    model = stored_model(chain)
     spectrum = input_fisher_spectrum(model, tensors["adversarial"][rows])
     np.testing.assert_allclose(path["log10_eigenvalue"][3:6], spectrum[:, 0], rtol=1e-3)
     figure = tmp_path / "figure.svg"

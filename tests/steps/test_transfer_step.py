@@ -6,11 +6,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from step_runs import SEED, judged, read_noisy, run
+from step_runs import SEED, judged, read_noisy, run, stored_model
 
 from advdetect.__main__ import main
 from advdetect.io import read_provenance
-from advdetect.models.store import read_model
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def data(chain):
 
 def classes(path, images):
     with torch.no_grad():
-        return read_model(path, torch.device("cpu"))(images).argmax(1)
+        return stored_model(path.parent)(images).argmax(1)
 
 
 def test_an_attack_goes_over_to_another_model(chain, other_model, judge, data):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from advdetect.data import digits
+from advdetect.errors import AdvdetectError
 from advdetect.training.standard import accuracy
 
 
@@ -34,3 +35,10 @@ def test_accuracy_counts(splits, train_on_digits):
     predictions = model(splits["test"].images.float() / 255).argmax(1)
     expected = (predictions == labels).double().mean().item()
     assert accuracy(model, splits["test"].images, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_training_that_diverges_is_refused(splits, train_on_digits):
+    with pytest.raises(
+        AdvdetectError, match=r"diverged: the mean loss of epoch 1 is nan.*learning"
+    ):
+        train_on_digits(splits["train"], epochs=1, learning_rate=1e30)

@@ -38,6 +38,15 @@ def test_specifications_are_canonical_json_without_words(pipeline_of):
         assert len(option(words, "--code")) == 16
 
 
+def test_models_are_built_from_the_specification_that_they_were_trained_from(pipeline_of):
+    pipeline = pipeline_of()
+    trained = json.loads(jobs(pipeline, "train")[0].option("--spec"))
+    for file in jobs(pipeline, "attack"):
+        words = shlex.split(pipeline.command(wildcards(file)))
+        spec = json.loads(option(words, "--model-spec"))
+        assert spec == {name: trained[name] for name in ("_target_", "arguments")}
+
+
 @pytest.mark.parametrize(
     ("step", "options"),
     [
@@ -61,6 +70,7 @@ def test_each_step_has_its_options(pipeline_of, step, options):
         # Features that are made from hidden layers are told what to collect of them.
         collected = "_activations_" in json.loads(option(words, "--spec"))
         more = ["--activations"] if collected else []
+        more += ["--model-spec"] if "model" in file.inputs else []
         assert found == ["--spec", "--code", *options, *more]
 
 

@@ -102,7 +102,10 @@ class Pipeline:
     def command(self, wildcards: Any) -> str:
         """Return the step of a job and its options, those for files and machines left out."""
         file = self._job(wildcards)
-        return shlex.join([file.step, *file.options])
+        words = [file.step, *file.options]
+        for model in file.inputs.get("model", ()):
+            words += ["--model-spec", canonical_json(_built_from(model))]
+        return shlex.join(words)
 
     def runtime(self, wildcards: Any, input: Any, output: Any, threads: int) -> str:
         """Return the options for files and machines; nothing of it makes a job stale.
@@ -271,6 +274,13 @@ class Pipeline:
             for setting, file in named:
                 if file and not Path(file).is_file():
                     raise WorkflowError(f"{setting}: the file {file} does not exist.")
+
+
+def _built_from(model: StoreFile | str) -> Spec:
+    """Return what of a model's specification it is built from."""
+    assert isinstance(model, StoreFile)
+    spec = json.loads(model.option("--spec"))
+    return {name: spec[name] for name in ("_target_", "arguments")}
 
 
 def file_options(files: Any) -> list[str]:

@@ -53,7 +53,7 @@ class Rows:
         return Rows(self.index[chosen], self.kind[chosen], self.features[:, chosen])
 
     def table(self, columns: Collection[str]) -> pd.DataFrame:
-        """Return the features as a detector gets them, without a copy."""
+        """Return the features as a detector gets them: a copy (pandas 3), which is its own."""
         return pd.DataFrame(self.features.T, columns=list(columns))
 
 

@@ -227,6 +227,10 @@ def _locate(name: str, packages: Collection[str]) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise TypeError(f"{name} is not there ({error})") from error
+    # What a trusted module has imported is not its own: subprocess.Popen is a class, too.
+    own = f"{getattr(found, '__module__', None)}:{getattr(found, '__qualname__', None)}"
+    if name not in _TRUSTED and own != name:
+        raise TypeError(f"{name} is {own} by another name")
     return found
 
 

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError, one_line
+from advdetect.identity import canonical_json
 from advdetect.imports import locate
 from advdetect.inference import to_float
 from advdetect.io import read_tensors, write_tensors
+from advdetect.models.guard import guard
 
 FROM_THE_DATA = "auto"
 
@@ -63,17 +66,32 @@ def build_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:
         arguments: Its keyword arguments.
 
     Raises:
-        AdvdetectError: The call fails or returns something else.
+        AdvdetectError: The call fails or returns something else, or the model has no parameters.
     """
+    make = locate(target)
+    if not callable(make):
+        raise AdvdetectError(f"model: {target} is no class or function that returns a model.")
     try:
-        model = locate(target)(**arguments)
+        model = make(**arguments)
     except TypeError as error:
         raise AdvdetectError(f"model: {target} does not take these arguments ({error}).") from error
+    except Exception as error:  # a user's code raises what it likes
+        raise AdvdetectError(
+            f"model: {target} cannot be made with these arguments ({type(error).__name__}: "
+            f"{one_line(error)})."
+        ) from error
     if not isinstance(model, nn.Module):
         raise AdvdetectError(
             f"model: {target} returns {type(model).__name__}, not a torch.nn.Module."
         )
-    return model.eval()
+    parameters = list(model.parameters())
+    if not parameters:
+        raise AdvdetectError(f"model: {target} has no parameters: there is nothing to train.")
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise AdvdetectError(
+            f"model: {target} has layers whose size is not known (nn.Lazy…): give their sizes."
+        )
+    return guard(model.eval())
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -112,19 +130,56 @@ def write_model(
     write_tensors(path, state, {**provenance, "model": recipe})
 
 
-def read_model(path: str | Path, device: torch.device) -> nn.Module:
+def read_model(path: str | Path, spec: Mapping[str, Any], device: torch.device) -> nn.Module:
     """Read a model that `write_model` wrote: on the device, in eval mode, weights frozen.
 
+    It is built from the specification. What the file says of itself is compared with that and never
+    called, so a file from someone else cannot run anything.
+
+    Args:
+        path: The file.
+        spec: The model's specification: ``_target_`` and ``arguments``; what is ``auto`` there is
+            taken from the file, which has it from the training images.
+        device: Where it is to be.
+
     Raises:
-        AdvdetectError: The file is missing or damaged, or its model class has changed.
+        AdvdetectError: The file is missing, damaged, or holds another model.
     """
     state, provenance = read_tensors(path)
-    recipe = provenance["model"]
-    model = build_model(recipe["target"], recipe["arguments"])
+    arguments = _known_arguments(path, spec, provenance.get("model"))
+    model = build_model(spec["_target_"], arguments)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise AdvdetectError(
-            f"{path} does not fit {recipe['target']} any more ({one_line(error)})."
+            f"{path} does not fit {spec['_target_']} any more ({one_line(error)})."
         ) from error
     return model.to(device).requires_grad_(False)
+
+
+def _known_arguments(path: str | Path, spec: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
+    """Return the arguments of a specification, with numbers from the file for what is ``auto``."""
+    if not isinstance(recipe, Mapping):
+        raise AdvdetectError(f"{path} holds no model: give the file that train has written.")
+    made: Mapping[str, Any] = recipe["arguments"]
+    arguments = dict(spec.get("arguments") or {})
+    for name in (name for name, value in arguments.items() if value == FROM_THE_DATA):
+        if not _is_numbers(made.get(name)):
+            raise AdvdetectError(f"{path} has no number for the model's argument {name}.")
+        arguments[name] = made[name]
+    wanted, found = (spec["_target_"], arguments), (recipe["target"], made)
+    if canonical_json(wanted) != canonical_json(found):
+        raise AdvdetectError(
+            f"{path} holds another model than the specification: {_call(*found)} in place of "
+            f"{_call(*wanted)}."
+        )
+    return arguments
+
+
+def _is_numbers(value: Any) -> bool:
+    values = value if isinstance(value, list) and value else [value]
+    return all(type(number) in (int, float) for number in values)
+
+
+def _call(target: str, arguments: Mapping[str, Any]) -> str:
+    return f"{target}({', '.join(f'{name}={value}' for name, value in arguments.items())})"

@@ -12,10 +12,10 @@ from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.files.attack import STAGE
 from advdetect.identity import key_in_name, make_key
-from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.classifier import add_judged, given_model, judged
 from advdetect.steps.crafting import Attack, Instance, Values, craft
 from advdetect.steps.images import read_correct
 from advdetect.steps.judging import Victims, describe_model, report_success
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "attacks are missing beside the output, their images are computed in the same batches and "
         "kept for their own jobs",
     )
-    options.add_judged(parser)
+    add_judged(parser)
     parser.add_argument("--output", required=True, help="file to write: the adversarial images")
 
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Craft, judge and write the images piece by piece; move the file to its place."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     data = read_split(arguments.test)
     victims = Victims(model, data, read_correct(arguments.clean), arguments.seed, device)
     attack = _attack(arguments, spec, victims)
@@ -81,7 +81,7 @@ def _attack(arguments: argparse.Namespace, spec: Mapping[str, Any], victims: Vic
             STAGE,
             own,
             arguments.code,
-            inputs=options.judged(arguments),
+            inputs=judged(arguments),
             outputs=[arguments.output] if other == name else [],
             keyed={"name": other, "seed": arguments.seed},
             device=victims.device.type,

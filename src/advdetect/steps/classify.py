@@ -8,16 +8,16 @@ from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.inference import check_classes, predict_logits, to_float
 from advdetect.io import write_tensors
-from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.classifier import add_model, given_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "'{}'")
     options.add_runtime(parser)
-    parser.add_argument("--model", required=True, help="model, from train")
+    add_model(parser)
     parser.add_argument("--test", required=True, help="test split, from prepare-data")
     parser.add_argument("--output", required=True, help="file to write: predictions and positions")
 
@@ -34,10 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
         device=device.type,
         threads=arguments.threads,
     )
-    model, data = read_model(arguments.model, device), read_split(arguments.test)
+    model, data = given_model(arguments, device), read_split(arguments.test)
     # Converted batch by batch: a whole split of floats would be four times the memory.
     logits = predict_logits(lambda batch: model(to_float(batch)), data.images, device=device)
-    check_classes(logits, data)
+    check_classes(logits, len(data.class_names))
     prediction = logits.argmax(1)
     correct = prediction == data.labels
     if not correct.any():

@@ -9,6 +9,7 @@ from advdetect.attacks.result import AttackResult, checked
 from advdetect.errors import AdvdetectError
 from advdetect.files.attack import AttackWriter, pieces
 from advdetect.files.locks import claimed
+from advdetect.models.guard import unchanged
 from advdetect.progress import Progress, report
 from advdetect.randomness import SampleGenerator
 from advdetect.steps.judging import Victims, judge_rows
@@ -138,13 +139,14 @@ def _call(
     """Return what the attack makes of some images, for each of the instances."""
     images = victims.images(rows)
     variants = {"variants": [i.values for i in instances]} if attack.is_sweep else {}
-    results = attack.function(
-        victims.model,
-        images.to(victims.device),
-        victims.labels(rows).to(victims.device),
-        generator=SampleGenerator(attack.seed, victims.index[rows.start : rows.stop]),
-        **variants,
-    )
+    with unchanged(victims.model, f"The attack {attack.name}"):
+        results = attack.function(
+            victims.model,
+            images.clone().to(victims.device),  # the user's code may write into it
+            victims.labels(rows).to(victims.device),
+            generator=SampleGenerator(attack.seed, victims.index[rows.start : rows.stop]),
+            **variants,
+        )
     if not attack.is_sweep:
         results = [results]
     if not isinstance(results, Sequence) or len(results) != len(instances):

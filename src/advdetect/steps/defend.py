@@ -15,10 +15,11 @@ from advdetect.errors import AdvdetectError
 from advdetect.files.attack import AttackFile
 from advdetect.inference import batch_slices
 from advdetect.io import read_provenance, read_table, read_tensors, write_table
-from advdetect.models.store import read_model
+from advdetect.models.guard import unchanged
 from advdetect.progress import report
 from advdetect.protocol import CLEAN, HELD_OUT
 from advdetect.steps import options
+from advdetect.steps.classifier import add_judged, given_model, judged
 from advdetect.steps.images import Kind, changed_images, read_correct, split_images
 
 # For each source and kind, for each feature its columns.
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser, "config/defense/magnet.yaml")
     options.add_runtime(parser)
     parser.add_argument("--name", required=True, help="name of the defence")
-    options.add_judged(parser)
+    add_judged(parser)
     parser.add_argument(
         "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
     )
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         "defend",
         spec,
         arguments.code,
-        inputs={**options.judged(arguments), **files},
+        inputs={**judged(arguments), **files},
         outputs=[arguments.output],
         keyed={"name": arguments.name},
         device=device.type,
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     given = ["features", "limits", "fitted", "batch_size"]
     defend = options.bind_target(spec, "_target_", positional=2, given=given)
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     fitted = {name: value.to(device) for name, value in read_tensors(arguments.fitted)[0].items()}
     columns = _read_features(arguments.features)
     facts["thresholds"] = limits = held_out_thresholds(
@@ -72,17 +73,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     def table_of(source: str, name: str, kind: Kind, rows: slice) -> pd.DataFrame:
         own = _of(columns, source, name)
-        defense: Defense = defend(
-            model,
-            kind.images(rows),
-            features={
-                feature: {column: values[rows] for column, values in of.items()}
-                for feature, of in own.items()
-            },
-            limits=limits,
-            fitted=fitted,
-            batch_size=arguments.batch_size,
-        )
+        with unchanged(model, f"The defence {arguments.name}"):
+            # Copies, since the user's code may write into them.
+            defense: Defense = defend(
+                model,
+                kind.images(rows),
+                features={
+                    feature: {column: values[rows].clone() for column, values in of.items()}
+                    for feature, of in own.items()
+                },
+                limits=dict(limits),
+                fitted={key: values.clone() for key, values in fitted.items()},
+                batch_size=arguments.batch_size,
+            )
         index = kind.index[rows]
         truth = data.labels[index]
         good = defense.accepted(truth) if source == CLEAN else defense.defended(truth)

@@ -14,9 +14,9 @@ from advdetect.files.attack import AttackFile
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.inference import to_float
 from advdetect.io import write_table
-from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import adversarial_images
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, """'{"examples": 8, "points": 41, "length": 2.0}'""")
     options.add_runtime(parser)
-    parser.add_argument("--model", required=True, help="model, from train")
+    add_model(parser)
     parser.add_argument("--test", required=True, help="test split, from prepare-data")
     parser.add_argument("--attack", required=True, help="file from attack")
     parser.add_argument(
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         device=device.type,
         threads=arguments.threads,
     )
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     attack = AttackFile(arguments.attack)
     facts["attack"] = attack.name
     success, index, label = (

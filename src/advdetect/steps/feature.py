@@ -11,16 +11,17 @@ from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.files.feature import write_feature
+from advdetect.files.feature import checked, write_feature
 from advdetect.inference import batch_slices
 from advdetect.io import read_tensors
 from advdetect.models.activations import activations
-from advdetect.models.store import read_model
+from advdetect.models.guard import unchanged
 from advdetect.progress import report, track
 from advdetect.protocol import HELD_OUT
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import Kind, images_to_test, split_images
 
 #: (N,) values by column of a batch of images, with their random streams.
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_seed(parser)
     options.add_runtime(parser)
     parser.add_argument("--name", required=True, help="name of the feature, for random numbers")
-    parser.add_argument("--model", required=True, help="model, from train")
+    add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--test", help="test split: of its images that the model gets right")
     source.add_argument(
@@ -71,10 +72,10 @@ def run(arguments: argparse.Namespace) -> None:
         device=device.type,
         threads=arguments.threads,
     )
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     fitted = read_tensors(path)[0] if path else None
     facts["attack"], kinds = _read_images(arguments, fitted or {})
-    feature = _bound(spec, model, fitted, settings, device)
+    feature = _bound(arguments.name, spec, model, fitted, settings, device)
 
     values = {}
     for name, kind in kinds.items():
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
                 f"feature {arguments.name}: warning: the attack {facts['attack']} changed no image"
                 f"{' after rounding' if name.endswith('8bit') else ''}: no {name} values"
             )
-    write_feature(arguments.output, values, arguments.name, facts)
+    write_feature(arguments.output, values, facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
 
 
@@ -116,6 +117,7 @@ def _read_images(
 
 
 def _bound(
+    name: str,
     spec: Mapping[str, Any],
     model: nn.Module,
     fitted: Mapping[str, Tensor] | None,
@@ -123,16 +125,20 @@ def _bound(
     device: torch.device,
 ) -> Feature:
     """Return the feature with all that its specification declares: what is fitted, activations."""
-    given: dict[str, Any] = {}
-    if fitted is not None:
-        given["fitted"] = {name: tensor.to(device) for name, tensor in fitted.items()}
-    names = ["generator", *given, *([] if settings is None else ["activations"])]
+    names = ["generator"]
+    names += [] if fitted is None else ["fitted"]
+    names += [] if settings is None else ["activations"]
     feature = options.bind_target(spec, "_target_", positional=2, given=names)
+    who = f"The feature {name}"
 
     def compute(images: Tensor, generator: SampleGenerator) -> dict[str, Tensor]:
+        given: dict[str, Any] = {}
+        if fitted is not None:  # new each time, since the user's code may write into it
+            given["fitted"] = {key: values.clone().to(device) for key, values in fitted.items()}
         if settings is not None:
             given["activations"] = activations(model, images, **settings)
-        columns = feature(model, images, generator=generator, **given)
-        return {name: values.detach().cpu() for name, values in columns.items()}
+        with unchanged(model, who):
+            columns = feature(model, images, generator=generator, **given)
+        return checked(columns, len(images), who)
 
     return compute

@@ -14,10 +14,11 @@ from advdetect.device import prepare_torch
 from advdetect.inference import batch_slices, to_float
 from advdetect.io import write_tensors
 from advdetect.models.activations import activations
-from advdetect.models.store import read_model
+from advdetect.models.guard import unchanged
 from advdetect.progress import SECONDS_BETWEEN_LINES, report, track
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.classifier import add_model, given_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_seed(parser)
     options.add_runtime(parser)
     parser.add_argument("--train", required=True, help="training split, from prepare-data")
-    parser.add_argument("--model", required=True, help="model, from train")
+    add_model(parser)
     options.add_activations(parser)
     parser.add_argument("--output", required=True, help="file to write: the fitted model")
 
@@ -54,12 +55,13 @@ def run(arguments: argparse.Namespace) -> None:
             "after_epoch": _EpochReport(),
         }
     fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     data = read_split(arguments.train)
     inputs: tuple[Any, ...] = (model, data.images)
     if settings is not None:
         inputs = (_collect(model, data.images, arguments.batch_size, device, settings),)
-    fitted = fit(*inputs, data.labels, **given)
+    with unchanged(model, f"The fit {spec['_fit_']}"):
+        fitted = fit(*inputs, data.labels, **given)
     write_tensors(arguments.output, fitted, facts)
     report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
 

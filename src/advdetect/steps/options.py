@@ -116,20 +116,6 @@ def keyed_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     return {} if settings is None else {"activations": dict(settings)}
 
 
-def add_judged(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--test`` and ``--clean``: what is classified, and by what."""
-    parser.add_argument("--model", required=True, help="model, from train")
-    parser.add_argument("--test", required=True, help="test split, from prepare-data")
-    parser.add_argument(
-        "--clean", required=True, help="which of its images the model gets right, from classify"
-    )
-
-
-def judged(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the files that `add_judged` asks for, by what they are."""
-    return {name: getattr(arguments, name) for name in ("model", "test", "clean")}
-
-
 def add_fitted(parser: argparse.ArgumentParser) -> None:
     """Add ``--fitted``: the auxiliary model of a feature that has one.
 
@@ -157,20 +143,12 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         AdvdetectError: The file is missing, the text is not a mapping, or a value is impossible.
     """
-    text = arguments.spec
+    spec = read_mapping(arguments.spec, "--spec")
     try:
-        if text.lstrip().startswith("{"):
-            spec = json.loads(text)  # not read as YAML, for which 1e-09 is a string
-        else:
-            spec = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
         changes = [change.partition("=") for change in arguments.set]
         changed = {name: yaml.safe_load(value) for name, _, value in changes}
-    except OSError as error:
-        raise AdvdetectError(f"--spec: {text} cannot be read ({error.strerror}).") from error
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise AdvdetectError(f"--spec or --set is not valid ({one_line(error)}).") from error
-    if not isinstance(spec, dict):
-        raise AdvdetectError("--spec must hold a mapping of names to values.")
+    except yaml.YAMLError as error:
+        raise AdvdetectError(f"--set is not valid ({one_line(error)}).") from error
     known = parameters(spec)
     unknown = sorted(set(changed) - set(known))
     if unknown:
@@ -181,6 +159,22 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
     spec.pop("_title_", None)  # tables know it, jobs do not need it
     _check_values(spec, spec.pop("_schema_", {}))
     return spec
+
+
+def read_mapping(text: str, option: str) -> dict[str, Any]:
+    """Return the mapping that an option gives, as JSON text or as the path of a YAML file."""
+    try:
+        if text.lstrip().startswith("{"):
+            value = json.loads(text)  # not read as YAML, for which 1e-09 is a string
+        else:
+            value = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AdvdetectError(f"{option}: {text} cannot be read ({error.strerror}).") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise AdvdetectError(f"{option} is not valid ({one_line(error)}).") from error
+    if not isinstance(value, dict):
+        raise AdvdetectError(f"{option} must hold a mapping of names to values.")
+    return value
 
 
 def _check_values(spec: Mapping[str, Any], schema: Mapping[str, Any]) -> None:

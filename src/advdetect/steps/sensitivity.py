@@ -11,9 +11,9 @@ from advdetect.files.attack import AttackFile
 from advdetect.fisher.sensitivity import fisher_sensitivity
 from advdetect.inference import to_float
 from advdetect.io import write_tensors
-from advdetect.models.store import read_model
 from advdetect.progress import report
 from advdetect.steps import options
+from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import adversarial_images
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, """'{"classes": "all", "examples": 2}'""")
     options.add_runtime(parser)
-    parser.add_argument("--model", required=True, help="model, from train")
+    add_model(parser)
     parser.add_argument("--test", required=True, help="test split, from prepare-data")
     parser.add_argument("--attack", required=True, help="file from attack")
     parser.add_argument("--output", required=True, help="file to write: images and their maps")
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         device=device.type,
         threads=arguments.threads,
     )
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     attack = AttackFile(arguments.attack)
     facts["attack"] = attack.name
     chosen = torch.from_numpy(attack.column("success")).nonzero().flatten()

@@ -11,7 +11,8 @@ from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.files.texts import write_json
 from advdetect.identity import digest, run_of
-from advdetect.inference import check_classes, predict_logits, to_float
+from advdetect.inference import to_float
+from advdetect.models.guard import TRIED, check_answers, check_weights
 from advdetect.models.store import build_model, load_weights, resolve_arguments, write_model
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
@@ -57,13 +58,13 @@ def run(arguments: argparse.Namespace) -> None:
         model = build_model(spec["_target_"], model_arguments)
 
     model.to(device)
-    first = predict_logits(model, to_float(training.images[:1]), device=device)
-    check_classes(first, training)
-
+    few = to_float(training.images[:: -(-len(training) // TRIED)]).to(device)
+    classes = len(training.class_names)
     history: list[dict[str, Any]] = []
     if weights:
         load_weights(model, weights)
     else:
+        check_answers(model, few, classes)  # of what is wrong already training is spared
         epochs = spec["training"]["epochs"]
 
         def after_epoch(epoch: int, loss: float, train_accuracy: float) -> None:
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
             after_epoch=after_epoch,
         )
 
+    check_weights(model)
+    check_answers(model, few, classes)
     facts["class_names"] = training.class_names
     write_model(arguments.output, model, spec["_target_"], model_arguments, facts)
     summary = {
@@ -93,3 +96,9 @@ def run(arguments: argparse.Namespace) -> None:
     }
     write_json(arguments.history, summary)
     report(f"train seed {arguments.seed}: training accuracy {summary['train_accuracy']:.2%}")
+    most_frequent = training.labels.bincount().max().item() / len(training)
+    if summary["train_accuracy"] <= most_frequent:
+        report(
+            f"train seed {arguments.seed}: warning: the model is no better than to name the most "
+            f"frequent class ({most_frequent:.2%}): look at its training, its weights or its labels"
+        )

@@ -13,10 +13,10 @@ from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.files.attack import TRANSFER, pieces
 from advdetect.identity import digest
-from advdetect.models.store import read_model
 from advdetect.progress import report, track
 from advdetect.provenance import CRAFTED
 from advdetect.steps import options
+from advdetect.steps.classifier import add_judged, given_model, judged
 from advdetect.steps.crafted import Crafted, read_crafted
 from advdetect.steps.images import read_correct
 from advdetect.steps.judging import Victims, describe_model, judge_rows, report_success
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the arrays adversarial (N, C, H, W), of 8 bits or float in [0, 1], and index (N,), the "
         "positions of the clean images in the test split",
     )
-    options.add_judged(parser)
+    add_judged(parser)
     parser.add_argument("--output", required=True, help="file to write: the adversarial images")
 
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     crafted = read_crafted(arguments.crafted, data)
     facts = _describe(arguments, crafted, device)
     facts["class_names"] = data.class_names
-    model = read_model(arguments.model, device)
+    model = given_model(arguments, device)
     kept = _kept(crafted, read_correct(arguments.clean))
     if left_out := len(crafted.index) - len(kept):
         report(
@@ -85,7 +85,7 @@ def _describe(
     arguments: argparse.Namespace, crafted: Crafted, device: torch.device
 ) -> dict[str, Any]:
     """Return the provenance: of the attack's file, or of what a user's file holds."""
-    spec, inputs = options.read_spec(arguments), options.judged(arguments)
+    spec, inputs = options.read_spec(arguments), judged(arguments)
     if crafted.model is None:
         spec["content"] = digest(Path(arguments.crafted).read_bytes())
     else:

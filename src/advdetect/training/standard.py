@@ -1,11 +1,13 @@
 """Training a classifier, repeatable to the bit for the same seed, threads and machine."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advdetect.errors import AdvdetectError
 from advdetect.inference import predict_logits, to_float
 
 
@@ -35,6 +37,9 @@ def train(
         weight_decay: AdamW's decoupled weight decay.
         seed: Seed of the order of the images and of dropout.
         after_epoch: Called with the epoch (from 1), its mean loss and its running accuracy.
+
+    Raises:
+        AdvdetectError: The loss of an epoch is no finite number.
     """
     device = next(model.parameters()).device
     images, labels = images.to(device), labels.to(device)
@@ -62,7 +67,13 @@ def train(
                 loss_sum += loss.detach() * len(rows)
                 correct += (logits.detach().argmax(1) == labels[rows]).sum()
             model.eval()
-            after_epoch(epoch, loss_sum.item() / len(images), correct.item() / len(images))
+            mean_loss = loss_sum.item() / len(images)
+            if not math.isfinite(mean_loss):
+                raise AdvdetectError(
+                    f"The training has diverged: the mean loss of epoch {epoch} is {mean_loss}. "
+                    f"Take a lower model.training.learning_rate than {learning_rate}."
+                )
+            after_epoch(epoch, mean_loss, correct.item() / len(images))
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
