@@ -11,11 +11,11 @@ BASE = Path(str(workflow.current_basedir))
 sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
 
 from local_run import LocalRun, before_graph, let_jobs_go
-from pipeline import Pipeline
+from pipeline import make_pipeline
 
 # The jobs of a sweep share their work in files, where they see each other's.
 SHARES_FILES = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
-PIPELINE = Pipeline(BASE, config, SHARES_FILES)
+PIPELINE = make_pipeline(BASE, config, SHARES_FILES)
 PIPELINE.use_this_source()
 LOCAL_RUN = LocalRun(PIPELINE.threads)
 before_graph(workflow, PIPELINE.ask_for_stamps)

@@ -123,7 +123,7 @@ def test_a_count_below_one_is_refused(arguments, capsys, option):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("{not json", "--spec is not valid"),
+        ("{not json", "--spec is no valid JSON"),
         ("{}", "The specification has no _target_."),
         ('{"_target_": "advdetect.attacks.nothing.here"}', "_target_: advdetect.attacks.nothing"),
         ('{"_target_": "advdetect.attacks.fgsm.fgsn"}', "advdetect.attacks.fgsm has no 'fgsn'"),
@@ -228,7 +228,7 @@ def test_data_with_other_classes_is_refused(classify, capsys, three_classes):
     [
         ('{"_target_": "os.getcwd", "arguments": {}}', "holds another model than"),
         ('{"_target_": 3}', "--model-spec has no _target_"),
-        ("[1", "--model-spec: [1 cannot be read"),
+        ("[1", "[1 cannot be read (No such file"),
     ],
 )
 def test_a_model_is_what_its_specification_says(arguments, capsys, spec, said):

@@ -15,7 +15,9 @@ def files(composed) -> Callable[..., set[str]]:
     """Return the paths of all files that an experiment needs."""
 
     def of(code: str = "", **settings) -> set[str]:
-        settings["overrides"] = f"{BASE['overrides']} {settings.get('overrides', '')}"
+        changed = settings.get("overrides", "")
+        kept = [text for text in BASE["overrides"].split() if text.partition("=")[0] not in changed]
+        settings["overrides"] = " ".join([*kept, changed])
         return paths(composed(**settings), code)
 
     return of
@@ -51,7 +53,6 @@ AFTER_MODEL = AFTER_ATTACKS | {"model", "clean", "fitted"}
         ({"device": "cpu", "batch_size": 8, "threads": 2}, set()),
         ({"overrides": "title=other evaluation.replicates=200"}, set()),
         ({"overrides": "attack.fgsm.epsilon=0.3"}, AFTER_ATTACKS),
-        ({"overrides": "attack.ossa.epsilon=0.3"}, set()),
         ({"overrides": "dataset.test_count=100"}, AFTER_ATTACKS | {"test", "clean"}),
         ({"overrides": "dataset.train_count=500"}, AFTER_MODEL | {"train", "test"}),
         ({"overrides": "model.training.epochs=3"}, AFTER_MODEL),

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
-from methods import FIGURE, SCHEMA, hydra_value, unknown, validate
+from methods import FIGURE, GROUPS, SCHEMA, hydra_value, unknown, validate
 from reproductions import check_reported, unknown_names
 from reproductions import unknown as unknown_used
 
@@ -117,6 +117,41 @@ def preferences(
             )
         overrides.append(f"evaluation.{key}={hydra_value((swept or chosen)[0])}")
     return overrides
+
+
+def check_used(experiment: Experiment, keys: Iterable[str]) -> None:
+    """Check that each override of a method is of one that the experiment has: it would be in vain.
+
+    Args:
+        experiment: The experiment, settled.
+        keys: What the command line and the runs set, such as ``attack.fgsm.epsilon``.
+
+    Raises:
+        ConfigurationError: No run has the method.
+    """
+    for key in keys:
+        group, _, rest = key.partition(".")
+        name = rest.partition(".")[0]
+        if group not in GROUPS or not name:
+            continue
+        used = {method for run in experiment.runs for method in _methods(run, group)}
+        if name not in used:
+            raise ConfigurationError(
+                f"{key} is set, but no {group} {name} is in this experiment "
+                f"({GROUPS[group]}: {', '.join(sorted(used)) or 'none'}): choose it, or leave the "
+                f"setting out."
+            )
+
+
+def _methods(run: Run, group: str) -> Iterable[str]:
+    """Yield the names of the YAML files that a run's methods of a group come from."""
+    methods: dict[str, Iterable[str]] = {
+        "attack": run.attacks,
+        "feature": [*run.features, *run.computed_features, *run.fitted_features],
+        "detector": run.detectors,
+        "defense": run.defenses,
+    }
+    yield from (name.partition(",")[0].partition("@")[0] for name in methods[group])
 
 
 def _without_defenses(run: Run, kept: dict[str, Spec]) -> Run:

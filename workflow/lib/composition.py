@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.identity import canonical_json
-from checks import preferences, settle
+from checks import check_used, preferences, settle
 from configuration import Configuration
 from experiment import ConfigurationError, Experiment, Run, Spec
 from methods import (
@@ -60,12 +60,13 @@ class _Composer:
 
     def experiment(self) -> Experiment:
         tree, names, titles = self._tree({})
-        runs = [self._entry(entry, tree) for entry in self._entries(tree)]
+        entries = self._entries(tree)
+        runs = [self._entry(entry, tree) for entry in entries]
         runs = runs or [(self._run(tree, names, ""), titles)]
         named = tuple(_named([run for run, _ in runs]))
         if preferred := preferences(tree["evaluation"], named, self._explicit, self._yaml.methods):
             tree = self._tree({}, preferred)[0]
-        return settle(
+        experiment = settle(
             Experiment(
                 settings=_settings(tree) | {"title": self._title(tree)},
                 runs=named,
@@ -77,6 +78,12 @@ class _Composer:
             self._yaml.with_schemas(FIGURE, tree[FIGURE]),
             self._yaml.folders[0] / "reference",
         )
+        of_runs = [_key(text) for entry in entries for text in entry.get("overrides", [])]
+        check_used(experiment, [*sorted(self._explicit), *of_runs])
+        return replace(experiment, left_out=(*experiment.left_out, *self._unreadable()))
+
+    def _unreadable(self) -> Iterable[str]:
+        return (reason.removesuffix(".") for reason in self._yaml.unreadable.values())
 
     def _entries(self, tree: Spec) -> list[Spec]:
         """Return the runs that are listed: those of YAML give way to a chosen data set or model."""
@@ -141,13 +148,13 @@ class _Composer:
 
     def _run(self, tree: Spec, names: Mapping[str, str], name: str) -> Run:
         specs = {group: self._yaml.with_schemas(group, tree[group]) for group in GROUPS}
-        chosen = {group: choose(group, tree[key], specs[group]) for group, key in GROUPS.items()}
+        chosen = {g: self._choose(g, tree[key], specs[g]) for g, key in GROUPS.items()}
         features = chosen["feature"]
         parts = [part for name in features for part in features[name].get("_union_", [name])]
         for spec in chosen["defense"].values():
             parts += [detector["feature"] for detector in spec["detectors"]]
         new_parts = [part for part in dict.fromkeys(parts) if part not in features]
-        computed = features | (choose("feature", new_parts, specs["feature"]) if new_parts else {})
+        computed = features | self._choose("feature", new_parts, specs["feature"])
         if swept := [part for part in parts if part not in computed]:
             raise ConfigurationError(
                 f"feature.{swept[0]} is a sweep, and a union or a defence looks at one of its "
@@ -155,7 +162,7 @@ class _Composer:
             )
         users = [*computed.values(), *chosen["defense"].values()]
         owners = [owner for spec in users if (owner := spec.get("_fitted_by_"))]
-        borrowed = choose("feature", list(dict.fromkeys(owners)), specs["feature"])
+        borrowed = self._choose("feature", list(dict.fromkeys(owners)), specs["feature"])
         return Run(
             dataset_name=names["dataset"],
             dataset=checked("dataset", tree["dataset"]),
@@ -171,6 +178,13 @@ class _Composer:
             defenses=chosen["defense"],
             name=name,
         )
+
+    def _choose(self, group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
+        """Choose methods of a group; one whose file cannot be read is refused with the reason."""
+        for name in names:
+            if reason := self._yaml.unreadable.get((group, str(name).partition("@")[0])):
+                raise ConfigurationError(reason)
+        return choose(group, names, specs)
 
     def _tree(
         self, entry: Spec, preferred: Sequence[str] = ()
@@ -238,7 +252,13 @@ def _overrides(workflow_config: Mapping[str, Any]) -> list[str]:
     """Turn Snakemake's configuration into Hydra overrides, explicit ones last."""
     explicit = workflow_config.get("overrides") or []
     if isinstance(explicit, str):
-        explicit = shlex.split(explicit)
+        try:
+            explicit = shlex.split(explicit)
+        except ValueError as error:
+            raise ConfigurationError(f"overrides: {error}: {explicit}") from error
+    keys = [_key(text) for text in explicit]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ConfigurationError(f"overrides: {twice[0]} is set twice: set it once.")
     rest = {key: value for key, value in workflow_config.items() if key != "overrides"}
     return [*_flatten("", rest), *explicit]
 

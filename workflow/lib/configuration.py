@@ -1,6 +1,5 @@
 """The YAML files of the configuration, composed by Hydra."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from advdetect.identity import normalized
 from experiment import ConfigurationError, Spec
-from methods import FIGURE, GROUPS, SCHEMA, unknown
-from yaml_files import check_names, load, names_in
+from methods import FIGURE, GROUPS, SCHEMA
+from yaml_files import EXPERIMENT, OVERRIDES, check_names, load, names_in
 
 
 class Configuration:
@@ -27,10 +27,11 @@ class Configuration:
     Attributes:
         folders: Both folders, or the one that there is.
         methods: What the files of each group of methods hold, by name, without their schemas.
+        unreadable: By group and name, why a file of a method cannot be read.
         schema: JSON Schema of each setting.
 
     Raises:
-        ConfigurationError: A file cannot be read.
+        ConfigurationError: A file of the user's own is hidden by another one.
     """
 
     def __init__(self, config_dir: Path) -> None:
@@ -39,10 +40,15 @@ class Configuration:
         if own.is_dir() and own.resolve() != self.folders[0]:
             self.folders.append(own.resolve())
             check_names(self.folders)
-        self.methods = {
-            group: {name: load(self.folders, group, name) for name in names_in(self.folders, group)}
-            for group in (*GROUPS, FIGURE)
-        }
+        self.methods: dict[str, dict[str, Spec]] = {}
+        self.unreadable: dict[tuple[str, str], str] = {}
+        for group in (*GROUPS, FIGURE):
+            self.methods[group] = {}
+            for name in names_in(self.folders, group):
+                try:
+                    self.methods[group][name] = load(self.folders, group, name)
+                except ConfigurationError as error:  # it stops those who choose it
+                    self.unreadable[group, name] = str(error)
         # They change no value, and OmegaConf takes a second to take them in.
         self._schemas = {
             group: {name: spec.pop(SCHEMA, None) for name, spec in specs.items()}
@@ -70,26 +76,37 @@ class Configuration:
             overrides: In Hydra's grammar.
             own: What takes the place of the experiment's YAML.
             whole: Whether the methods are part of it.
+
+        Raises:
+            ConfigurationError: A file cannot be read, or an override cannot be applied.
         """
+        for group, _, name in (text.partition("=") for text in overrides):
+            if group in (EXPERIMENT, *OVERRIDES):  # Hydra's own words would be no sentence
+                load(self.folders, group, name.strip("'\""))
+        try:
+            return self._composed(overrides, own, whole)
+        except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+            raise ConfigurationError(self._explain(error, overrides)) from error
+
+    def _composed(
+        self, overrides: list[str], own: Spec | None, whole: bool
+    ) -> tuple[Spec, dict[str, str]]:
         # Every method's YAML is in the tree, so `attack.fgsm.epsilon=0.2` and its spelling are
         # checked by Hydra, and a new file needs no registration.
         store = ConfigStore.instance()
         store.store(name="methods", node=self.methods if whole else {})
         store.store(name="own", node=own or {})
         search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in self.folders[1:])}]"]
-        try:
-            with initialize_config_dir(version_base="1.3", config_dir=str(self.folders[0])):
-                config = compose(
-                    "config",
-                    overrides=[*(search if len(self.folders) > 1 else []), *overrides],
-                    return_hydra_config=True,
-                )
-                names = dict(config.hydra.runtime.choices)
-                OmegaConf.set_struct(config, False)
-                config.pop("hydra")
-                tree = OmegaConf.to_container(config, resolve=whole, throw_on_missing=False)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigurationError(self._explain(error, overrides)) from error
+        with initialize_config_dir(version_base="1.3", config_dir=str(self.folders[0])):
+            config = compose(
+                "config",
+                overrides=[*(search if len(self.folders) > 1 else []), *overrides],
+                return_hydra_config=True,
+            )
+            names = dict(config.hydra.runtime.choices)
+            OmegaConf.set_struct(config, False)
+            config.pop("hydra")
+            tree = OmegaConf.to_container(config, resolve=whole, throw_on_missing=False)
         if not isinstance(tree, dict):
             raise ConfigurationError(f"{self.folders[0] / 'config.yaml'} must hold a mapping.")
         return normalized({str(key): value for key, value in tree.items()}), names
@@ -103,22 +120,25 @@ class Configuration:
     def _explain(self, error: Exception, overrides: list[str]) -> str:
         """Say in one line what Hydra refused, with the names that exist."""
         message = " ".join(str(error).split())
-        absent = re.search(r"Could not find '(\w+)/([^']*)'", message)
-        if absent:
-            group, name = absent.groups()
-            return unknown(group, [name], names_in(self.folders, group))
         refused = message.partition("Could not override '")[2].partition("'")[0]
-        without = [text for text in overrides if not text.startswith(f"{refused}=")]
+        without = [text for text in overrides if text.lstrip("+~").partition("=")[0] != refused]
         if refused and without != overrides:
-            node: Any = self.compose(without)[0]
-            known: list[str] = []
-            path: list[str] = []
-            for key in refused.split("."):
-                known = [name for name in node if not name.startswith("_")]
-                if key not in node or not isinstance(node[key], dict):
-                    break
-                path.append(key)
-                node = node[key]
-            where = ".".join(path) or "the configuration"
-            return f"Unknown setting {refused}; {where} has: {', '.join(sorted(known))}."
+            try:
+                return _not_there(refused, self._composed(without, None, whole=True)[0])
+            except Exception:  # another override is wrong, too: then Hydra's own words must do
+                pass
         return f"The configuration cannot be composed: {message}."
+
+
+def _not_there(refused: str, node: Any) -> str:
+    """Say that a setting is not there, and what is where it would be."""
+    known: list[str] = []
+    path: list[str] = []
+    for key in refused.split("."):
+        known = [name for name in node if not name.startswith("_")]
+        if key not in node or not isinstance(node[key], dict):
+            break
+        path.append(key)
+        node = node[key]
+    where = ".".join(path) or "the configuration"
+    return f"Unknown setting {refused}; {where} has: {', '.join(sorted(known))}."

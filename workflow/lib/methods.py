@@ -37,8 +37,13 @@ def choose(group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str,
     Raises:
         ConfigurationError: A name is unknown, or a value is impossible.
     """
-    at = {str(name): str(name).partition("@") for name in names} if group == "attack" else {}
-    methods = {str(name): at[str(name)][0] if at else str(name) for name in names}
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise ConfigurationError(
+            f"{GROUPS[group]}: {wrong[0]!r} is no name, as YAML reads it: put a name like that in "
+            f"quotes, or give its file another."
+        )
+    at = {name: name.partition("@") for name in names} if group == "attack" else {}
+    methods = {name: at[name][0] if at else name for name in names}
     if missing := [method for method in methods.values() if method not in specs]:
         raise ConfigurationError(unknown(group, missing, specs))
     instances: dict[str, Spec] = {}

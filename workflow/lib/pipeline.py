@@ -13,17 +13,16 @@ from snakemake.io import ancient, report
 from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.identity import canonical_json
+from command_words import STAMPS, built_from, command_line, file_options
 from composition import load_experiment
 from experiment import ConfigurationError, Spec
 from fingerprints import fingerprint, names_and_sizes, targets_of
 from methods import FILE
 from publication import Publication
-from published import ALSO, Published
+from published import Published
 from store import Store
 from store_file import StoreFile
 
-RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
-STAMPS = "stamps"  # of the published files that a job reads; no option of its step
 #: Memory of a process with PyTorch and a batch of images, and what comes to it for each megabyte of
 #: the inputs: training images are there as activations too, of attacks mostly the columns are read.
 MEGABYTES = 2000
@@ -104,7 +103,7 @@ class Pipeline:
         file = self._job(wildcards)
         words = [file.step, *file.options]
         for model in file.inputs.get("model", ()):
-            words += ["--model-spec", canonical_json(_built_from(model))]
+            words += ["--model-spec", canonical_json(built_from(model))]
         return shlex.join(words)
 
     def runtime(self, wildcards: Any, input: Any, output: Any, threads: int) -> str:
@@ -228,14 +227,7 @@ class Pipeline:
     @property
     def command_line(self) -> str:
         """The command that makes this experiment."""
-        shown = {k: v for k, v in self._workflow_config.items() if k not in RUNTIME_SETTINGS}
-        if overrides := _lasting(shown.pop("overrides", [])):
-            shown["overrides"] = overrides
-        config = " ".join(
-            f"{key}={shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
-            for key, value in shown.items()
-        )
-        return f"snakemake --cores all --config {config}" if config else "snakemake --cores all"
+        return command_line(self._workflow_config)
 
     def print_outcome(self) -> None:
         """Print the main table and the path of the report, where they exist."""
@@ -276,29 +268,18 @@ class Pipeline:
                     raise WorkflowError(f"{setting}: the file {file} does not exist.")
 
 
-def _built_from(model: StoreFile | str) -> Spec:
-    """Return what of a model's specification it is built from."""
-    assert isinstance(model, StoreFile)
-    spec = json.loads(model.option("--spec"))
-    return {name: spec[name] for name in ("_target_", "arguments")}
+def make_pipeline(base: Path, workflow_config: Mapping[str, Any], shares_files: bool) -> Pipeline:
+    """Return the pipeline, or end with the sentence that says why it cannot be had.
 
-
-def file_options(files: Any) -> list[str]:
-    """Return the named files of a rule as options of its step."""
-    words = []
-    for name, paths in files.items():
-        if name in (ALSO, STAMPS):
-            continue
-        words += [f"--{name.replace('_', '-')}"]
-        words += [paths] if isinstance(paths, str) else list(paths)
-    return words
-
-
-def _lasting(overrides: str | list[str]) -> str | list[str]:
-    """Return the overrides without those that change no result."""
-    texts = overrides.split(" ") if isinstance(overrides, str) else overrides
-    kept = [text for text in texts if text.partition("=")[0] not in RUNTIME_SETTINGS]
-    return " ".join(kept) if isinstance(overrides, str) else kept
+    Snakemake would print the file and line of its own where the sentence was raised.
+    """
+    try:
+        pipeline = Pipeline(base, workflow_config, shares_files)
+        pipeline.published  # noqa: B018 - what is wrong with it is said here, too
+    except WorkflowError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    return pipeline
 
 
 def _flat(paths: Mapping[str, Any]) -> Iterable[str]:

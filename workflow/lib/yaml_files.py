@@ -1,20 +1,36 @@
 """The YAML files of methods, read without Hydra, for which the many small files take seconds."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
-
+from advdetect.errors import AdvdetectError
+from advdetect.yaml_text import read_yaml, read_yaml_file
 from experiment import ConfigurationError, Spec
 
 _DEFAULTS = "defaults"
 _SELF = "_self_"
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+EXPERIMENT = "experiment"
+#: What an experiment may choose in its ``defaults``.
+OVERRIDES = ("dataset", "model")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
+# Without this line, which nothing may precede, Hydra puts what a file holds below its group's name.
+_PACKAGE = re.compile(r"\A\s*#\s*@package +_global_\s*$", re.MULTILINE)
 
 
 def names_in(folders: Iterable[Path], group: str) -> list[str]:
-    """Return the names of the files of a group, those of all folders together."""
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    """Return the names of the files of a group, those of all folders together.
+
+    Hidden files, and files whose name cannot be written in an experiment, are none of it.
+    """
+    paths = (path for folder in folders for path in (folder / group).glob("*.yaml"))
+    return sorted({path.stem for path in paths if is_name(path.stem)})
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a method, a data set or a model."""
+    return bool(_NAME.match(text)) and isinstance(read_yaml(text, text), str)
 
 
 def check_names(folders: Sequence[Path]) -> None:
@@ -38,32 +54,70 @@ def load(folders: Sequence[Path], group: str, name: str) -> Spec:
     Args:
         folders: Where groups are looked for; the first that has the file counts.
         group: Such as ``attack``.
-        name: The file's name without suffix. Its ``defaults`` may name others of its group.
+        name: The file's name without suffix. Its ``defaults`` may name others of its group, and
+            those of an experiment a data set and a model.
 
     Raises:
-        ConfigurationError: There is no such file, or it is no mapping.
+        ConfigurationError: There is no such file, or it is not what such a file must be.
     """
+    return _load(folders, group, name, ())
+
+
+def _load(folders: Sequence[Path], group: str, name: str, children: tuple[str, ...]) -> Spec:
     paths = [folder / group / f"{name}.yaml" for folder in folders]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         known = ", ".join(names_in(folders, group))
         raise ConfigurationError(f"Unknown {group}: {name}. config/{group}/ has: {known}.")
-    try:
-        own = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: {' '.join(str(error).split())}.") from error
-    if not isinstance(own, dict):
-        raise ConfigurationError(f"{path} must hold a mapping of names to values.")
-    # What is overridden in other groups is Hydra's to do.
-    parents = [entry for entry in own.pop(_DEFAULTS, []) if isinstance(entry, str)]
+    if not is_name(name):
+        raise ConfigurationError(
+            f"{path}: rename it: a name holds letters, digits, _ and -, and YAML must not read it "
+            f"as a number or as on, off or null."
+        )
+    if name in children:
+        raise ConfigurationError(f"{path} starts from itself, by its defaults.")
+    own = _mapping(path)
+    defaults = own.pop(_DEFAULTS, None) or []
+    _check_head(path, group, defaults)
+    for entry in defaults:
+        if isinstance(entry, dict):  # Hydra does it; here only the name is looked at
+            ((key, chosen),) = entry.items()
+            _load(folders, key.removeprefix("override /"), str(chosen), ())
+    parents = [entry for entry in defaults if isinstance(entry, str)]
     if not parents:
         return own
     if _SELF not in parents:
         parents.append(_SELF)
     values: Spec = {}
     for parent in parents:
-        values = _merged(values, own if parent == _SELF else load(folders, group, parent))
+        more = own if parent == _SELF else _load(folders, group, parent, (*children, name))
+        values = _merged(values, more)
     return values
+
+
+def _mapping(path: Path) -> Spec:
+    try:
+        own = read_yaml_file(path)
+    except AdvdetectError as error:
+        raise ConfigurationError(str(error)) from error
+    own = {} if own is None else own
+    if not isinstance(own, dict) or not all(isinstance(key, str) for key in own):
+        raise ConfigurationError(f"{path} must hold a mapping of names to values.")
+    return own
+
+
+def _check_head(path: Path, group: str, defaults: Any) -> None:
+    """Check the first line of an experiment, and what a file starts from and chooses."""
+    if group == EXPERIMENT and not _PACKAGE.match(path.read_text(encoding="utf-8")):
+        raise ConfigurationError(f"{path} must begin with the line '# @package _global_'.")
+    overrides = [f"override /{key}" for key in OVERRIDES] if group == EXPERIMENT else []
+    known = f"names of config/{group}/, {_SELF}" + "".join(f", '{key}: …'" for key in overrides)
+    for entry in defaults if isinstance(defaults, list) else [defaults]:
+        keys = list(entry) if isinstance(entry, dict) else []
+        if not (isinstance(entry, str) or (len(keys) == 1 and keys[0] in overrides)):
+            raise ConfigurationError(
+                f"{path}: defaults: {entry!r} is none of what may stand there: {known}."
+            )
 
 
 def _merged(first: Spec, second: Spec) -> Spec:

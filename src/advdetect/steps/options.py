@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from advdetect.errors import AdvdetectError, one_line
 from advdetect.imports import locate
+from advdetect.yaml_text import read_yaml, read_yaml_file
 
 PRIVATE = "_"
 
@@ -144,11 +143,8 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
         AdvdetectError: The file is missing, the text is not a mapping, or a value is impossible.
     """
     spec = read_mapping(arguments.spec, "--spec")
-    try:
-        changes = [change.partition("=") for change in arguments.set]
-        changed = {name: yaml.safe_load(value) for name, _, value in changes}
-    except yaml.YAMLError as error:
-        raise AdvdetectError(f"--set is not valid ({one_line(error)}).") from error
+    changes = [change.partition("=") for change in arguments.set]
+    changed = {name: read_yaml(value, f"--set {name}") for name, _, value in changes}
     known = parameters(spec)
     unknown = sorted(set(changed) - set(known))
     if unknown:
@@ -163,15 +159,13 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def read_mapping(text: str, option: str) -> dict[str, Any]:
     """Return the mapping that an option gives, as JSON text or as the path of a YAML file."""
-    try:
-        if text.lstrip().startswith("{"):
-            value = json.loads(text)  # not read as YAML, for which 1e-09 is a string
-        else:
-            value = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AdvdetectError(f"{option}: {text} cannot be read ({error.strerror}).") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise AdvdetectError(f"{option} is not valid ({one_line(error)}).") from error
+    if text.lstrip().startswith("{"):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise AdvdetectError(f"{option} is no valid JSON ({one_line(error)}).") from error
+    else:
+        value = read_yaml_file(Path(text))
     if not isinstance(value, dict):
         raise AdvdetectError(f"{option} must hold a mapping of names to values.")
     return value
