@@ -7,7 +7,9 @@ if __name__ == "__main__":  # first of all: where it succeeds, nothing else is i
 
 import argparse
 import importlib
+import os
 import sys
+import traceback
 
 from advdetect.errors import AdvdetectError
 from advdetect.files.atomic import recorded
@@ -64,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
             if arguments.stamp:
                 write_stamp(arguments.stamp, argv, written)
     except AdvdetectError as error:
+        if os.environ.get("ADVDETECT_TRACEBACK"):
+            traceback.print_exc()
         print(f"advdetect {arguments.stage}: error: {error}", file=sys.stderr)
         return 1
     return 0

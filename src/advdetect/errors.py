@@ -1,5 +1,6 @@
 """The exception that means: the input is at fault, and here is what to do."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,28 @@ class AdvdetectError(Exception):
 def one_line(error: BaseException) -> str:
     """Return another library's error message on one line, to be quoted in ours."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def explain_failure(who: str) -> Iterator[None]:
+    """Say in one sentence that what is called in the block, which may be a user's own, failed.
+
+    Args:
+        who: Whose it is, as the error begins, for example ``The attack fgsm``.
+    """
+    try:
+        yield
+    except AdvdetectError:
+        raise
+    except Exception as error:  # a user's code raises what it likes
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = type(error).__name__
+        hint = "; take a lower batch_size" if "OutOfMemory" in what else ""
+        said = f": {text}" if (text := one_line(error)) else ""
+        raise AdvdetectError(
+            f"{who} failed with {what}{said} ({frame.filename}, line {frame.lineno}){hint}. With "
+            f"ADVDETECT_TRACEBACK=1 in the environment all calls are shown."
+        ) from error
 
 
 @contextmanager

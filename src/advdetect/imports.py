@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_failure
 
 
 def locate(target: str) -> Any:
@@ -17,13 +17,14 @@ def locate(target: str) -> Any:
         raise AdvdetectError(
             f"_target_: {target} is not an import path; write package.module.name."
         )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise AdvdetectError(
-            f"_target_: {target} cannot be imported ({error}); install the package or put the "
-            f"module where Python finds it."
-        ) from error
+    with explain_failure(f"_target_: importing {module_name}"):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise AdvdetectError(
+                f"_target_: {target} cannot be imported ({error}); install the package or put the "
+                f"module where Python finds it."
+            ) from error
     if not hasattr(module, name):
         raise AdvdetectError(f"_target_: the module {module_name} has no '{name}'.")
     return getattr(module, name)

@@ -52,3 +52,39 @@ def test_a_validation_split_needs_an_image_of_each_class(split):
     small = ImageSplit(split.images[:20], split.labels[:20], split.class_names)
     with pytest.raises(AdvdetectError, match=r"here 3 of 20.*use more training images"):
         hold_out_validation(small, 0)
+
+
+@pytest.mark.parametrize("count", [97, 98, 99])
+def test_nearly_all_images_may_be_drawn(split, count):
+    part = subset(split, count, 0, "test")
+    rows = part.images.flatten().long()
+    assert len(part) == len(rows.unique()) == count
+    assert torch.equal(rows, rows.sort().values)
+    assert torch.bincount(part.labels).min() >= 24
+    assert torch.equal(subset(split, count, 0, "test").images, part.images)
+
+
+@pytest.fixture
+def rare(split):
+    """The same images, of which one is of a class of its own."""
+    labels = split.labels % 3
+    labels[41] = 3
+    return ImageSplit(split.images, labels, split.class_names)
+
+
+def test_a_class_of_one_image_is_no_obstacle(rare):
+    part = subset(rare, 20, 0, "train")
+    assert len(part) == 20
+    assert torch.equal(part.labels, rare.labels[part.images.flatten().long()])
+    counts = torch.bincount(part.labels, minlength=4)[:3]
+    assert (counts - torch.tensor([10, 5, 5])).abs().max() <= 1
+    remaining, validation = hold_out_validation(rare, 0)
+    rows = [each.images.flatten().tolist() for each in (remaining, validation)]
+    assert sorted(rows[0] + rows[1]) == list(range(100))
+    assert len(validation) == 16
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**63 + 5, 10**30])
+def test_a_seed_may_be_of_any_size(split, seed):
+    assert len(subset(split, 20, seed, "test")) == 20
+    assert torch.equal(subset(split, 20, 2**32, "test").images, subset(split, 20, 0, "test").images)

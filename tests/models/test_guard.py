@@ -169,9 +169,12 @@ def images():
         (Squeezed, "returned a tensor of shape (10,) for 1 images"),
         (Maps, "returned a tensor of shape (16, 10, 1, 1) for 16 images"),
         (Half, "returns torch.float16 for torch.float32 images"),
-        (HalfWeights, "cannot take images of shape (16, 1, 8, 8) and type torch.float32 (Runtime"),
+        (
+            HalfWeights,
+            "(16, 1, 8, 8) and type torch.float32, failed with RuntimeError",
+        ),
         (Counting, "called in eval mode changed weights of the model (calls)"),
-        (TooSmall, "cannot take images of shape (16, 1, 8, 8)"),
+        (TooSmall, "called with images of shape (16, 1, 8, 8)"),
         (NineClasses, "returns 9 logits, but the data has 10 classes"),
     ],
 )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from advdetect.attacks.bisection import bisect_smallest
 from advdetect.attacks.result import AttackResult
+from advdetect.data.split import ImageSplit
 
 
 def _result(adversarial: Tensor, success: Tensor, labels: Tensor) -> AttackResult:
@@ -96,6 +97,24 @@ def sum_and_spoil(model, images, *, generator, fitted):
     images.zero_()
     fitted["mean"].zero_()
     return values
+
+
+def fail(*arguments, **named):
+    raise KeyError("missing")
+
+
+def fit_a_list(model, images, labels, *, batch_size, seed, after_epoch):
+    return {"mean": [1.0]}
+
+
+def fit_nan(model, images, labels, *, batch_size, seed, after_epoch):
+    return {"mean": torch.tensor(torch.nan)}
+
+
+def one_class(**settings):
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    split = ImageSplit(images, torch.zeros(4, dtype=torch.int64), ("a", "b"))
+    return {"train": split, "test": split}
 
 
 def no_dict(model, images, *, generator):

@@ -3,7 +3,7 @@ import torch
 
 from advdetect.data import digits
 from advdetect.errors import AdvdetectError
-from advdetect.training.standard import accuracy
+from advdetect.training.standard import accuracy, batch_sizes
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,12 @@ def test_a_training_that_diverges_is_refused(splits, train_on_digits):
         AdvdetectError, match=r"diverged: the mean loss of epoch 1 is nan.*learning"
     ):
         train_on_digits(splits["train"], epochs=1, learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [(6, 3, [3, 3]), (7, 3, [3, 4]), (8, 3, [3, 3, 2]), (2, 3, [2]), (1, 3, [1]), (5, 2, [2, 3])],
+)
+def test_no_batch_is_of_one_image(count, size, expected):
+    """Batch norm refuses that while it trains."""
+    assert batch_sizes(count, size) == expected

@@ -17,7 +17,7 @@ def built_from(model: StoreFile | str) -> Spec:
     """Return what of a model's specification it is built from."""
     assert isinstance(model, StoreFile)
     spec = json.loads(model.option("--spec"))
-    return {name: spec[name] for name in ("_target_", "arguments")}
+    return {name: spec[name] for name in ("_target_", "arguments") if name in spec}
 
 
 def file_options(files: Any) -> list[str]:

@@ -143,7 +143,7 @@ class _Composer:
         given = [other.model for other in runs if (other.dataset_name, other.model_name) == key]
         if not given:
             choices = ["~experiment", f"model={model}"]
-            given.append(checked("model", self._yaml.compose(choices, whole=False)[0]["model"]))
+            given.append(self._model(self._yaml.compose(choices, whole=False)[0]["model"]))
         return replace(run, model_name=model, model=given[0], name="")
 
     def _run(self, tree: Spec, names: Mapping[str, str], name: str) -> Run:
@@ -167,7 +167,7 @@ class _Composer:
             dataset_name=names["dataset"],
             dataset=checked("dataset", tree["dataset"]),
             model_name=names["model"],
-            model=checked("model", tree["model"]),
+            model=self._model(tree["model"]),
             attacks=chosen["attack"],
             features=features,
             computed_features={part: computed[part] for part in dict.fromkeys(parts)},
@@ -178,6 +178,14 @@ class _Composer:
             defenses=chosen["defense"],
             name=name,
         )
+
+    def _model(self, spec: Spec) -> Spec:
+        model = checked("model", spec | {SCHEMA: self._yaml.model_schema | spec.get(SCHEMA, {})})
+        if not model.get("weights") and not model.get("training"):
+            raise ConfigurationError(
+                "model: there is neither weights, a file, nor training, how to train: give one."
+            )
+        return model
 
     def _choose(self, group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
         """Choose methods of a group; one whose file cannot be read is refused with the reason."""

@@ -29,6 +29,7 @@ class Configuration:
         methods: What the files of each group of methods hold, by name, without their schemas.
         unreadable: By group and name, why a file of a method cannot be read.
         schema: JSON Schema of each setting.
+        model_schema: The same of what a model may hold.
 
     Raises:
         ConfigurationError: A file of the user's own is hidden by another one.
@@ -55,6 +56,7 @@ class Configuration:
             for group, specs in self.methods.items()
         }
         self.schema = load(self.folders, "schema", "config")
+        self.model_schema = load(self.folders, "schema", "model")
         self._chosen: dict[tuple[str, ...], dict[str, str]] = {}
 
     def with_schemas(self, group: str, specs: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def load(*, test_fraction: float, split_seed: int) -> dict[str, ImageSplit]:
         np.arange(len(images)),
         test_size=test_fraction,
         stratify=digits.target,
-        random_state=split_seed,
+        random_state=split_seed % 2**32,  # what scikit-learn takes
     )
     return {
         name: ImageSplit(

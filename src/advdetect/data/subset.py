@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
+from sklearn.utils import resample
 
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError
 
-VALIDATION_SHARE = (
-    6  # one training image in so many; of MNIST's 60,000 as many as it has for testing
-)
+#: One training image in so many is for validation; of MNIST's 60,000 as many as it has for testing.
+VALIDATION_SHARE = 6
 
 
 def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, ImageSplit]:
@@ -34,11 +34,8 @@ def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, Image
             f"{len(train)}, which is below the number of classes ({len(train.class_names)}): use "
             "more training images, or evaluate_on=test."
         )
-    parts = train_test_split(
-        np.arange(len(train)), test_size=count, stratify=train.labels.numpy(), random_state=seed
-    )
-    remaining, held_out = (_take(train, rows) for rows in parts)
-    return remaining, held_out
+    remaining, held_out = _divided(train.labels.numpy(), len(train) - count, seed)
+    return _take(train, remaining), _take(train, held_out)
 
 
 def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageSplit:
@@ -65,11 +62,27 @@ def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageS
             f"dataset.{name}_count={count} is below the number of classes "
             f"({len(split.class_names)}): ask for at least one image per class."
         )
-    rows = np.arange(len(split))
-    chosen, _ = train_test_split(
-        rows, train_size=count, stratify=split.labels.numpy(), random_state=seed
-    )
-    return _take(split, chosen)
+    return _take(split, _divided(split.labels.numpy(), count, seed)[0])
+
+
+def _divided(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw ``count`` of (N,) labelled rows in proportion to their classes; return both parts.
+
+    Args:
+        labels: The labels.
+        count: How many to draw.
+        seed: Seed of the draw, of any size.
+    """
+    rows, state = np.arange(len(labels)), seed % 2**32  # what scikit-learn takes
+    classes, sizes = np.unique(labels, return_counts=True)
+    if sizes.min() > 1 and min(count, len(labels) - count) >= len(classes):
+        first, second = train_test_split(
+            rows, train_size=count, stratify=labels, random_state=state
+        )
+        return first, second
+    # It refuses a class of one image, and a part with fewer images than there are classes.
+    first = resample(rows, replace=False, n_samples=count, stratify=labels, random_state=state)
+    return first, np.setdiff1d(rows, first)
 
 
 def _take(split: ImageSplit, rows: np.ndarray) -> ImageSplit:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from advdetect.detectors.controls import LABEL_COLUMN
 from advdetect.detectors.images import Rows
-from advdetect.errors import AdvdetectError, one_line
+from advdetect.errors import AdvdetectError, explain_failure
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,8 @@ def checked(name: str, trained_on: str, call: Callable[[], NDArray]) -> NDArray:
     Raises:
         AdvdetectError: The detector cannot score, or a score is not a number.
     """
-    try:
+    with explain_failure(f"The detector {name}, trained on {trained_on},"):
         scores = call()
-    except ValueError as error:
-        raise AdvdetectError(
-            f"The detector {name}, trained on {trained_on}, failed ({one_line(error)}): look at "
-            "the detector or remove it."
-        ) from error
     if np.isnan(scores).any():
         raise AdvdetectError(
             f"The detector {name}, trained on {trained_on}, returned scores that are not a "

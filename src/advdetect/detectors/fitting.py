@@ -21,7 +21,7 @@ from advdetect.detectors.images import (
     rows_of,
     without_values,
 )
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.detector import FittedDetector
 from advdetect.protocol import BITS, CLEAN, FALSE_POSITIVE_RATES, MAIN_FORM, OTHERS, POSITIVES
 
@@ -142,7 +142,8 @@ def _fit(
     if training.rows is None:
         return FittedDetector(*key, estimator=None, reason=training.reason)
     rows = training.rows
-    estimator = detector.fit(rows, columns)
+    with explain_failure(f"The detector {name}, fitted on {training.trained_on},"):
+        estimator = detector.fit(rows, columns)
     negatives = rows.where(~rows.adversarial)
     scores = checked(
         name, training.trained_on, lambda: detector.scores(estimator, negatives, columns)
@@ -158,7 +159,8 @@ def _fit_on_clean(
     fitting: Collection[int],
     columns: Collection[str],
 ) -> FittedDetector:
-    estimator = detector.fit(own, columns)
+    with explain_failure(f"The detector {name}, fitted on {CLEAN} images,"):
+        estimator = detector.fit(own, columns)
     thresholds: dict[tuple[str, float], float] = {}
     for bits in BITS:
         noisy = [

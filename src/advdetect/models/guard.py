@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError, one_line
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.inference import check_classes, check_finite
 
 #: Images that a model is tried on.
@@ -193,16 +193,10 @@ def _check_gradient(model: nn.Module, image: Tensor) -> None:
 
 
 def _called(model: nn.Module, images: Tensor) -> Tensor:
-    try:
+    with explain_failure(
+        f"{_the(model)}, called with images of shape {tuple(images.shape)} and type {images.dtype},"
+    ):
         return model(images)
-    except AdvdetectError:
-        raise
-    except Exception as error:  # a user's code raises what it likes
-        raise AdvdetectError(
-            f"{_the(model)} cannot take images of shape {tuple(images.shape)} and type "
-            f"{images.dtype} ({type(error).__name__}: {one_line(error)}): choose a model made for "
-            f"images of this size, or mend its forward."
-        ) from error
 
 
 def _the(model: nn.Module) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from advdetect.errors import AdvdetectError
 from advdetect.models.layers import Normalize, classifier_head
 
 
@@ -34,6 +35,11 @@ class LeNet5(nn.Module):
         std: Sequence[float] = (0.3081,),
     ) -> None:
         super().__init__()
+        if image_size < 12:
+            raise AdvdetectError(
+                f"LeNet5 needs images of at least 12×12 pixels, not {image_size}×{image_size}: "
+                f"choose another model, such as small_cnn."
+            )
         side = (image_size // 2 - 4) // 2
         self.features = nn.Sequential(
             Normalize(mean, std),

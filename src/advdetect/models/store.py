@@ -1,16 +1,16 @@
 """Building a model from its specification, and keeping it in one safetensors file."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from advdetect.data.split import ImageSplit
-from advdetect.errors import AdvdetectError, one_line
+from advdetect.errors import AdvdetectError, explain_failure, one_line
 from advdetect.identity import canonical_json
 from advdetect.imports import locate
 from advdetect.inference import to_float
@@ -72,14 +72,13 @@ def build_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:
     if not callable(make):
         raise AdvdetectError(f"model: {target} is no class or function that returns a model.")
     try:
-        model = make(**arguments)
+        inspect.signature(make).bind(**arguments)
     except TypeError as error:
         raise AdvdetectError(f"model: {target} does not take these arguments ({error}).") from error
-    except Exception as error:  # a user's code raises what it likes
-        raise AdvdetectError(
-            f"model: {target} cannot be made with these arguments ({type(error).__name__}: "
-            f"{one_line(error)})."
-        ) from error
+    except ValueError:  # it has no signature; calling it tells
+        pass
+    with explain_failure(f"model: {target}"):
+        model = make(**arguments)
     if not isinstance(model, nn.Module):
         raise AdvdetectError(
             f"model: {target} returns {type(model).__name__}, not a torch.nn.Module."
@@ -92,28 +91,6 @@ def build_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:
             f"model: {target} has layers whose size is not known (nn.Lazy…): give their sizes."
         )
     return guard(model.eval())
-
-
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a user's own weights (.safetensors, or .pt/.pth holding a state dict) into the model.
-
-    Raises:
-        AdvdetectError: The file is missing, unreadable or does not fit the model.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise AdvdetectError(f"model.weights: the file {path} does not exist.")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except Exception as error:  # each format and each mismatch raises its own class
-        raise AdvdetectError(
-            f"model.weights: {path} does not hold the weights of {type(model).__name__} "
-            f"({one_line(error)})."
-        ) from error
 
 
 def write_model(

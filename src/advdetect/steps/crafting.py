@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from advdetect.attacks.result import AttackResult, checked
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.attack import AttackWriter, pieces
 from advdetect.files.locks import claimed
 from advdetect.models.guard import unchanged
@@ -139,7 +139,8 @@ def _call(
     """Return what the attack makes of some images, for each of the instances."""
     images = victims.images(rows)
     variants = {"variants": [i.values for i in instances]} if attack.is_sweep else {}
-    with unchanged(victims.model, f"The attack {attack.name}"):
+    who = f"The attack {attack.name}"
+    with unchanged(victims.model, who), explain_failure(who):
         results = attack.function(
             victims.model,
             images.clone().to(victims.device),  # the user's code may write into it

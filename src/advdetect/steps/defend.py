@@ -11,7 +11,7 @@ from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.defenses.defense import Defense, held_out_thresholds
 from advdetect.device import prepare_torch
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.attack import AttackFile
 from advdetect.inference import batch_slices
 from advdetect.io import read_provenance, read_table, read_tensors, write_table
@@ -71,11 +71,13 @@ def run(arguments: argparse.Namespace) -> None:
     )
     data = read_split(arguments.test)
 
+    who = f"The defence {arguments.name}"
+
     def table_of(source: str, name: str, kind: Kind, rows: slice) -> pd.DataFrame:
         own = _of(columns, source, name)
-        with unchanged(model, f"The defence {arguments.name}"):
+        with unchanged(model, who), explain_failure(who):
             # Copies, since the user's code may write into them.
-            defense: Defense = defend(
+            defense = defend(
                 model,
                 kind.images(rows),
                 features={
@@ -86,6 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
                 fitted={key: values.clone() for key, values in fitted.items()},
                 batch_size=arguments.batch_size,
             )
+        if not isinstance(defense, Defense):
+            raise AdvdetectError(f"{who} returned {type(defense).__name__}: it must be a Defense.")
         index = kind.index[rows]
         truth = data.labels[index]
         good = defense.accepted(truth) if source == CLEAN else defense.defended(truth)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.feature import checked, write_feature
 from advdetect.inference import batch_slices
 from advdetect.io import read_tensors
@@ -137,7 +137,7 @@ def _bound(
             given["fitted"] = {key: values.clone().to(device) for key, values in fitted.items()}
         if settings is not None:
             given["activations"] = activations(model, images, **settings)
-        with unchanged(model, who):
+        with unchanged(model, who), explain_failure(who):
             columns = feature(model, images, generator=generator, **given)
         return checked(columns, len(images), who)
 

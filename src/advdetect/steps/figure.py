@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.figures.plotting import draw_runs, save_figure
 from advdetect.progress import report
 from advdetect.runs import RunFiles, group_by_run, with_tables
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Draw the figure and write it as SVG and PNG."""
     spec = options.read_spec(arguments)
     draw = options.bind_target(spec, "_target_", positional=1, given=("canvas",))
-    with titled(arguments.titles):
+    with titled(arguments.titles), explain_failure(f"The figure {spec['_target_']}"):
         figure = draw_runs(_runs(arguments), draw)
     paths = save_figure(figure, Path(arguments.output).with_suffix(""))
     report(f"figure: {', '.join(map(str, paths))}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.inference import batch_slices, to_float
 from advdetect.io import write_tensors
 from advdetect.models.activations import activations
@@ -60,9 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
     inputs: tuple[Any, ...] = (model, data.images)
     if settings is not None:
         inputs = (_collect(model, data.images, arguments.batch_size, device, settings),)
-    with unchanged(model, f"The fit {spec['_fit_']}"):
+    who = f"The fit {spec['_fit_']}"
+    with unchanged(model, who), explain_failure(who):
         fitted = fit(*inputs, data.labels, **given)
-    write_tensors(arguments.output, fitted, facts)
+    write_tensors(arguments.output, _checked(fitted, who), facts)
     report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
 
 
@@ -81,6 +83,23 @@ def _collect(
         found = activations(model, to_float(images[rows]).to(device), **settings)
         parts.append({layer: values.cpu() for layer, values in found.items()})
     return {layer: torch.cat([part.pop(layer) for part in parts]) for layer in list(parts[0])}
+
+
+def _checked(fitted: Any, who: str) -> Mapping[str, Tensor]:
+    """Return what a fit returned, if it can be kept."""
+    values = fitted.values() if isinstance(fitted, Mapping) else [fitted]
+    if not isinstance(fitted, Mapping) or not all(isinstance(value, Tensor) for value in values):
+        found = sorted({type(value).__name__ for value in values if not isinstance(value, Tensor)})
+        raise AdvdetectError(
+            f"{who} returned {' and '.join(found) or 'a tensor'}: it must return a dict of tensors."
+        )
+    for name, value in fitted.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise AdvdetectError(
+                f"{who} returned values of '{name}' that are infinite or not a number: look at its "
+                f"parameters and the training images."
+            )
+    return fitted
 
 
 class _EpochReport:

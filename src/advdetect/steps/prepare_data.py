@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from advdetect import provenance
+from advdetect.data.split import checked_splits
 from advdetect.data.store import write_split
 from advdetect.data.subset import hold_out_validation, subset
+from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.progress import report
+from advdetect.protocol import TRAIN
 from advdetect.steps import options
 
 SUBSET_KEYS = ("count", "subset_seed")
@@ -55,11 +58,18 @@ def run(arguments: argparse.Namespace) -> None:
     source = {key: value for key, value in spec.items() if key not in SUBSET_KEYS}
     if arguments.root or root:
         source["root"] = arguments.root or root
-    splits = options.bind_target(source, "_target_")()
+    load, who = options.bind_target(source, "_target_"), f"The data set {spec['_target_']}"
+    with explain_failure(who):
+        loaded = load()
+    splits = checked_splits(loaded, who)
     if arguments.evaluate_on == "validation":
         parts = hold_out_validation(splits["train"], spec["subset_seed"])
         splits = dict(zip(("train", "test"), parts, strict=True))
     chosen = subset(splits[name], spec["count"], spec["subset_seed"], name)
+    if name == TRAIN and len(chosen.labels.unique()) < 2:
+        raise AdvdetectError(
+            "All training images are of one class: there is nothing to tell apart."
+        )
     write_split(arguments.output, chosen, facts)
     report(f"prepare-data: {len(chosen)} {name} images in {arguments.output}")
 

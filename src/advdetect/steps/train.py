@@ -1,23 +1,30 @@
 """Train a classifier, or take the user's own weights."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.errors import AdvdetectError, explain_unreadable
 from advdetect.files.texts import write_json
 from advdetect.identity import digest, run_of
 from advdetect.inference import to_float
 from advdetect.models.guard import TRIED, check_answers, check_weights
-from advdetect.models.store import build_model, load_weights, resolve_arguments, write_model
+from advdetect.models.store import build_model, resolve_arguments, write_model
+from advdetect.models.weights import load_weights
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.standard import accuracy, train
+
+#: What `model.training` holds.
+TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     weights = arguments.weights or spec.pop("weights", None)
-    spec["weights"] = digest(Path(weights).read_bytes()) if weights else None
+    spec["weights"] = _digest_of(weights) if weights else None
     facts = provenance.describe(
         "train",
         spec,
@@ -52,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     facts["run"] = run_of(spec, arguments.code, facts["inputs"]["train"])
     training = read_split(arguments.train)
     seed = derive_seed(arguments.seed, "train")
-    model_arguments = resolve_arguments(spec["arguments"], training)
+    model_arguments = resolve_arguments(spec.get("arguments") or {}, training)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(spec["_target_"], model_arguments)
@@ -62,8 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
     classes = len(training.class_names)
     history: list[dict[str, Any]] = []
     if weights:
-        load_weights(model, weights)
+        load_weights(model, weights, spec.get("weights_key"), spec.get("weights_prefix"))
     else:
+        _check_trainable(model, spec)
         check_answers(model, few, classes)  # of what is wrong already training is spared
         epochs = spec["training"]["epochs"]
 
@@ -101,4 +109,23 @@ def run(arguments: argparse.Namespace) -> None:
         report(
             f"train seed {arguments.seed}: warning: the model is no better than to name the most "
             f"frequent class ({most_frequent:.2%}): look at its training, its weights or its labels"
+        )
+
+
+def _digest_of(weights: str) -> str:
+    with explain_unreadable(weights):
+        return digest(Path(weights).read_bytes())
+
+
+def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
+    if not spec.get("training"):
+        raise AdvdetectError(
+            "model: there is neither model.weights, a file, nor model.training, how to train: give "
+            "one of them."
+        )
+    options.check_names(spec["training"], TRAINING, all_needed=True, option="model.training")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise AdvdetectError(
+            f"model: all weights of {type(model).__name__} are frozen: there is nothing to train; "
+            f"give model.weights, or leave some of them free."
         )

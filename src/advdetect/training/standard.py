@@ -46,9 +46,9 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=device.type == "cuda"
     )
-    steps_per_epoch = -(-len(images) // batch_size)
+    sizes = batch_sizes(len(images), batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=epochs * steps_per_epoch
+        optimizer, max_lr=learning_rate, total_steps=epochs * len(sizes)
     )
     cuda_devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda_devices):
@@ -57,7 +57,7 @@ def train(
             model.train()
             loss_sum = torch.zeros((), device=device)
             correct = torch.zeros((), device=device)
-            for rows in torch.randperm(len(images)).to(device).split(batch_size):
+            for rows in torch.randperm(len(images)).to(device).split(sizes):
                 logits = model(to_float(images[rows]))
                 loss = functional.cross_entropy(logits, labels[rows])
                 optimizer.zero_grad(set_to_none=True)
@@ -74,6 +74,17 @@ def train(
                     f"Take a lower model.training.learning_rate than {learning_rate}."
                 )
             after_epoch(epoch, mean_loss, correct.item() / len(images))
+
+
+def batch_sizes(count: int, batch_size: int) -> list[int]:
+    """Return the sizes of batches of N images; none is of one image, which batch norm refuses."""
+    sizes = [batch_size] * (count // batch_size)
+    rest = count % batch_size
+    if rest == 1 and sizes:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -1,0 +1,145 @@
+"""A user's own weights, from checkpoints as people have them; nothing in them is run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from advdetect.errors import AdvdetectError, one_line
+
+_SHOWN = 3  # names in an error, of what may be hundreds
+
+
+def load_weights(
+    model: nn.Module, path: str | Path, key: str | None = None, prefix: str | None = None
+) -> None:
+    """Load weights into a model.
+
+    Args:
+        model: The model.
+        path: ``.safetensors``, or what ``torch.save`` has written of a state dict, or of a
+            checkpoint that holds one. It is read without running what a pickle might name.
+        key: Where in the checkpoint the state dict is; None where it is all that there is, or the
+            only mapping of tensors in it.
+        prefix: What each name in it begins with and the model's do not, such as ``module.``; None
+            where all begin with the same, or with nothing.
+
+    Raises:
+        AdvdetectError: The file is missing, unreadable, holds more than tensors, or its tensors are
+            not those of the model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AdvdetectError(f"model.weights: the file {path} does not exist.")
+    state = _state_in(_read(path), key, path)
+    own = model.state_dict()
+    state = _without_prefix(state, own, prefix, path)
+    if problem := _difference(state, own):
+        raise AdvdetectError(
+            f"model.weights: {path} does not hold the weights of {type(model).__name__}: "
+            f"{problem}. Choose the model's arguments that they were made with; model.weights_key "
+            f"and model.weights_prefix say where in the file they are."
+        )
+    model.load_state_dict(state)
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has its own classes
+        if "weights_only" in str(error):
+            raise AdvdetectError(
+                f"model.weights: {path} holds more than tensors, and reading that could run code: "
+                f"save model.state_dict() instead, or a safetensors file."
+            ) from error
+        raise AdvdetectError(
+            f"model.weights: {path} cannot be read as weights ({one_line(error)})."
+        ) from error
+
+
+def _state_in(content: Any, key: str | None, path: Path) -> dict[str, Tensor]:
+    if key is not None:
+        for part in key.split("."):
+            if not isinstance(content, Mapping) or part not in content:
+                raise AdvdetectError(
+                    f"model.weights_key: {path} has no {key}; it holds {_names(content)}."
+                )
+            content = content[part]
+    if _is_state(content):
+        return dict(content)
+    states = [k for k in content if _is_state(content[k])] if isinstance(content, Mapping) else []
+    if len(states) == 1 and key is None:
+        return dict(content[states[0]])
+    raise AdvdetectError(
+        f"model.weights: {path} holds {_names(content)}: name the weights among them with "
+        f"model.weights_key."
+        if states
+        else f"model.weights: {path} holds no state dict, but {_names(content)}."
+    )
+
+
+def _is_state(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(isinstance(name, str) for name in content)
+        and all(isinstance(value, Tensor) for value in content.values())
+    )
+
+
+def _without_prefix(
+    state: dict[str, Tensor], own: Mapping[str, Tensor], prefix: str | None, path: Path
+) -> dict[str, Tensor]:
+    if prefix is None:
+        prefix = _common_prefix(state, own)
+    chosen = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+    if not chosen:
+        raise AdvdetectError(
+            f"model.weights_prefix: no weight in {path} begins with {prefix}; they are "
+            f"{_listed(state)}."
+        )
+    return chosen
+
+
+def _common_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Return what all names begin with, where without it they are names of the model."""
+    first = next(iter(state))
+    for start in (i + 1 for i, letter in enumerate(first) if letter == "."):
+        prefix = first[:start]
+        if first[start:] in own and all(name.startswith(prefix) for name in state):
+            return prefix if first not in own else ""
+    return ""
+
+
+def _difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Say how the names and shapes of weights differ from the model's; nothing if they do not."""
+    parts = []
+    if missing := [name for name in own if name not in state]:
+        parts.append(f"it lacks {_listed(missing)}")
+    if unknown := [name for name in state if name not in own]:
+        parts.append(f"it has {_listed(unknown)}, which the model has not")
+    shapes = [
+        f"{name} {tuple(state[name].shape)}, in the model {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if shapes:
+        parts.append(f"other shapes: {_listed(shapes, '; ')}")
+    return "; ".join(parts)
+
+
+def _names(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return _listed([str(key) for key in content]) if content else "nothing"
+    return f"a {type(content).__name__}"
+
+
+def _listed(names: Any, separator: str = ", ") -> str:
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return separator.join(names[:_SHOWN]) + more
