@@ -145,7 +145,7 @@ def table_writer(
 
 def read_table(
     path: str | Path,
-    columns: list[str] | None = None,
+    columns: Sequence[str] | None = None,
     wanted: Mapping[str, str] | None = None,
 ) -> "pd.DataFrame":
     """Read a Parquet file that `write_table` or `table_writer` wrote.
@@ -165,12 +165,14 @@ def read_table(
         groups = list(range(file.num_row_groups))
         for column, value in (wanted or {}).items():
             groups = [i for i in groups if _may_hold(file.metadata.row_group(i), column, value)]
-        names = columns and [*dict.fromkeys([*columns, *(wanted or {})])]
+        names = list(dict.fromkeys([*(columns or file.schema_arrow.names), *(wanted or {})]))
+        if missing := [name for name in names if name not in file.schema_arrow.names]:
+            raise ValueError(f"it has no column {missing[0]}")
         table = file.read_row_groups(groups, columns=names, use_threads=False).to_pandas()
     check_input(path, provenance)
     for column, value in (wanted or {}).items():
         table = table[table[column] == value]
-    return table[columns] if columns else table
+    return table[list(columns)] if columns else table
 
 
 def _may_hold(group: "pq.RowGroupMetaData", column: str, value: str) -> bool:

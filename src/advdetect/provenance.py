@@ -22,6 +22,23 @@ COMMON = {
     "model": "model",
     "clean": "file from classify",
 }
+_ATTACKS = ("attack", "transfer")
+#: The steps that make what a step reads, by what it is to it; other files are refused.
+MADE_BY: Mapping[str, tuple[str, ...]] = {
+    "train": ("prepare-data",),
+    "test": ("prepare-data",),
+    "model": ("train",),
+    "clean": ("classify",),
+    "attack": _ATTACKS,
+    "attacks": _ATTACKS,
+    "crafted": _ATTACKS,
+    "fitted": ("fit-feature",),
+    "features": ("feature",),
+    "detectors": ("fit-detectors",),
+    "split": ("fit-detectors",),
+    "defenses": ("defend",),
+    "scores": ("score",),
+}
 #: Images that were crafted on another model, of which only the test split must be the same.
 CRAFTED = "crafted"
 PACKAGES = ("numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "torch", "torchvision")
@@ -55,7 +72,7 @@ def describe(
             another model; an input is no file of the pipeline; or an output is named as another.
     """
     files = {
-        role: [(path, read_provenance(path)) for path in _listed(paths)]
+        role: [(path, read_made_by(path, role)) for path in _listed(paths)]
         for role, paths in inputs.items()
     }
     _check_related(files)
@@ -81,6 +98,27 @@ def describe(
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def read_made_by(path: str | Path, role: str) -> dict[str, Any]:
+    """Read the provenance of a file, and check that it is of the step that makes what it is to be.
+
+    Args:
+        path: The file.
+        role: What it is to the step that reads it, one of `MADE_BY`.
+
+    Raises:
+        AdvdetectError: It is missing, damaged, without provenance, or of another step or split.
+    """
+    facts, steps = read_provenance(path), MADE_BY[role]
+    if facts.get("step") not in steps:
+        raise AdvdetectError(
+            f"{path} is no file of {' or '.join(steps)}, which --{role} must be, but of "
+            f"{facts.get('step', 'another tool')}."
+        )
+    if role in ("train", "test") and facts.get("split", role) != role:
+        raise AdvdetectError(f"{path} is the {facts['split']} split, not the {role} split.")
+    return facts
 
 
 def _handed_on(files: Files) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from advdetect.evaluation.cells import RUN, of_runs
 from advdetect.files.published import read_csv
 from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
+from advdetect.provenance import read_made_by
 
 #: What tells two files of one run apart.
 _IDENTITY = ("step", "name", "attack", "split", "seed")
@@ -39,18 +40,27 @@ class RunFiles:
     reported: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
 
-    def frame(self) -> pd.DataFrame:
-        """Return the rows of this run in its CSV files, one file below the other."""
-        table = read_frame(*self.tables)
+    def frame(self, columns: Iterable[str] = ()) -> pd.DataFrame:
+        """Return the rows of this run in its CSV files, one file below the other.
+
+        Raises:
+            AdvdetectError: There is none, or one of these columns is not there.
+        """
+        if not self.tables:
+            raise AdvdetectError("This is drawn of CSV tables: there is none among --inputs.")
+        table = read_frame(*self.tables, columns=columns)
         return table[table[RUN] == self.label].reset_index(drop=True)
 
 
-def group_by_run(paths: Iterable[str], labels: Mapping[str, str]) -> dict[str, RunFiles]:
+def group_by_run(
+    paths: Iterable[str], labels: Mapping[str, str], role: str | None = None
+) -> dict[str, RunFiles]:
     """Say which files belong to which run.
 
     Args:
         paths: Files with provenance, and metrics of train in JSON.
         labels: The label of each run by its identifier; empty where there is one run.
+        role: What all of them must be, a role of `provenance.MADE_BY`; None where they differ.
 
     Returns:
         By label, in the order of the labels; runs without a file are left out.
@@ -63,7 +73,10 @@ def group_by_run(paths: Iterable[str], labels: Mapping[str, str]) -> dict[str, R
     known: dict[tuple[Any, ...], str] = {}
     for path in paths:
         is_json = Path(path).suffix == ".json"
-        facts = read_json(path) if is_json else read_provenance(path)
+        if is_json:
+            facts = read_json(path)
+        else:
+            facts = read_made_by(path, role) if role else read_provenance(path)
         label = _label(path, facts, labels)
         key = (label, *(facts.get(name) for name in _IDENTITY))
         if (other := known.setdefault(key, path)) != path:
@@ -94,13 +107,26 @@ def with_tables(
     }
 
 
-def read_frame(*paths: str) -> pd.DataFrame:
+def read_frame(*paths: str, columns: Iterable[str] = ()) -> pd.DataFrame:
     """Read CSV files whose rows may be of several runs; what is not there is "".
+
+    Args:
+        paths: The files.
+        columns: What they must have.
 
     Returns:
         With the columns ``run`` and ``reason``, never missing.
+
+    Raises:
+        AdvdetectError: A file is missing, no table or not what its stamp says, or has no such
+            column.
     """
-    return of_runs(read_csv(*paths))
+    table = read_csv(*paths)
+    if missing := [name for name in columns if name not in table]:
+        raise AdvdetectError(
+            f"{', '.join(paths)}: there is no column {missing[0]}: give a table of another kind."
+        )
+    return of_runs(table)
 
 
 def _label(path: str, facts: Mapping[str, Any], labels: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.data.split import ImageSplit
+from advdetect.errors import AdvdetectError
 from advdetect.io import read_tensors, write_tensors
 
 
@@ -18,7 +19,9 @@ def read_split(path: str | Path) -> ImageSplit:
     """Read a split that `write_split` wrote.
 
     Raises:
-        AdvdetectError: The file is missing or damaged.
+        AdvdetectError: The file is missing or damaged, or is no split.
     """
     tensors, provenance = read_tensors(path)
+    if not {"images", "labels"} <= tensors.keys() or "class_names" not in provenance:
+        raise AdvdetectError(f"{path} is no split of a data set: give a file from prepare-data.")
     return ImageSplit(tensors["images"], tensors["labels"], tuple(provenance["class_names"]))

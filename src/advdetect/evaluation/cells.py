@@ -23,6 +23,10 @@ STATISTICS = [
 FACTS = ["p_value", "reported", "difference", "verdict", REASON]
 #: What the column ``interval`` says where low and high are one; elsewhere they are another range.
 BOOTSTRAP_INTERVAL = "95 % bootstrap"
+#: What tables of metrics, of paired tests and of attacks have, to tell them from others.
+METRICS_TABLE = ("feature", "detector", "trained_on", "tested_on", "metric", "seed", "value")
+PAIRED_TABLE = ("difference", "low", "high")
+ATTACKS_TABLE = ("attack", "seed")
 T = TypeVar("T")
 
 

@@ -9,6 +9,7 @@ from advdetect.evaluation.perturbation import AttackNorms
 from advdetect.files.attack import AttackFile
 from advdetect.files.scores import detectors_of, read_own_scores
 from advdetect.io import read_provenance, read_table
+from advdetect.provenance import read_made_by
 
 MAIN = {"bits": "float32", "positives": "successful"}
 
@@ -74,11 +75,13 @@ def own_scores(paths: Sequence[str], detector: str) -> dict[str, dict[int, pd.Da
         detector: Which detector.
 
     Raises:
-        AdvdetectError: A file has no scores of the detector.
+        AdvdetectError: There is none, one is not from score or has no scores of the detector.
     """
     scores: dict[str, dict[int, pd.DataFrame]] = {}
+    if not paths:
+        raise AdvdetectError("This is drawn of scores: there is no file from score among --inputs.")
     for path in paths:
-        facts = read_provenance(path)
+        facts = read_made_by(path, "scores")
         table = read_own_scores(path, detector)
         if table.empty:
             raise _no_values(detector, detectors_of(path))

@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import FigureBase
 
+from advdetect.evaluation.cells import METRICS_TABLE
 from advdetect.evaluation.inputs import select
 from advdetect.evaluation.metrics import MEAN
 from advdetect.figures.plotting import (
@@ -19,7 +20,7 @@ from advdetect.tables.names import NO_VALUE, display_name
 
 def draw(files: RunFiles, *, canvas: Canvas = new_figure, detector: str) -> FigureBase:
     """Draw the maps from files of evaluate."""
-    return cross_attack_heatmap(select(files.frame(), detector), canvas=canvas)
+    return cross_attack_heatmap(select(files.frame(METRICS_TABLE), detector), canvas=canvas)
 
 
 def cross_attack_heatmap(

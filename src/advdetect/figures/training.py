@@ -1,12 +1,14 @@
 """Losses and accuracies of the training, epoch by epoch."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
+from advdetect.errors import AdvdetectError
 from advdetect.figures.plotting import (
     Canvas,
     line_style,
@@ -20,7 +22,9 @@ from advdetect.runs import RunFiles
 
 def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
     """Draw the training curves of every seed from the metrics of train."""
-    metrics = [read_json(path) for path in files.paths]
+    metrics = [read_json(path) for path in files.paths if Path(path).suffix == ".json"]
+    if not metrics or any("history" not in run for run in metrics):
+        raise AdvdetectError("Training is drawn of the histories of train: give those as --inputs.")
     return training_curves({run["seed"]: run["history"] for run in metrics}, canvas=canvas)
 
 

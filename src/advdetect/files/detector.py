@@ -88,6 +88,8 @@ def read_detectors(path: str | Path, packages: Collection[str]) -> Iterator[Fitt
         AdvdetectError: The file is damaged, or holds a type that is not trusted.
     """
     for table in read_row_groups(path):
+        if table.column_names != _SCHEMA.names or len(table) != 1:
+            raise AdvdetectError(f"{path} holds no fitted detectors: give the file that has them.")
         (row,) = table.to_pylist()
         try:
             estimator = decode(row.pop("structure"), row.pop("arrays"), packages)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate and write the metrics."""
     tables = []
-    for label, files in group_by_run(arguments.scores, arguments.runs).items():
+    for label, files in group_by_run(arguments.scores, arguments.runs, "scores").items():
         features = score_files(files.paths)
         for feature, paths in features.items():
             if feature != arguments.name:

@@ -14,8 +14,8 @@ from advdetect.attacks.result import AttackResult
 from advdetect.data.split import ImageSplit
 from advdetect.files.attack import NO_TARGET, AttackWriter
 from advdetect.inference import batch_slices, predict_logits, round_to_8_bits, to_float
-from advdetect.io import read_provenance
 from advdetect.progress import report
+from advdetect.provenance import read_made_by
 from advdetect.randomness import SampleGenerator
 
 # Pixel values at a time: of more, the noise's halvings leave the cache and take five times as long.
@@ -122,7 +122,7 @@ def verify(
 
 def describe_model(path: str) -> dict[str, Any]:
     """Return what tells a model from others: its class, the seed of its training, its key."""
-    facts = read_provenance(path)
+    facts = read_made_by(path, "model")
     return {
         "target": facts["model"]["target"],
         "seed": facts.get("seed"),

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Test every pair of features of each run and write the tests."""
     tables = []
-    for label, files in group_by_run(arguments.scores, arguments.runs).items():
+    for label, files in group_by_run(arguments.scores, arguments.runs, "scores").items():
         scores = {
             feature: {
                 seed: read_own_scores(path, arguments.primary_detector)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from advdetect.evaluation.cells import RUN, stack_runs
+from advdetect.errors import AdvdetectError
+from advdetect.evaluation.cells import ATTACKS_TABLE, METRICS_TABLE, PAIRED_TABLE, RUN, stack_runs
 from advdetect.files.experiment import timing_files
 from advdetect.files.published import read_published
 from advdetect.files.texts import read_json, write_text
@@ -58,14 +59,14 @@ def run(arguments: argparse.Namespace) -> None:
         settings=_settings(spec),
         attacks=_attacks(spec),
         model_metrics=_model_metrics(arguments),
-        attack_summary=read_frame(arguments.attack_summary),
+        attack_summary=read_frame(arguments.attack_summary, columns=ATTACKS_TABLE),
         least_perturbations=least_perturbations_of_runs(
-            group_by_run(arguments.attacks, arguments.runs),
+            group_by_run(arguments.attacks, arguments.runs, "attacks"),
             replicates=settings["evaluation"]["replicates"],
             seed=settings["evaluation"]["bootstrap_seed"],
         ),
-        metrics=read_frame(*arguments.metrics),
-        paired=read_frame(arguments.paired),
+        metrics=read_frame(*arguments.metrics, columns=METRICS_TABLE),
+        paired=read_frame(arguments.paired, columns=PAIRED_TABLE),
         primary_detector=settings["evaluation"]["primary_detector"],
         controls={
             name: detector["_control_"]
@@ -152,7 +153,8 @@ _OF_RUN = {"data set": "dataset", "model": "model"}
 def _model_metrics(arguments: argparse.Namespace) -> pd.DataFrame:
     """Return a row for each model, which of several runs says which it is of."""
     histories, clean = (
-        group_by_run(paths, arguments.runs) for paths in (arguments.histories, arguments.clean)
+        group_by_run(paths, arguments.runs, role)
+        for paths, role in ((arguments.histories, None), (arguments.clean, "clean"))
     )
     models = stack_runs(histories, lambda files: _models(files.paths, clean[files.label].paths))
     several = len(models[RUN].unique()) > 1
@@ -163,7 +165,11 @@ def _models(histories: Sequence[str], clean: Sequence[str]) -> pd.DataFrame:
     """Return a row for each seed: how the model was trained, and how it does on test images."""
     tested = {facts["seed"]: facts for facts in map(read_provenance, clean)}
     rows = []
-    for made in map(read_json, histories):
+    for path, made in zip(histories, map(read_json, histories), strict=True):
+        if "history" not in made or made["seed"] not in tested:
+            raise AdvdetectError(
+                f"{path} is no history of train, or of a seed that --clean has no file of."
+            )
         own = tested[made["seed"]]
         shown = {name: made[name] for name in ("seed", "train_accuracy")}
         shown |= {"test_accuracy": own["accuracy"], "train_count": made["train_count"]}

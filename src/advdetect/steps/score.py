@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path in (arguments.detectors, arguments.split):
         _check(path, own)
     detectors = detection.make_detectors(spec, arguments.seed, arguments.name)
-    split = read_table(arguments.split)
+    split = read_table(arguments.split, ["index", "fitting"])
     testing = set(split.loc[~split["fitting"], "index"].tolist())
     facts["attacks"] = list(inputs.attacks)
     fitted = read_detectors(arguments.detectors, detection.packages(spec))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from advdetect.evaluation.cells import stack_runs
+from advdetect.evaluation.cells import METRICS_TABLE, PAIRED_TABLE, stack_runs
 from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses, read_norms
 from advdetect.evaluation.perturbation import least_perturbations
@@ -60,23 +60,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build the tables and write each in every format."""
-    attacks = group_by_run(arguments.attacks, arguments.runs)
+    attacks = group_by_run(arguments.attacks, arguments.runs, "attacks")
     summary = stack_runs(attacks, lambda files: summarize_attacks(files.paths))
     folder = Path(arguments.output)
-    write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
     with titled(arguments.titles):
         tables = standard_tables(
-            read_frame(*arguments.metrics),
+            read_frame(*arguments.metrics, columns=METRICS_TABLE),
             summary,
             detector=arguments.detector,
             controls=arguments.controls,
             least_perturbations=least_perturbations_of_runs(
                 attacks, replicates=arguments.replicates, seed=arguments.bootstrap_seed
             ),
-            paired=read_frame(arguments.paired) if arguments.paired else None,
+            paired=read_frame(arguments.paired, columns=PAIRED_TABLE) if arguments.paired else None,
         )
         if arguments.defenses:
             tables |= _defense_tables(arguments)
+        write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
         for name, table in tables.items():
             for suffix, render in FORMATS.items():
                 write_text(folder / f"{name}{suffix}", render(table))
@@ -103,7 +103,7 @@ def least_perturbations_of_runs(
 
 def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
     """Return the tables of defence accuracy, of float images and of rounded ones."""
-    runs = group_by_run(arguments.defenses, arguments.runs)
+    runs = group_by_run(arguments.defenses, arguments.runs, "defenses")
     defenses = {label: read_defenses(files.paths) for label, files in runs.items()}
     files = {Path(path).name: path for path in arguments.reported}
     theirs = {label: reported_defenses(arguments.reproductions, files, label) for label in runs}
