@@ -12,6 +12,7 @@ sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
 
 from local_run import LocalRun, before_graph, let_jobs_go
 from pipeline import make_pipeline
+from submission import Submission
 
 # The jobs of a sweep share their work in files, where they see each other's.
 SHARES_FILES = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
@@ -20,6 +21,9 @@ PIPELINE.use_this_source()
 LOCAL_RUN = LocalRun(PIPELINE.threads)
 before_graph(workflow, PIPELINE.ask_for_stamps)
 before_graph(workflow, LOCAL_RUN.start)
+# Snakemake has a number of jobs where it submits them, and of cores only where it runs them here.
+IS_SUBMITTED = workflow.resource_settings.nodes is not None
+SUBMISSION = Submission(PIPELINE, in_groups=IS_SUBMITTED and SHARES_FILES)
 
 
 pathvars:

@@ -129,8 +129,9 @@ class Pipeline:
     def megabytes(self, wildcards: Any, input: Any, attempt: int) -> int:
         """Return the memory that a job may take: what its libraries take, and its inputs' size."""
         step = self._job(wildcards).step if hasattr(wildcards, "job") else "published"
-        there = (Path(path) for path in input if Path(path).is_file())  # when it runs, all are
-        size = sum(path.stat().st_size for path in there) / 1e6
+        there = [Path(path).stat().st_size for path in input if Path(path).is_file()]
+        # When it is submitted, all are, but for what its group makes: as large as the largest.
+        size = (sum(there) + (len(input) - len(there)) * max(there, default=0)) / 1e6
         return round((MEGABYTES + MEMORY.get(step, 1) * size) * attempt)
 
     @property

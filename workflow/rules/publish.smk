@@ -12,6 +12,8 @@ for published in PIPELINE.published:
         log:
             messages=f"{PIPELINE.published_log(published)}.log",
             timing=f"{PIPELINE.published_log(published)}.json",
+        group:
+            SUBMISSION.published_group(published)
         localrule: published.is_local
         conda:
             "../../envs/advdetect.yaml"

@@ -39,9 +39,12 @@ use rule prepare_data as train with:
         history="<store>/{job}.json",
     wildcard_constraints:
         job="[^/]+/[^/]+/model",
+    group:
+        SUBMISSION.group
     threads: PIPELINE.threads
     resources:
         gpu=PIPELINE.gpu,
+        gres=SUBMISSION.gres,
         mem_mb=PIPELINE.megabytes,
         runtime=240,
 
@@ -93,9 +96,11 @@ use rule prepare_data as fit_detectors with:
         thresholds="<store>/{job}/thresholds.parquet",
     wildcard_constraints:
         job="[^/]+/[^/]+/detectors/[^/]+",
+    group:
+        SUBMISSION.group
 
 
-use rule prepare_data as score with:
+use rule fit_detectors as score with:
     output:
         output="<store>/{job}.parquet",
     wildcard_constraints:
