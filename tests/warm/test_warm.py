@@ -33,6 +33,8 @@ from advdetect.warm.server import Server
 importing = iter(lambda: time.sleep(0.02) or "a library", None)
 Server(socket.socket(fileno=int(sys.argv[1])), {}).serve(importing)
 """
+#: Snakemake where a job of a cluster runs.
+SUBMITTED = {"is_main_process": False, "remote_exec": True, "no_hooks": True}
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="for Linux"),
@@ -47,6 +49,7 @@ def local_workflow(**changes: Any) -> SimpleNamespace:
         "dryrun": False,
         "is_main_process": True,
         "local_exec": True,
+        "remote_exec": False,
         "touch": False,
         **changes,
     }
@@ -55,6 +58,7 @@ def local_workflow(**changes: Any) -> SimpleNamespace:
         deployment_settings=SimpleNamespace(deployment_method=values.pop("deployment", ())),
         execution_settings=SimpleNamespace(no_hooks=values.pop("no_hooks", False)),
         resource_settings=SimpleNamespace(cores=2),
+        dag_settings=SimpleNamespace(target_jobs=range(values.pop("target_jobs", 0))),
         **values,
     )
 
@@ -371,12 +375,24 @@ def test_a_job_does_not_wait_until_all_libraries_are_imported(folder, cold):
         {"executor_plugin": None},
         {"no_hooks": True},
         {"deployment": {"conda"}},
+        {**SUBMITTED, "target_jobs": 5},
+        {**SUBMITTED, "target_jobs": 9, "local_exec": False},
+        {**SUBMITTED, "target_jobs": 9, "deployment": {"conda"}},
     ],
 )
 def test_only_local_runs_with_jobs_in_this_environment_are_warm(changes, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     run = LocalRun(threads=1)
     run.start(local_workflow(**changes))
+    run.stop()
+    assert VARIABLE not in os.environ
+
+
+def test_a_group_of_submitted_jobs_is_warm(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    run = LocalRun(threads=1)
+    run.start(local_workflow(**SUBMITTED, target_jobs=6))
+    assert VARIABLE in os.environ
     run.stop()
     assert VARIABLE not in os.environ
 

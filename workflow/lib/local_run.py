@@ -21,6 +21,9 @@ THREAD_VARIABLES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 # every page before it gives it again: a third of the time of some features.
 HEAP = {"MALLOC_MMAP_THRESHOLD_": f"{2**25}", "MALLOC_TRIM_THRESHOLD_": f"{2**30}"}
 
+#: So many jobs of a group save more than the process that they are forks of takes to import all.
+WORTH_IMPORTS = 6
+
 
 def before_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
     """Do something before Snakemake builds its graph of jobs.
@@ -41,7 +44,9 @@ def before_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
 
 
 class LocalRun:
-    """A run on this machine; one on a cluster or in containers is left as it is.
+    """A run on this machine, also of a group of jobs that was submitted to it.
+
+    One on a cluster or in containers is left as it is.
 
     Args:
         threads: CPU threads of the jobs.
@@ -60,7 +65,8 @@ class LocalRun:
             workflow: Snakemake's workflow.
         """
         is_run = workflow.executor_plugin is not None and not workflow.dryrun
-        if not is_run or not _is_local(workflow) or workflow.execution_settings.no_hooks:
+        is_local = _is_local(workflow) and not workflow.execution_settings.no_hooks
+        if not is_run or not (is_local or _is_group(workflow)):
             return
         # A job in an environment of its own has another Python.
         if sys.platform == "linux" and not workflow.deployment_settings.deployment_method:
@@ -113,3 +119,9 @@ def let_jobs_go(workflow: Any) -> None:
 
 def _is_local(workflow: Any) -> bool:
     return workflow.is_main_process and workflow.local_exec and not workflow.touch
+
+
+def _is_group(workflow: Any) -> bool:
+    """Return whether this is where enough jobs run that were submitted together."""
+    is_submitted = workflow.remote_exec and workflow.local_exec
+    return is_submitted and len(workflow.dag_settings.target_jobs) >= WORTH_IMPORTS
