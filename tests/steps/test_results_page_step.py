@@ -57,6 +57,18 @@ def test_tables_pictures_timings_and_provenance_come_from_the_run(results):
     assert "attack otcm c0de" in page
 
 
+def test_captions_and_texts_are_no_markup(results):
+    (results / "small" / "estimate.txt").write_text("```\n# 12 jobs\n````\n")
+    (results / "small" / "figures" / "a (b).png").write_bytes(b"\x89PNG")
+    page = render(
+        results,
+        "{{ figure('small', 'a (b)', 'A [b](c) *d*') }}\n{{ text('small', 'estimate.txt') }}\n",
+    )
+    caption = r"A \[b\](c) \*d\*"
+    assert f"![{caption}](images/small_a%20%28b%29.png)\n*{caption}*\n" in page
+    assert "\n`````text\n```\n# 12 jobs\n````\n`````\n" in page
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -6,13 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from advdetect.tables.rendering import (
-    escape_latex,
-    to_csv,
-    to_latex,
-    to_markdown,
-    to_text,
-)
+from advdetect.tables.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.tables.table import Table
 
 NASTY = "a|b_c & 50% <i> #{$x^2~\\"
@@ -93,12 +87,48 @@ def test_latex_braces_balance(table: Table) -> None:
     assert depth.min() == 0
 
 
-def test_escape_latex_leaves_nothing_to_interpret() -> None:
-    escaped = escape_latex(NASTY + '"~')
-    rest = re.sub(r"\\text[a-z]+\{\}|\\[&%$#_{}]", "", escaped)
-    assert not set(rest) & set('\\&%$#_{}~^<>|"')
-    assert escape_latex("Input Fisher 12.5") == "Input Fisher 12.5"
-    assert escape_latex("1 − κ ≤") == r"1 $-$ $\kappa$ ≤"
+def test_no_row_begins_with_an_option_of_the_command_before_it(table: Table) -> None:
+    bracketed = {"kd": "[1cm]", NASTY: "a [b]"}
+    cells = table.cells.replace({"feature": bracketed})
+    source = to_latex(replace(table, cells=cells))
+    assert r"\addlinespace {[}1cm] & " in source
+    assert r"\addlinespace a [b] & " in source
+    assert r"\scriptsize [97.0, 100.0]" in source
+    assert not re.search(r"(\\\\|rule|space)\s*[\[*]", source)
+
+
+def test_a_name_of_several_lines_is_one_row_in_every_format(table: Table) -> None:
+    cells = table.cells.replace({"feature": {"kd": "two\n\nlines"}})
+    several = replace(table, cells=cells, caption="A\ncaption.")
+    for render in (to_markdown, to_latex, to_text):
+        plain, broken = render(table).splitlines(), render(several).splitlines()
+        assert len(plain) == len(broken)
+        assert sum("two lines" in line for line in broken) == 1
+        assert any("A caption." in line for line in broken)
+
+
+def test_every_cell_and_the_caption_are_literal_text_in_markdown(table: Table) -> None:
+    renderer = pytest.importorskip("markdown_it", reason="needs pip install -e '.[test]'")
+    names = {"kd": "[x](y) ![z](w) `a|b` _c_ ~~d~~", NASTY: NASTY}
+    cells = table.cells.replace({"feature": names, "attack": {"fgsm": "**[1]: /url**"}})
+    literal = replace(table, cells=cells, caption="# 1 <b> *x* [1]: /url &amp; `")
+    markdown = renderer.MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    paragraph, *shown = [
+        token.children for token in markdown.parse(to_markdown(literal)) if token.type == "inline"
+    ]
+    assert [(part.type, part.content) for part in paragraph] == [("text", literal.caption)]
+    texts = [["".join(part.content for part in parts), len(parts)] for parts in shown]
+    assert texts == [
+        ["Feature", 1],
+        ["**[1]: /url**", 1],
+        ["C&W L2", 1],
+        [names["kd"], 1],
+        ["91.2 [85.0, 95.0]", 1],
+        ["–", 1],
+        [NASTY, 1],
+        ["98.7 [97.0, 100.0]", 5],  # an empty text, then the number in bold
+        ["50.0", 1],
+    ]
 
 
 def test_nothing_is_bold_without_a_comparison(table: Table) -> None:

@@ -1,9 +1,11 @@
 """Write a page of results: a template whose tables and pictures come from finished runs."""
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
@@ -14,6 +16,7 @@ from advdetect.files.texts import write_text
 from advdetect.progress import report
 from advdetect.report.timings import stage_timings
 from advdetect.steps.report import provenance_groups
+from advdetect.tables.escaping import escape_markdown
 
 IMAGES = "images"  # folder of the pictures, beside the page
 
@@ -78,6 +81,8 @@ class Runs:
     def figure(self, run: str, name: str, caption: str) -> str:
         """Copy a picture beside the page and return the Markdown that shows it.
 
+        The caption is plain text.
+
         Raises:
             AdvdetectError: The run has no such figure.
         """
@@ -85,7 +90,8 @@ class Runs:
         target = self.page / IMAGES / f"{run}_{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(read_published(source)[0])
-        return f"![{caption}]({IMAGES}/{target.name})\n*{caption}*"
+        shown = escape_markdown(caption)
+        return f"![{shown}]({IMAGES}/{quote(target.name)})\n*{shown}*"
 
     def timings(self, run: str) -> str:
         """Return what all jobs took, stage by stage, as a Markdown table.
@@ -118,7 +124,8 @@ class Runs:
         files = store_files(self.results / run)
         groups = provenance_groups([str(path) for path in files if path.parent.name == "attacks"])
         return "\n".join(
-            f"- {title}: " + ", ".join(f"{name} {value}" for name, value in values.items())
+            f"- {title}: "
+            + escape_markdown(", ".join(f"{name} {value}" for name, value in values.items()))
             for title, values in groups.items()
         )
 
@@ -128,7 +135,10 @@ class Runs:
         Raises:
             AdvdetectError: The run has no such file.
         """
-        return f"```text\n{self._text(run, name)}\n```"
+        text = self._text(run, name)
+        # The fence is longer than any row of backticks, which would end the block.
+        fence = "`" * (1 + max([2, *map(len, re.findall("`+", text))]))
+        return f"{fence}text\n{text}\n{fence}"
 
     def _text(self, run: str, *parts: str) -> str:
         return read_published(self._file(run, *parts))[0].decode().strip()

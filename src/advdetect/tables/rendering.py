@@ -6,36 +6,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from advdetect.evaluation.cells import REASON, RUN, of_runs
+from advdetect.tables.escaping import escape_latex, escape_markdown, one_line
 from advdetect.tables.table import CellText, Table
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "\N{EN DASH}": "--",
-    "\N{MINUS SIGN}": "$-$",
-    "±": r"$\pm$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "∞": r"$\infty$",
-    "κ": r"$\kappa$",
-    "ε": r"$\varepsilon$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
-    "\N{GREEK SMALL LETTER SIGMA}": r"$\sigma$",
-}
-
-
+_INTERVAL = re.compile(r"\[[-+\N{MINUS SIGN}\d., ]+\]")
 _SUPERIOR = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -58,13 +32,15 @@ def to_markdown(table: Table) -> str:
 
     def cell(text: CellText) -> str:
         value = f"**{text.value}**" if text.best else f"{text.value}{_mark(text.note)}"
-        return _joined(value, _escape_markdown(text.spread), _escape_markdown(text.test))
+        # An interval of numbers is no link, and stays legible in the source.
+        spread = text.spread if _INTERVAL.fullmatch(text.spread) else escape_markdown(text.spread)
+        return _joined(value, spread, escape_markdown(text.test))
 
-    rows = [[*map(_escape_markdown, names), *map(cell, texts)] for names, texts in _rows(table)]
-    header = [_escape_markdown(name) for name in table.header]
+    rows = [[*map(escape_markdown, names), *map(cell, texts)] for names, texts in _rows(table)]
+    header = [escape_markdown(name) for name in table.header]
     grid = _aligned(rows, header, "pipe", 1 + table.has_runs)
-    notes = "".join(f"\n{_escape_markdown(note)}\n" for note in _notes(table))
-    return f"{_escape_markdown(table.caption)}\n\n{grid}\n{notes}"
+    notes = "".join(f"\n{escape_markdown(note)}\n" for note in _notes(table))
+    return f"{escape_markdown(table.caption)}\n\n{grid}\n{notes}"
 
 
 def to_latex(table: Table) -> str:
@@ -85,6 +61,9 @@ def to_latex(table: Table) -> str:
     headings = 1 + table.has_runs
     lines = [[escape_latex(name) for name in table.header]]
     lines += [[*map(escape_latex, names), *map(cell, texts)] for names, texts in _rows(table)]
+    # A bracket at the start of a row would begin an option of the command before it.
+    for line in lines:
+        line[0] = re.sub(r"\A\[", "{[}", line[0])
     header, *rows = (" & ".join(line) + r" \\" for line in lines)
     rows = [rf"\addlinespace {row}" for row in rows]
     return "\n".join(
@@ -118,22 +97,10 @@ def to_text(table: Table) -> str:
     def cell(text: CellText) -> str:
         return _joined(f"{text.value}{'*' * text.best}{_mark(text.note)}", text.spread, text.test)
 
-    rows = [[*names, *map(cell, texts)] for names, texts in _rows(table)]
-    grid = _aligned(rows, table.header, "simple", 1 + table.has_runs)
-    notes = "".join(f"\n{note}" for note in _notes(table))
-    return f"{table.caption}\n\n{grid}\n" + (f"{notes}\n" if notes else "")
-
-
-def escape_latex(text: str) -> str:
-    """Escape what LaTeX would interpret, and write common symbols as commands.
-
-    Args:
-        text: Plain text.
-
-    Returns:
-        LaTeX source that prints the text with pdflatex.
-    """
-    return "".join(_LATEX.get(character, character) for character in text)
+    rows = [[*map(one_line, names), *map(cell, texts)] for names, texts in _rows(table)]
+    grid = _aligned(rows, [*map(one_line, table.header)], "simple", 1 + table.has_runs)
+    notes = "".join(f"\n{one_line(note)}" for note in _notes(table))
+    return f"{one_line(table.caption)}\n\n{grid}\n" + (f"{notes}\n" if notes else "")
 
 
 def _rows(table: Table) -> Iterator[tuple[list[str], list[CellText]]]:
@@ -158,10 +125,6 @@ def _latex_mark(number: int) -> str:
 
 def _joined(*parts: str) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*<>])", r"\\\1", text.replace("\n", " "))
 
 
 def _aligned(rows: list[list[str]], header: list[str], style: str, headings: int) -> str:
