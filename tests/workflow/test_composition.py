@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -37,9 +38,10 @@ def test_every_method_yaml_is_valid_by_its_own_schema(composed, repository):
 @pytest.mark.parametrize("name", ["quickstart", "hsu2018_small", "zhao2019_small"])
 def test_words_are_in_no_specification(composed, name):
     experiment = composed(experiment=name)
-    text = canonical_json([vars(run) for run in experiment.runs] + [experiment.figures])
+    text = canonical_json([asdict(run) for run in experiment.runs] + [experiment.figures])
     assert "_title_" not in text
     assert "_schema_" not in text
+    assert "_sizes_" not in text
 
 
 def test_one_word_changes_the_experiment(composed):

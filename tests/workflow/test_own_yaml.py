@@ -1,5 +1,7 @@
 """YAML of the user's own, in the folder ``config`` where Snakemake is called."""
 
+from dataclasses import asdict
+
 import pytest
 
 from advdetect.identity import canonical_json
@@ -33,8 +35,8 @@ def test_own_methods_data_and_models_lie_beside_those_of_the_project(load, own_y
     own_titles = {"push": "The push", "glow": "Glow", "rule": "My rule", "tiny": "Tiny"}
     assert own_titles.items() <= experiment.titles.items()
     assert experiment.titles["net"] == "My net"
-    assert "_title_" not in canonical_json(vars(run))
-    assert "_schema_" not in canonical_json(vars(run))
+    assert "_title_" not in canonical_json(asdict(run))
+    assert "_schema_" not in canonical_json(asdict(run))
 
 
 def test_an_own_method_is_listed_where_a_name_is_wrong(load, own_yaml):

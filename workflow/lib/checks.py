@@ -8,6 +8,7 @@ from typing import Any
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, hydra_value, unknown, validate
+from needs import check_needs
 from reproductions import check_reported, unknown_names
 from reproductions import unknown as unknown_used
 
@@ -59,6 +60,7 @@ def settle(
         experiment = replace(experiment, runs=tuple(runs))
     for run in experiment.runs:
         _check_run(run)
+        check_needs(run, experiment.settings)
     settings = dict(experiment.settings)
     _check_paper_figures(settings["paper_figures"], kinds)
     _check_reported_files(settings["reproductions"], references)

@@ -21,6 +21,7 @@ from methods import (
     validate,
     without_words,
 )
+from needs import images_of
 from titles import titles_of
 from yaml_files import load
 
@@ -177,6 +178,7 @@ class _Composer:
             detectors=chosen["detector"],
             defenses=chosen["defense"],
             name=name,
+            images=images_of(tree["dataset"]),
         )
 
     def _model(self, spec: Spec) -> Spec:

@@ -1,10 +1,11 @@
 """What an experiment is: settings, and runs of a data set and a model with their methods."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from advdetect.identity import canonical_json
+from advdetect.requirements.subsets import Images
 
 Spec = dict[str, Any]
 
@@ -32,6 +33,7 @@ class Run:
         detectors: Specification by name.
         defenses: Specification by name.
         name: What tables call it; empty where an experiment has no other.
+        images: What is known of the whole data set before it is loaded.
     """
 
     dataset_name: str
@@ -45,6 +47,7 @@ class Run:
     detectors: dict[str, Spec]
     defenses: dict[str, Spec]
     name: str = ""
+    images: Images = field(default_factory=Images)
 
     def parts(self, feature: str) -> list[str]:
         """Return the features that a union consists of, or the feature itself."""

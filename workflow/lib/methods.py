@@ -20,6 +20,8 @@ GROUPS = {
 FIGURE = "figure"
 SCHEMA = "_schema_"
 TITLE = "_title_"
+#: In a data set: what says how many images it has.
+SIZES = "_sizes_"
 #: In an attack that is called ``fgsm@lenet5``: the model that its images are crafted on.
 CRAFTED_ON = "_crafted_on_"
 #: In an attack whose images another tool has made: their file.
@@ -94,8 +96,8 @@ def checked(where: str, spec: Spec) -> Spec:
 
 
 def without_words(spec: Spec) -> Spec:
-    """Return the specification without its schema and title: they change no result."""
-    return {key: value for key, value in spec.items() if key not in (SCHEMA, TITLE)}
+    """Return the specification without its schema, title and sizes: they change no result."""
+    return {key: value for key, value in spec.items() if key not in (SCHEMA, TITLE, SIZES)}
 
 
 def validate(where: str, values: Spec, properties: Spec | None) -> None:

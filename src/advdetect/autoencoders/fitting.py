@@ -14,6 +14,7 @@ from advdetect.autoencoders.alpha_gan import AlphaGan
 from advdetect.autoencoders.architecture import AutoEncoder, DenoisingAutoEncoder
 from advdetect.errors import AdvdetectError
 from advdetect.inference import map_batches, to_float
+from advdetect.requirements.held_out import check_number, held_out_count
 from advdetect.seeding import derive_seed
 
 Specification = Mapping[str, Any]
@@ -134,11 +135,7 @@ def select(autoencoders: Sequence[AutoEncoder], number: int) -> AutoEncoder:
     Raises:
         AdvdetectError: There is none.
     """
-    if not 1 <= number <= len(autoencoders):
-        raise AdvdetectError(
-            f"There is no auto-encoder {number}: {len(autoencoders)} are fitted; name one of them, "
-            "counted from 1."
-        )
+    check_number(number, len(autoencoders))
     return autoencoders[number - 1]
 
 
@@ -156,12 +153,7 @@ def split_positions(count: int, held_out: float, seed: int) -> tuple[Tensor, Ten
     Raises:
         AdvdetectError: The share is impossible, or leaves one part empty.
     """
-    number = round(count * held_out) if 0 < held_out < 1 else 0
-    if not 0 < number < count:
-        raise AdvdetectError(
-            f"held_out={held_out} of {count} training images cannot be held out: use more "
-            "images or a share between 0 and 1 that leaves images on either side."
-        )
+    number = held_out_count(count, held_out)
     generator = torch.Generator().manual_seed(derive_seed(seed, "held-out"))
     order = torch.randperm(count, generator=generator)
     return order[number:].sort().values, order[:number].sort().values

@@ -6,10 +6,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
 from advdetect.data.split import ImageSplit
-from advdetect.errors import AdvdetectError
-
-#: One training image in so many is for validation; of MNIST's 60,000 as many as it has for testing.
-VALIDATION_SHARE = 6
+from advdetect.requirements.subsets import subset_count, validation_count
 
 
 def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, ImageSplit]:
@@ -27,13 +24,7 @@ def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, Image
     Raises:
         AdvdetectError: A sixth of the images is fewer than there are classes.
     """
-    count = len(train) // VALIDATION_SHARE
-    if count < len(train.class_names):
-        raise AdvdetectError(
-            f"evaluate_on=validation holds out a sixth of the training images, here {count} of "
-            f"{len(train)}, which is below the number of classes ({len(train.class_names)}): use "
-            "more training images, or evaluate_on=test."
-        )
+    count = validation_count(len(train), len(train.class_names))
     remaining, held_out = _divided(train.labels.numpy(), len(train) - count, seed)
     return _take(train, remaining), _take(train, held_out)
 
@@ -50,18 +41,9 @@ def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageS
     Raises:
         AdvdetectError: The split has fewer images, or ``count`` is below the number of classes.
     """
+    count = subset_count(count, len(split), len(split.class_names), name)
     if count is None or count == len(split):
         return split
-    if count > len(split):
-        raise AdvdetectError(
-            f"dataset.{name}_count={count}, but the {name} split has only {len(split)} images: "
-            f"ask for at most {len(split)}, or for null to take them all."
-        )
-    if count < len(split.class_names):
-        raise AdvdetectError(
-            f"dataset.{name}_count={count} is below the number of classes "
-            f"({len(split.class_names)}): ask for at least one image per class."
-        )
     return _take(split, _divided(split.labels.numpy(), count, seed)[0])
 
 

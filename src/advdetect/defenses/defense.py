@@ -19,6 +19,7 @@ from advdetect.autoencoders.fitting import restore, select
 from advdetect.defenses.threshold import thresholds
 from advdetect.errors import AdvdetectError
 from advdetect.inference import predict_logits
+from advdetect.requirements.held_out import check_detectors, detector_name
 
 #: Columns of each feature: features[name][column] is (N,).
 Features = Mapping[str, Mapping[str, Tensor]]
@@ -92,7 +93,7 @@ def held_out_thresholds(held_out: Features, detectors: Sequence[Detector]) -> di
         AdvdetectError: A detector's column is missing or named twice, or the held-out images are
             too few for a rate.
     """
-    rates = {_name(detector): detector["false_positive_rate"] for detector in detectors}
+    rates = {detector_name(detector): detector["false_positive_rate"] for detector in detectors}
     return thresholds(detector_scores(held_out, detectors), rates)
 
 
@@ -145,11 +146,10 @@ def detector_scores(features: Features, detectors: Sequence[Detector]) -> dict[s
     Raises:
         AdvdetectError: There are no detectors, a column is missing, or one is named twice.
     """
+    check_detectors(detectors)
     scores: dict[str, Tensor] = {}
     for detector in detectors:
-        name = _name(detector)
-        if name in scores:
-            raise AdvdetectError(f"detectors: {name} is listed twice; remove one.")
+        name = detector_name(detector)
         columns = features.get(detector["feature"], {})
         if detector["column"] not in columns:
             known = ", ".join(
@@ -158,13 +158,7 @@ def detector_scores(features: Features, detectors: Sequence[Detector]) -> dict[s
             raise AdvdetectError(f"detectors: there is no {name}; there are: {known}.")
         values = columns[detector["column"]].cpu()
         scores[name] = values if detector["adversarial"] == "high" else -values
-    if not scores:
-        raise AdvdetectError("detectors: the list is empty; name at least one.")
     return scores
-
-
-def _name(detector: Detector) -> str:
-    return f"{detector['feature']}.{detector['column']}"
 
 
 @torch.no_grad()

@@ -1,13 +1,12 @@
 """Thresholds that realise a false-positive rate, from clean images that nothing was fitted on."""
 
-import math
 from collections.abc import Mapping
-from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from advdetect.errors import AdvdetectError
+from advdetect.requirements.held_out import flagged_count
 
 
 def thresholds(
@@ -32,32 +31,17 @@ def thresholds(
             images: n must be at least 1 / α − 1.
     """
     return {
-        name: _threshold(name, values, _rate(name, false_positive_rates))
+        name: _threshold(
+            name, values, flagged_count(name, false_positive_rates.get(name), len(values))
+        )
         for name, values in scores.items()
     }
 
 
-def _rate(name: str, rates: Mapping[str, float]) -> Fraction:
-    rate = rates.get(name)
-    if rate is None or not 0 < rate < 1:
-        raise AdvdetectError(
-            f"The false-positive rate of the detector {name} is {rate}: set one between 0 and 1."
-        )
-    # The decimal that was written: in binary, (n + 1)α could end just below a whole number.
-    return Fraction(str(rate))
-
-
-def _threshold(name: str, scores: Tensor, rate: Fraction) -> float:
+def _threshold(name: str, scores: Tensor, flagged: int) -> float:
     if not bool(scores.isfinite().all()):
         raise AdvdetectError(
             f"The detector {name} has scores of held-out images that are infinite or not a number: "
             "mend its feature."
-        )
-    flagged = math.floor((len(scores) + 1) * rate) - 1
-    if flagged < 0:
-        raise AdvdetectError(
-            f"The detector {name} cannot have a false-positive rate of {float(rate):g} with "
-            f"{len(scores)} held-out images: hold out at least {math.ceil(1 / rate) - 1}, or allow "
-            "a larger rate."
         )
     return float(torch.sort(scores, descending=True).values[flagged])

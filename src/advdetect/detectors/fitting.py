@@ -21,9 +21,10 @@ from advdetect.detectors.images import (
     rows_of,
     without_values,
 )
-from advdetect.errors import AdvdetectError, explain_failure
+from advdetect.errors import explain_failure
 from advdetect.files.detector import FittedDetector
 from advdetect.protocol import BITS, CLEAN, FALSE_POSITIVE_RATES, MAIN_FORM, OTHERS, POSITIVES
+from advdetect.requirements.detection import fitting_count
 
 
 def split_sources(index: np.ndarray, train_fraction: float, seed: int) -> tuple[set, set]:
@@ -32,15 +33,11 @@ def split_sources(index: np.ndarray, train_fraction: float, seed: int) -> tuple[
     Raises:
         AdvdetectError: One part would be empty.
     """
-    try:
-        fitting, testing = train_test_split(
-            np.sort(index), train_size=train_fraction, random_state=seed % 2**32
-        )
-    except ValueError as error:
-        raise AdvdetectError(
-            f"{len(index)} clean-correct images cannot be split with evaluation.train_fraction="
-            f"{train_fraction} ({error}): use more test images."
-        ) from error
+    fitting, testing = train_test_split(
+        np.sort(index),
+        train_size=fitting_count(len(index), train_fraction),
+        random_state=seed % 2**32,
+    )
     return set(fitting.tolist()), set(testing.tolist())
 
 

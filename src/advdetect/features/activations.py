@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from advdetect.errors import AdvdetectError
+from advdetect.requirements.classes import check_class
 
 #: Layer name -> (N, d) in the order of the network; the last hidden one is `PENULTIMATE`, and
 #: `LOGITS` holds the (N, classes) logits.
@@ -117,12 +118,7 @@ def count_classes(activations: Activations, labels: Tensor, feature: str, least:
         AdvdetectError: A class has fewer images than the feature needs.
     """
     counts = torch.bincount(labels, minlength=activations[LOGITS].shape[1])
-    if counts.min() < least:
-        raise AdvdetectError(
-            f"The feature {feature} needs at least {least} training images of every class, and "
-            f"class {counts.argmin()} has {counts.min()}: use more training images or remove the "
-            f"feature {feature}."
-        )
+    check_class(feature, least, int(counts.argmin()), int(counts.min()))
     return counts
 
 

@@ -17,6 +17,7 @@ from advdetect.features.activations import (
 )
 from advdetect.features.numerics import squared_distances
 from advdetect.randomness import SampleGenerator
+from advdetect.requirements.classes import least_for_density
 
 Bandwidth = float | Literal["auto"]
 
@@ -54,7 +55,7 @@ def fit(
             bandwidth can be chosen.
     """
     features = layer_values(activations, layer or PENULTIMATE, "kd")
-    least = 2 if bandwidth == "auto" else 1
+    least = least_for_density(bandwidth)
     classes = len(count_classes(activations, labels, "kd", least))
     members = [features[labels == label][:max_per_class] for label in range(classes)]
     if bandwidth == "auto":

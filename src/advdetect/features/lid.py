@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError
 from advdetect.features.activations import (
     Activations,
     evenly_spread,
@@ -15,6 +14,7 @@ from advdetect.features.activations import (
 )
 from advdetect.features.numerics import nearest_distances
 from advdetect.randomness import SampleGenerator
+from advdetect.requirements.neighbours import check_neighbours
 
 # Half the spacing of float32, in which the activations are: nearer to each other or to zero,
 # two distances are told apart by rounding alone.
@@ -51,7 +51,7 @@ def fit(
         AdvdetectError: There is no such layer, or there are fewer reference images than k.
     """
     chosen = evenly_spread(len(labels), reference)
-    _check_neighbours(neighbours, len(chosen))
+    check_neighbours("lid", neighbours, 2, len(chosen))
     return {
         layer: activations[layer][chosen] for layer in selected_layers(activations, layers, "lid")
     }
@@ -102,7 +102,7 @@ def lid(
     result = {}
     for layer, column in columns.items():
         samples = fitted_values(fitted, layer, "lid")
-        _check_neighbours(neighbours, len(samples))
+        check_neighbours("lid", neighbours, 2, len(samples))
         result[column] = _dimensionality(nearest_distances(activations[layer], samples, neighbours))
     return result
 
@@ -113,12 +113,3 @@ def _dimensionality(distances: Tensor) -> Tensor:
     ratios = distances / torch.where(furthest > 0, furthest, 1)
     mean_log = ratios.clamp_min(_RESOLUTION).log().mean(dim=1)
     return -1 / mean_log.clamp_max(-_RESOLUTION)
-
-
-def _check_neighbours(neighbours: int, reference: int) -> None:
-    """Refuse numbers of neighbours from which nothing can be estimated."""
-    if not 2 <= neighbours <= reference:
-        raise AdvdetectError(
-            f"The neighbours of the feature lid must be from 2 to the number of reference images, "
-            f"{reference}, not {neighbours}: lower neighbours or use more reference images."
-        )

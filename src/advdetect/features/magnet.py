@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from advdetect.autoencoders import fitting
 from advdetect.autoencoders.fitting import MNIST, AfterEpoch, Specification
-from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
+from advdetect.requirements.held_out import check_norms
 
 
 def fit(
@@ -44,7 +44,7 @@ def fit(
     Raises:
         AdvdetectError: A parameter is impossible; known before the training starts.
     """
-    _check_norms(norms, len(autoencoders))
+    check_norms(norms, len(autoencoders))
     return fitting.fit(
         model,
         images,
@@ -98,7 +98,7 @@ def magnet(
         AdvdetectError: There is not one norm for each auto-encoder, or one is not positive.
     """
     networks = fitting.restore(fitted)
-    _check_norms(norms, len(networks))
+    check_norms(norms, len(networks))
     reconstructions = [network(images) for network in networks]
     columns = {
         f"reconstruction_error_{number}": reconstruction_error(images, rebuilt, norm)
@@ -145,10 +145,3 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
         ratio = (log_x - log_m).masked_fill(log_x == -torch.inf, 0)
         total += log_x.exp() * ratio / 2
     return total.sum(dim=1).clamp(0, math.log(2))
-
-
-def _check_norms(norms: Sequence[float], count: int) -> None:
-    if len(norms) != count or not all(norm > 0 for norm in norms):
-        raise AdvdetectError(
-            f"norms={list(norms)} for {count} auto-encoders: give one positive p for each of them."
-        )

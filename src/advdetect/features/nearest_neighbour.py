@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError
 from advdetect.features.activations import PENULTIMATE, Activations, evenly_spread
 from advdetect.features.numerics import nearest_distances
 from advdetect.randomness import SampleGenerator
+from advdetect.requirements.neighbours import check_neighbours
 
 
 def fit(
@@ -36,7 +36,7 @@ def fit(
     """
     features = activations[PENULTIMATE]
     features = features[evenly_spread(len(features), max_reference)]
-    _check_neighbours(neighbours, len(features))
+    check_neighbours("nearest_neighbour", neighbours, 1, len(features))
     return {"features": features}
 
 
@@ -74,7 +74,7 @@ def nearest_neighbour(
         AdvdetectError: There are fewer images than k.
     """
     samples = fitted["features"]
-    _check_neighbours(neighbours, len(samples))
+    check_neighbours("nearest_neighbour", neighbours, 1, len(samples))
     queries = activations[PENULTIMATE]
     if normalize:
         queries, samples = _unit_length(queries), _unit_length(samples)
@@ -86,13 +86,3 @@ def _unit_length(features: Tensor) -> Tensor:
     features = features.double()
     norms = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     return features / torch.where(norms > 0, norms, 1)
-
-
-def _check_neighbours(neighbours: int, reference: int) -> None:
-    """Refuse a neighbour that does not exist."""
-    if not 1 <= neighbours <= reference:
-        raise AdvdetectError(
-            f"The neighbours of the feature nearest_neighbour must be from 1 to the number of "
-            f"reference images, {reference}, not {neighbours}: lower neighbours or use more "
-            "training images."
-        )

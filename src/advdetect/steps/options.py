@@ -152,7 +152,8 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--set: unknown {', '.join(unknown)}; the specification has {', '.join(known)}."
         )
     spec |= changed
-    spec.pop("_title_", None)  # tables know it, jobs do not need it
+    for words in ("_title_", "_sizes_"):  # tables and the workflow know them, jobs need neither
+        spec.pop(words, None)
     _check_values(spec, spec.pop("_schema_", {}))
     return spec
 

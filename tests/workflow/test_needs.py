@@ -1,0 +1,80 @@
+"""What the known numbers of images make impossible is refused before any job."""
+
+import pytest
+
+from experiment import ConfigurationError
+
+RATE = "defense.magnet.detectors.0.false_positive_rate=0.001"
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (
+            {"overrides": RATE},
+            "defense.magnet: The detector magnet.reconstruction_error_1 cannot have a "
+            "false-positive rate of 0.001 with 216 held-out images: hold out at least 999, or "
+            "allow a larger rate.",
+        ),
+        (
+            {"experiment": "hsu2018_small", "dataset": {"train_count": 9000}},
+            "0.001 with 900 held-out images",
+        ),
+        (
+            {"overrides": f"{RATE} feature.magnet.held_out=0.0001"},
+            "feature.magnet: held_out=0.0001 of 1078 training images cannot be held out",
+        ),
+        (
+            {"feature": {"lid": {"neighbours": 101, "reference": 100}}},
+            "feature.lid: The neighbours of the feature lid must be from 2 to the number of "
+            "reference images, 100, not 101",
+        ),
+        (
+            {
+                "features": ["nearest_neighbour"],
+                "dataset": {"train_count": 100},
+                "overrides": "feature.nearest_neighbour.neighbours=[50,101]",
+            },
+            "feature.nearest_neighbour,neighbours=101: ",
+        ),
+        ({"dataset": {"train_count": 15}}, "feature.kd: The feature kd needs at least 2"),
+        ({"feature": {"magnet": {"norms": [1]}}}, "feature.magnet: norms=[1] for 2 auto-encoders"),
+        ({"feature": {"mid": {"autoencoder": 3}}}, "feature.mid: There is no auto-encoder 3"),
+        ({"defense": {"magnet": {"reformer": 3}}}, "defense.magnet: There is no auto-encoder 3"),
+        ({"dataset": {"train_count": 1200}}, "dataset.train_count=1200, but the train split has"),
+        (
+            {"dataset": {"train_count": 1000}, "evaluate_on": "validation"},
+            "the train split has only 899 images",
+        ),
+        (
+            {"dataset": {"test_count": 20}, "evaluation": {"train_fraction": 0.01}},
+            "20 clean-correct images cannot be split with evaluation.train_fraction=0.01",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_before_any_job(composed, choice, said):
+    with pytest.raises(ConfigurationError) as error:
+        composed(**choice)
+    assert said in str(error.value)
+
+
+def test_of_a_data_set_of_unknown_size_nothing_is_said(composed, tmp_path):
+    experiment = composed(
+        **{"dataset": "image_folder", "features": ["magnet", "lid"], "defenses": ["magnet"]},
+        overrides=f"dataset.root={tmp_path} feature.lid.neighbours=1000",
+    )
+    assert experiment.runs[0].images.train is None
+
+
+def test_a_method_of_ones_own_says_what_it_needs(load, own_yaml, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_needs.py").write_text(
+        "from advdetect.errors import AdvdetectError\n"
+        "def needs(images, owner, *, most):\n"
+        "    if images.test > most:\n"
+        "        raise AdvdetectError(f'{images.test} are too many.')\n"
+    )
+    own_yaml("feature/mine", "_target_: my_module.mine\n_requires_: my_needs.needs\nmost: 30\n")
+    assert load(features=["mine"], dataset={"test_count": 30}).runs[0].features["mine"]
+    with pytest.raises(ConfigurationError, match=r"^feature.mine: 31 are too many"):
+        load(features=["mine"], dataset={"test_count": 31})

@@ -1,0 +1,62 @@
+"""What can be computed before a run: whether there are images enough for what is chosen."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from advdetect.errors import AdvdetectError
+from advdetect.imports import locate
+from advdetect.requirements.detection import fitting_count
+from advdetect.requirements.subsets import Images, chosen
+from experiment import ConfigurationError, Run, Spec
+from methods import SIZES
+
+#: In a method: what says whether it can run (`advdetect.requirements`).
+REQUIRES = "_requires_"
+
+
+def images_of(dataset: Spec) -> Images:
+    """Return what is known of a data set before it is loaded: nothing, unless its YAML says how."""
+    if SIZES not in dataset:
+        return Images()
+    with _explained("dataset"):
+        images: Images = locate(dataset[SIZES])(**_parameters(dataset))
+    return images
+
+
+def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
+    """Check that there are images enough for the methods of a run, as far as that is known.
+
+    Args:
+        run: The run.
+        settings: Those of the experiment.
+
+    Raises:
+        ConfigurationError: A method could not run.
+    """
+    counts = {key: run.dataset.get(key) for key in ("train_count", "test_count")}
+    with _explained():
+        images = chosen(run.images, evaluate_on=settings["evaluate_on"], **counts)
+    if images.test is not None:
+        with _explained():
+            # Detectors have the images that the model gets right: all of them, at most.
+            fitting_count(images.test, settings["evaluation"]["train_fraction"])
+    users = {f"feature.{k}": v for k, v in (run.fitted_features | run.computed_features).items()}
+    users |= {f"defense.{name}": spec for name, spec in run.defenses.items()}
+    for name, spec in users.items():
+        owner = run.fitted_features.get(spec.get("_fitted_by_", ""), {})
+        if REQUIRES in spec:
+            with _explained(name):
+                locate(spec[REQUIRES])(images, _parameters(owner), **_parameters(spec))
+
+
+def _parameters(spec: Spec) -> Spec:
+    return {key: value for key, value in spec.items() if not key.startswith("_")}
+
+
+@contextmanager
+def _explained(where: str = "") -> Iterator[None]:
+    try:
+        yield
+    except AdvdetectError as error:
+        raise ConfigurationError(f"{where}: {error}" if where else str(error)) from error
