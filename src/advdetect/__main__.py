@@ -11,9 +11,10 @@ import os
 import sys
 import traceback
 
-from advdetect.errors import AdvdetectError
+from advdetect.errors import AdvdetectError, explain_os_error
 from advdetect.files.atomic import recorded
 from advdetect.files.published import write_stamp
+from advdetect.progress import replace_unprintable
 from advdetect.usage import measured
 
 STAGES = {
@@ -60,15 +61,17 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--stamp", help=argparse.SUPPRESS)  # of the workflow
             command.set_defaults(run=step.run)
     arguments = parser.parse_args(argv)
+    replace_unprintable()
     try:
         with measured(arguments.timing, arguments.stage), recorded() as written:
             arguments.run(arguments)
             if arguments.stamp:
                 write_stamp(arguments.stamp, argv, written)
-    except AdvdetectError as error:
+    except (AdvdetectError, OSError) as error:
         if os.environ.get("ADVDETECT_TRACEBACK"):
             traceback.print_exc()
-        print(f"advdetect {arguments.stage}: error: {error}", file=sys.stderr)
+        said = explain_os_error(error) if isinstance(error, OSError) else error
+        print(f"advdetect {arguments.stage}: error: {said}", file=sys.stderr)
         return 1
     return 0
 

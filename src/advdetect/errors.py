@@ -19,6 +19,15 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def explain_os_error(error: OSError) -> str:
+    """Return the sentence for a file that cannot be read or written: a full disk, no right to."""
+    return (
+        f"{error.filename or 'A file'} cannot be read or written "
+        f"({error.strerror or one_line(error)}): look at its path, its rights and the space that "
+        f"is left. What is finished stays; the same command goes on from there."
+    )
+
+
 @contextmanager
 def explain_failure(who: str) -> Iterator[None]:
     """Say in one sentence that what is called in the block, which may be a user's own, failed.
@@ -28,7 +37,7 @@ def explain_failure(who: str) -> Iterator[None]:
     """
     try:
         yield
-    except AdvdetectError:
+    except (AdvdetectError, OSError):  # of the disk, it has its own sentence
         raise
     except Exception as error:  # a user's code raises what it likes
         frame = traceback.extract_tb(error.__traceback__)[-1]

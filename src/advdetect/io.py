@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advdetect.errors import explain_unreadable
+from advdetect.errors import AdvdetectError, explain_unreadable, one_line
 from advdetect.files import checksums
 from advdetect.files.atomic import atomic_path
 from advdetect.identity import check_input
@@ -29,11 +29,18 @@ def write_tensors(
     path: str | Path, tensors: Mapping[str, "Tensor"], provenance: Mapping[str, Any]
 ) -> None:
     """Write named tensors and their provenance to one safetensors file, atomically."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata(provenance))
+        try:
+            save_file(contiguous, temporary, metadata(provenance))
+        except SafetensorError as error:  # it has no class of its own for a full disk
+            raise AdvdetectError(
+                f"The file {path} cannot be written ({one_line(error)}): look at the space that is "
+                f"left. What is finished stays; the same command goes on from there."
+            ) from error
         checksums.seal(temporary)
 
 

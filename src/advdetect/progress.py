@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -85,3 +86,10 @@ def report(message: str) -> None:
 
 def _plural(unit: str) -> str:
     return f"{unit}es" if unit.endswith("ch") else f"{unit}s"
+
+
+def replace_unprintable() -> None:
+    """Let what is printed have signs that the terminal's encoding has not: they are replaced."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

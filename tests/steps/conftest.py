@@ -74,6 +74,7 @@ def attack(chain, tmp_path) -> Callable[..., Path]:
 def three_classes(tmp_path_factory) -> Path:
     """A test split with three classes, of the digits' shape."""
     path = tmp_path_factory.mktemp("three") / "test.safetensors"
+    facts = {"step": "prepare-data"}
     images = torch.arange(12 * 64, dtype=torch.uint8).view(12, 1, 8, 8)
-    write_split(path, ImageSplit(images, torch.arange(12) % 3, ("a", "b", "c")), {})
+    write_split(path, ImageSplit(images, torch.arange(12) % 3, ("a", "b", "c")), facts)
     return path

@@ -1,9 +1,12 @@
 """The command line: help, exit status and errors of one line."""
 
 import json
+import os
 import re
+import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from step_runs import judged, model_of
@@ -195,7 +198,7 @@ def test_activations_for_a_feature_that_gets_none_are_refused(arguments, capsys)
 
 def test_a_model_for_other_classes_is_refused(classify, capsys, tmp_path):
     target, path = "step_methods.ThreeLogits", tmp_path / "three.safetensors"
-    write_model(path, build_model(target, {}), target, {}, {"key": "", "seed": 0})
+    write_model(path, build_model(target, {}), target, {}, {"key": "", "seed": 0, "step": "train"})
     spec = ["--model-spec", json.dumps({"_target_": target, "arguments": {}})]
     error = fails(capsys, *classify, "--model", path, *spec)
     assert error.startswith("The model returns 3 logits, but the data has 10 classes")
@@ -252,6 +255,115 @@ def test_more_images_than_there_are_cannot_be_had(capsys, config, tmp_path):
         *("--split", "test", "--output", tmp_path / "test"),
     )
     assert error.startswith("dataset.test_count=1000, but the test split has only 719 images")
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "who"),
+    [
+        ("attack", "_target_", "The attack mine"),
+        ("feature", "_target_", "The feature mine"),
+        ("fit-feature", "_fit_", "The fit step_methods.fail"),
+    ],
+)
+def test_a_method_that_raises_is_named(arguments, capsys, tmp_path, stage, key, who):
+    spec = json.dumps({"_target_": "step_methods.fail", key: "step_methods.fail"})
+    name = [] if stage == "fit-feature" else ["--name", "mine"]
+    error = fails(capsys, *arguments[stage], "--spec", spec, *name)
+    said = rf"{who} failed with KeyError: 'missing' \(.*step_methods\.py, line \d+\)"
+    assert re.match(said, error)
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        ("fit_a_list", "returned list: it must return a dict of tensors"),
+        ("fit_nan", "returned values of 'mean' that are infinite or not a number"),
+        ("no_such_fit", "has no 'no_such_fit'"),
+    ],
+)
+def test_a_fit_that_cannot_be_kept_is_refused(arguments, capsys, tmp_path, fit, said):
+    spec = json.dumps({"_target_": "step_methods.distance", "_fit_": f"step_methods.{fit}"})
+    assert said in fails(capsys, *arguments["fit-feature"], "--spec", spec)
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("fail", "The data set step_methods.fail failed with KeyError: 'missing' ("),
+        ("one_class", "All training images are of one class"),
+        ("no_such_set", "has no 'no_such_set'"),
+    ],
+)
+def test_a_data_set_that_cannot_be_used_is_explained(capsys, tmp_path, target, said):
+    spec = {"_target_": f"step_methods.{target}", "train_count": None, "test_count": None}
+    output = ["--split", "train", "--output", tmp_path / "output"]
+    spec["subset_seed"] = 0
+    assert said in fails(capsys, "prepare-data", "--spec", json.dumps(spec), *output)
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["training=null"], "there is neither model.weights, a file, nor model.training"),
+        (
+            ["training={epochs: 1}"],
+            "model.training: batch_size, learning_rate, weight_decay is",
+        ),
+        (["weights=nowhere.pt"], "The file nowhere.pt does not exist"),
+        (["arguments={image_size: 3}"], "The model SmallCNN, called with images of shape "),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_explained(
+    capsys, chain, config, tmp_path, changes, said
+):
+    changed = [word for change in changes for word in ("--set", change)]
+    error = fails(
+        capsys,
+        *("train", "--spec", config / "model/small_cnn.yaml", *changed, "--device", "cpu"),
+        *("--train", chain / "train.safetensors", "--output", tmp_path / "output"),
+        *("--history", tmp_path / "history"),
+    )
+    assert said in error
+    assert not (tmp_path / "output").exists()
+
+
+@contextmanager
+def files_no_larger_than(size):
+    """As on a full disk, a write fails that goes beyond."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("stage", ["attack", "feature", "fit-feature"])
+def test_a_disk_that_is_full_is_said(arguments, capsys, config, tmp_path, stage):
+    output = tmp_path / "mine" / f"output.{'parquet' if stage == 'feature' else 'safetensors'}"
+    spec = ["--spec", config / "feature/max_probability.yaml"] if stage == "feature" else []
+    with files_no_larger_than(3000):
+        error = fails(capsys, *arguments[stage], *spec, "--output", output)
+    assert "File too large" in error
+    assert "What is finished stays; the same command goes on from there." in error
+    assert not output.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(arguments, capsys, config, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    spec = ["--spec", config / "feature/max_probability.yaml"]
+    error = fails(capsys, *arguments["feature"], *spec, "--output", tmp_path / "file" / "output")
+    assert error.startswith(f"{tmp_path / 'file'} cannot be read or written (")
+
+
+def test_signs_that_the_terminal_has_not_are_replaced():
+    said = "from advdetect.progress import replace_unprintable as r; r(); print('κ ≥')"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", said], env=environment, capture_output=True)
+    assert done.stdout == rb"\u03ba \u2265" + b"\n"
 
 
 @pytest.mark.parametrize(

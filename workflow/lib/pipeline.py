@@ -13,6 +13,7 @@ from snakemake.io import ancient, report
 from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.identity import canonical_json
+from advdetect.progress import replace_unprintable
 from command_words import STAMPS, built_from, command_line, file_options
 from composition import load_experiment
 from experiment import ConfigurationError, Spec
@@ -234,6 +235,7 @@ class Pipeline:
         """Print the main table and the path of the report, where they exist."""
         table = Path(self._publication.folder, "tables", "detection.txt")
         report = Path(self._publication.folder, "report.html")
+        replace_unprintable()
         if table.is_file() and report.is_file():
             print(f"\n{table.read_text(encoding='utf-8')}\nReport: {report.resolve()}")
         for sentence in self.experiment.left_out:
