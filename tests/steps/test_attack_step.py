@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 from step_runs import SEED, judged, read_noisy, run
 from torch import nn
 
+from advdetect.files.texts import csv_of
 from advdetect.io import read_table
 from advdetect.models.small_cnn import SmallCNN
+from advdetect.steps.tables import summarize_attacks
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,20 @@ def test_the_batch_size_changes_nothing(attack, config):
         torch.testing.assert_close(small[name], large[name], rtol=0, atol=1e-5)
     for name in small.keys() - {"adversarial", "noise_scale", "l2", "linf"}:
         assert torch.equal(small[name], large[name]), name
+
+
+def test_tables_are_the_same_for_every_batch_size(attack):
+    """The images need not be, in their last digit."""
+    settings = {"kappa": 0, "target": None, "search_steps": 3, "iterations": 40}
+    settings |= {"learning_rate": 0.05, "_minimal_norm_": True}
+    tables, images = [], []
+    for size in ("64", "7"):
+        path = attack("advdetect.attacks.cw_l2.cw_l2", "--batch-size", size, **settings)
+        images.append(load_file(path)["adversarial"])
+        tables.append(csv_of(summarize_attacks([str(path)])))
+    torch.testing.assert_close(*images, rtol=0, atol=1e-5)
+    assert tables[0] == tables[1]
+    assert not tables[0].splitlines()[1].endswith(",,")
 
 
 def test_equal_runs_give_equal_files(attack):

@@ -8,7 +8,7 @@ from typing import Any
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.cells import RUN
 from advdetect.files.published import read_csv
-from advdetect.files.texts import write_text
+from advdetect.files.texts import csv_of, write_text
 from advdetect.papers.readings import cells
 from advdetect.papers.reproduction import (
     compare,
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     folder = Path(arguments.output)
     comparison.insert(0, RUN, label)
-    write_text(folder / f"{arguments.name}.csv", comparison.to_csv(index=False))
+    write_text(folder / f"{arguments.name}.csv", csv_of(comparison))
     with titled(arguments.titles):
         tables = reproduction_tables(arguments.name, spec["title"], comparison)
         for suffix, render in FORMATS.items():

@@ -13,7 +13,7 @@ from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses, read_norms
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.files.attack import AttackFile
-from advdetect.files.texts import write_text
+from advdetect.files.texts import csv_of, write_text
 from advdetect.papers.readings import reported_defenses
 from advdetect.progress import report
 from advdetect.runs import RunFiles, group_by_run, read_frame
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         if arguments.defenses:
             tables |= _defense_tables(arguments)
-        write_text(folder / ATTACK_SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / ATTACK_SUMMARY, csv_of(summary))
         for name, table in tables.items():
             for suffix, render in FORMATS.items():
                 write_text(folder / f"{name}{suffix}", render(table))

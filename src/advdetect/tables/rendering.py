@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from advdetect.evaluation.cells import REASON, RUN, of_runs
+from advdetect.files.texts import csv_of
 from advdetect.tables.escaping import escape_latex, escape_markdown, one_line
 from advdetect.tables.table import CellText, Table
 
@@ -14,7 +15,7 @@ _SUPERIOR = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def to_csv(table: Table) -> str:
-    """Return the tidy cells: one line per cell, full precision, empty where there is no value.
+    """Return the tidy cells: one line per cell, six digits, empty where there is no value.
 
     The first column is the run; the reason why there is no value stands before the counts, by
     which a file that was cut off is known.
@@ -22,9 +23,7 @@ def to_csv(table: Table) -> str:
     cells = of_runs(table.cells)
     names = [name for name in cells.columns if name not in (RUN, REASON)]
     counts = names.index("n_positive") if "n_positive" in names else len(names)
-    return cells[[RUN, *names[:counts], REASON, *names[counts:]]].to_csv(
-        index=False, lineterminator="\n"
-    )
+    return csv_of(cells[[RUN, *names[:counts], REASON, *names[counts:]]])
 
 
 def to_markdown(table: Table) -> str:
