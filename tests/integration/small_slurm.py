@@ -40,7 +40,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-MinJobAge=300
+MinJobAge=3600
 SchedulerParameters=defer,sched_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -107,7 +107,7 @@ class SmallSlurm:
         ).stdout
 
     def jobs(self) -> list[Job]:
-        """Return all jobs of the last five minutes, in the order of their numbers."""
+        """Return all jobs of the last hour, in the order of their numbers."""
         lines = self.call("squeue", "--states=all", "--noheader", "--format=%i|%T|%m|%C|%b|%k")
         jobs = []
         for line in lines.splitlines():
