@@ -2,10 +2,12 @@ import contextlib
 import json
 import os
 import shlex
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from job_commands import jobs, option, runtime, wildcards
+from snakemake.io import is_flagged
 from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.identity import canonical_json
@@ -105,6 +107,34 @@ def test_inputs_are_the_options_that_are_named_like_them(pipeline_of):
     assert file_options({"held_out": "a", "other": ["b", "c"]}) == [
         *("--held-out", "a", "--other", "b", "c")
     ]
+
+
+def test_a_step_that_writes_tables_gets_the_folder_in_which_snakemake_expects_them(pipeline_of):
+    """Below the prefix of a module, or where files of an object store are copied to."""
+    pipeline = pipeline_of(experiment="hsu2018_small")
+    for rule in ("tables", "table_mnist"):
+        (job,) = (job for job in pipeline.published if job.rule == rule)
+        (folder,) = {os.path.dirname(path) for path in job.outputs["folder"]}
+        assert folder == "results/hsu2018_small/tables"
+        moved = {"folder": [f"moved/{path}" for path in job.outputs["folder"]], "also": ["x"]}
+        words = [*job.words, *file_options(moved)]
+        assert option(words, "--output") == f"moved/{folder}"
+        assert words.count("--output") == 1
+
+
+def test_only_what_comes_with_the_project_is_no_file_of_an_object_store(pipeline_of, repository):
+    pipeline = pipeline_of(experiment="hsu2018_small")
+    inputs = [
+        path
+        for job in pipeline.published
+        for paths in pipeline.published_inputs(job).values()
+        for path in paths
+    ]
+    kept = {str(path) for path in inputs if is_flagged(path, "local")}
+    reference = repository / "config" / "reference"
+    assert kept == {str(path) for path in inputs if not path.startswith("results/")}
+    assert kept
+    assert all(reference in Path(path).parents for path in kept)
 
 
 def test_values_survive_the_shell(make, tmp_path):

@@ -47,7 +47,7 @@ LEAST = ["fgsm", "fgm_least", "bim_l2_least"]
 
 
 def tables(pipeline, names):
-    outputs = names.job(pipeline, "tables").outputs["also"]
+    outputs = names.job(pipeline, "tables").outputs["folder"]
     return [path.split("/")[-1].removesuffix(".csv") for path in outputs if path.endswith(".csv")]
 
 
@@ -303,3 +303,13 @@ def test_who_asks_for_a_published_file_asks_for_its_stamp(pipeline_of, names):
     found = pipeline.published_inputs(report)["stamps"]
     assert set(found) == {job.stamp for job in others}
     assert "--stamps" not in pipeline.runtime({}, {"stamps": found}, {}, 1)
+
+
+def test_the_manifest_is_made_from_all_files_behind_the_experiment(pipeline_of):
+    """In an object store it gets no others; of several files of a job the first one is enough."""
+    pipeline = pipeline_of()
+    (manifest,) = (job for job in pipeline.published if job.rule == "manifest")
+    given = {file.path for file in manifest.inputs["files"]}
+    expected = {file.path for file in pipeline.store.files.values() if file.suffix != ".json"}
+    assert given == expected
+    assert len(given) == len(manifest.inputs["files"])

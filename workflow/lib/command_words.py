@@ -3,10 +3,11 @@
 import json
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from experiment import Spec
-from published import ALSO
+from published import ALSO, FOLDER
 from store_file import StoreFile
 
 RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
@@ -25,6 +26,9 @@ def file_options(files: Any) -> list[str]:
     words = []
     for name, paths in files.items():
         if name in (ALSO, STAMPS):
+            continue
+        if name == FOLDER:  # which may lie in an object store, or below the prefix of a module
+            words += ["--output", str(Path(paths[0]).parent)]
             continue
         words += [f"--{name.replace('_', '-')}"]
         words += [paths] if isinstance(paths, str) else list(paths)

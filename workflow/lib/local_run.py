@@ -43,6 +43,22 @@ def before_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
     workflow._prepare_dag = prepare_and_go_on
 
 
+def after_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
+    """Do something when Snakemake has built its graph of jobs, and has run none of them.
+
+    Args:
+        workflow: Snakemake's workflow.
+        prepare: What is done, to the workflow.
+    """
+    build_dag = workflow._build_dag
+
+    def build_and_prepare() -> None:
+        build_dag()
+        prepare(workflow)
+
+    workflow._build_dag = build_and_prepare
+
+
 class LocalRun:
     """A run on this machine, also of a group of jobs that was submitted to it.
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from snakemake.io import ancient, report
+from snakemake.io import ancient, local, report
 from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.identity import canonical_json
@@ -19,6 +19,7 @@ from composition import load_experiment
 from experiment import ConfigurationError, Spec
 from fingerprints import fingerprint, names_and_sizes, targets_of
 from methods import FILE
+from object_store import print_results
 from publication import Publication
 from published import Published
 from store import Store
@@ -155,7 +156,10 @@ class Pipeline:
             ) from None
 
     def _path(self, file: StoreFile | str) -> str:
-        return file if isinstance(file, str) else f"{self.results}/store/{file.path}"
+        if isinstance(file, StoreFile):
+            return f"{self.results}/store/{file.path}"
+        # What comes with the project, such as a paper's values, is in no object store.
+        return local(file) if Path(file).is_relative_to(self._base / "config") else file
 
     # What is published
 
@@ -231,13 +235,15 @@ class Pipeline:
         """The command that makes this experiment."""
         return command_line(self._workflow_config)
 
-    def print_outcome(self) -> None:
-        """Print the main table and the path of the report, where they exist."""
-        table = Path(self._publication.folder, "tables", "detection.txt")
-        report = Path(self._publication.folder, "report.html")
+    @property
+    def report(self) -> str:
+        """Path of the report."""
+        return f"{self._publication.folder}/report.html"
+
+    def print_outcome(self, workflow: Any = None) -> None:
+        """Print the main table and where the report is, also in the object store of a workflow."""
         replace_unprintable()
-        if table.is_file() and report.is_file():
-            print(f"\n{table.read_text(encoding='utf-8')}\nReport: {report.resolve()}")
+        print_results(f"{self._publication.folder}/tables/detection.txt", self.report, workflow)
         for sentence in self.experiment.left_out:
             print(f"Left out: {sentence}.")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -11,7 +12,7 @@ from contents import Contents, in_order, placeless
 from experiment import Experiment, Spec
 from figures import Contents as FigureContents
 from figures import Figures, sort_attacks
-from published import ALSO, Published, Publisher
+from published import ALSO, FOLDER, Published, Publisher
 from reproductions import files
 from store import Store
 from store_file import StoreFile
@@ -79,14 +80,15 @@ class Publication(Contents):
     @property
     def _behind(self) -> list[StoreFile]:
         """Every file of the store that something published is made from."""
-        direct = [
-            file
-            for job in self._publisher.jobs.values()
-            for files in job.inputs.values()
-            for file in files
-            if isinstance(file, StoreFile) and file.suffix != ".json"
-        ]
-        return list({file.path: file for file in direct}.values())
+        behind: dict[str, StoreFile] = {}  # of a job of several files the first one stands for all
+        waiting = [job.inputs for job in self._publisher.jobs.values()]
+        for inputs in waiting:  # to which those of each file that is found are added
+            for file in chain.from_iterable(inputs.values()):
+                if isinstance(file, str) or file.suffix == ".json" or file.key in behind:
+                    continue
+                behind[file.key] = file
+                waiting.append(file.inputs)
+        return list(behind.values())
 
     # Tables
 
@@ -135,7 +137,6 @@ class Publication(Contents):
                 "controls": controls,
                 **self._bootstrap,
                 **self._titles,
-                "output": f"{self.folder}/tables",
             },
             {
                 "metrics": [job.outputs["output"] for job in metrics],
@@ -144,7 +145,7 @@ class Publication(Contents):
                 "defenses": self._all("defense", self._experiment.names("defenses")),
                 "reported": [self._reference(spec["reported"]) for spec in reported.values()],
             },
-            {ALSO: self._table_files(self._tables, "attack_summary.csv")},
+            {FOLDER: self._table_files(self._tables, "attack_summary.csv")},
             category="Tables",
         )
 
@@ -166,10 +167,9 @@ class Publication(Contents):
                 "dataset": spec["dataset"],
                 **self._bootstrap,
                 **self._titles,
-                "output": f"{self.folder}/tables",
             },
             {"inputs": sources, "reported": [self._reference(spec["reported"])]},
-            {ALSO: self._table_files([name])},
+            {FOLDER: self._table_files([name])},
             category="Reported and reproduced",
         )
 
@@ -255,7 +255,7 @@ class Publication(Contents):
                 "reproductions": [
                     path
                     for job in reproductions
-                    for path in job.outputs[ALSO]
+                    for path in job.outputs[FOLDER]
                     if path.endswith(".csv")
                 ],
                 "attack_summary": [f"{folder}/attack_summary.csv"],

@@ -18,6 +18,8 @@ from store_file import StoreFile
 
 #: Outputs that a step knows by itself where to write.
 ALSO = "also"
+#: Outputs of a step that is told only the folder in which they lie.
+FOLDER = "folder"
 Sources = Mapping[str, Sequence["StoreFile | str"]]
 
 

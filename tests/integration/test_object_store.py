@@ -1,0 +1,146 @@
+"""A run whose files lie in an object store: in S3, by a server of moto in this process."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from snakemake_project import Project, plain_name
+
+from advdetect.files.texts import read_json
+
+pytestmark = pytest.mark.integration
+
+#: A part of the tiny experiment, whose files of the store are the same.
+CHOSEN = ["attacks=[fgsm]", "features=[max_probability]", "detectors=[threshold]"]
+JOBS = {
+    **dict.fromkeys(("prepare-data", "feature"), 2),
+    **dict.fromkeys(("train", "classify", "attack", "fit-detectors", "score"), 1),
+    **dict.fromkeys(("evaluate", "paired", "tables", "manifest"), 1),
+    "figure": 6,
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A project whose results lie in a bucket."""
+
+    project: Project
+    bucket: Any
+    options: list[str]
+
+    def run(self, *config: str) -> str:
+        return self.project.run(*self.options, config=[*CHOSEN, *config])
+
+    def plan(self) -> set[str]:
+        return self.project.plan(*self.options, config=CHOSEN)
+
+    def contents(self) -> dict[str, bytes]:
+        """Return what lies in the bucket by its path below the results."""
+        items = self.bucket.objects.filter(Prefix="mine/results/")
+        return {item.key.removeprefix("mine/results/"): item.get()["Body"].read() for item in items}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    reason = "moto and the S3 plugin of Snakemake are in the extra test"
+    pytest.importorskip("snakemake_storage_plugin_s3", reason=reason)
+    moto = pytest.importorskip("moto.server", reason=reason)
+    running = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def run(server, first_run, tmp_path_factory) -> tuple[Stored, str]:
+    """A run, called from a folder that holds nothing, and what it printed."""
+    import boto3
+
+    options = [
+        *("--shared-fs-usage", "none", "--default-storage-provider", "s3"),
+        *("--default-storage-prefix", "s3://bucket/mine"),
+        *("--storage-s3-endpoint-url", server, "--storage-s3-region", "us-east-1"),
+        *("--storage-s3-access-key", "any", "--storage-s3-secret-key", "any"),
+    ]
+    secrets = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    service = boto3.resource("s3", "us-east-1", endpoint_url=server, **secrets)
+    project = Project(
+        tmp_path_factory.mktemp("caller"), snakefile=first_run[0].folder / "Snakefile"
+    )
+    stored = Stored(project, service.create_bucket(Bucket="bucket"), options)
+    return stored, stored.run()
+
+
+def test_the_results_are_those_of_a_run_on_files(run, first_run):
+    made = {f"results/{name}": content for name, content in run[0].contents().items()}
+    expected = {
+        f"results/{name}": content
+        for name, content in first_run[0].contents().items()
+        if name.startswith("store/") and f"results/{name}" in made
+    }
+    assert {plain_name(name.removeprefix("results/store/")) for name in expected} == {
+        *("train", "test", "model", "model.json", "clean"),
+        *("attacks/fgsm", "features/fgsm/max_probability", "features/clean/max_probability"),
+    }
+    assert {name: made[name] for name in expected} == expected
+
+
+def test_the_metrics_are_those_of_a_run_on_files(run, first_run):
+    """A detector's on its own attack do not depend on what else is there."""
+    made = pd.read_csv(BytesIO(run[0].contents()["tiny/metrics/max_probability.csv"]))
+    whole = pd.read_csv(first_run[0].results / "metrics" / "max_probability.csv")
+    rows = (whole["detector"] == "threshold") & (whole["trained_on"] == "fgsm")
+    expected = whole[rows & (whole["tested_on"] == "fgsm")].reset_index(drop=True)
+    assert len(expected) > 10
+    assert_frame_equal(made, expected, check_exact=True)
+
+
+def test_the_manifest_lists_all_of_the_store(run, tmp_path):
+    contents = run[0].contents()
+    (tmp_path / "manifest.json").write_bytes(contents["tiny/manifest.json"])
+    stored = {name.removeprefix("store/") for name in contents if name.startswith("store/")}
+    others = {name for name in stored if re.search(r"/(split|thresholds)\.|\.json$", name)}
+    assert set(read_json(tmp_path / "manifest.json")["files"]) == stored - others
+
+
+def test_it_ends_with_the_main_table_and_the_address_of_the_report(run):
+    stored, printed = run
+    table = stored.contents()["tiny/tables/detection.txt"].decode()
+    assert f"\n{table}\nReport: s3://bucket/mine/results/tiny/report.html\n" in printed
+
+
+def test_nothing_is_left_where_it_was_called_but_logs(run):
+    folder: Path = run[0].project.folder
+    assert not (folder / "results").exists()
+    copies = [path for path in (folder / ".snakemake" / "storage").rglob("*") if path.is_file()]
+    assert all("/results/logs/" in str(path) for path in copies)
+
+
+def jobs(page: str) -> dict[str, int]:
+    """Return how many jobs of each stage the timings of a report count."""
+    section = page[page.index('<section id="timings">') : page.index('<section id="provenance">')]
+    rows = re.findall(r"<t[dh][^>]*>([a-z-]+)</t[dh]>\s*<td[^>]*>(\d+)</td>", section)
+    return {stage: int(count) for stage, count in rows}
+
+
+def test_a_report_is_made_again_after_a_change_and_its_change_back(run):
+    """It has the timings of all jobs, of whose logs the caller has none any more."""
+    stored, _ = run
+    first = stored.contents()["tiny/report.html"].decode()
+    assert jobs(first) == JOBS
+    assert stored.plan() == set()
+    shutil.rmtree(stored.project.folder / ".snakemake" / "storage")
+    stored.run("title=Another title")
+    second = stored.contents()["tiny/report.html"].decode()
+    assert "Another title" in second
+    assert "Another title" not in first
+    assert jobs(second) == JOBS
+    assert stored.plan() == {"report"}
