@@ -10,7 +10,13 @@ min_version("9.0")
 BASE = Path(str(workflow.current_basedir))
 sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
 
-from local_run import LocalRun, after_graph, before_graph, let_jobs_go
+from local_run import (
+    LocalRun,
+    after_graph,
+    before_graph,
+    let_jobs_go,
+    make_what_has_no_stamp,
+)
 from object_store import use_object_store
 from pipeline import make_pipeline
 from submission import Submission
@@ -22,6 +28,7 @@ PIPELINE.use_this_source()
 LOCAL_RUN = LocalRun(PIPELINE.threads)
 before_graph(workflow, PIPELINE.ask_for_stamps)
 before_graph(workflow, LOCAL_RUN.start)
+after_graph(workflow, make_what_has_no_stamp)
 after_graph(workflow, lambda workflow: use_object_store(workflow, PIPELINE.report))
 # Snakemake has a number of jobs where it submits them, and of cores only where it runs them here.
 IS_SUBMITTED = workflow.resource_settings.nodes is not None

@@ -59,6 +59,27 @@ def after_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
     workflow._build_dag = build_and_prepare
 
 
+def make_what_has_no_stamp(workflow: Any) -> None:
+    """Make published files again that are there without their stamp, whoever reads them.
+
+    That may be a rule of another workflow, of which this one is a module.
+
+    Args:
+        workflow: Snakemake's workflow, whose graph is there.
+    """
+
+    async def force() -> None:
+        dag = workflow.dag
+        stamps = [job.output.get("stamp") for job in dag.jobs if not dag.needrun(job)]
+        missing = [stamp for stamp in stamps if stamp is not None and not await stamp.exists()]
+        if missing:
+            dag.forcefiles.update(missing)
+            await dag.update_needrun()
+
+    if workflow.is_main_process:
+        workflow.async_run(force())
+
+
 class LocalRun:
     """A run on this machine, also of a group of jobs that was submitted to it.
 
