@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from io import TextIOWrapper
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -91,5 +91,6 @@ def _plural(unit: str) -> str:
 def replace_unprintable() -> None:
     """Let what is printed have signs that the terminal's encoding has not: they are replaced."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        # Of a stream that was written to before, some cannot be changed any more.
+        with suppress(OSError, AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -37,11 +37,13 @@ def files(tmp_path):
             for kind in (kinds if name != "clean" else ["clean"])
         ]
         features[name] = tmp_path / f"{name}.parquet"
-        write_table(features[name], pd.concat(tables), {"attack": name, "name": "k"})
+        write_table(
+            features[name], pd.concat(tables), {"step": "feature", "attack": name, "name": "k"}
+        )
     for name in ("a", "b"):
         attacks[name] = tmp_path / f"{name}.safetensors"
         fooled = np.ones(COUNT, dtype=bool)
-        facts = {"name": name, "seed": 0, "key": f"attack {name}"}
+        facts = {"step": "attack", "name": name, "seed": 0, "key": f"attack {name}"}
         write_attack(attacks[name], facts, index=index, success=fooled, success_8bit=fooled)
     return features, attacks
 

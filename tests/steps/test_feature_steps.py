@@ -196,4 +196,7 @@ def test_files_of_other_stages_are_refused(chain, tmp_path, capsys):
     arguments = ["feature", "--spec", SUMS, "--name", "mine", "--device", "cpu", "--attack", data]
     arguments += [*judged(chain), "--output", tmp_path / "never"]
     assert main(list(map(str, arguments))) == 1
-    assert f"{data} is no file of an attack" in capsys.readouterr().err
+    assert (
+        f"{data} is no file of attack or transfer, which --attack must be, but of prepare"
+        in capsys.readouterr().err
+    )

@@ -18,7 +18,7 @@ def write(tmp_path):
         table = pd.DataFrame({"index": np.tile(range(30), 3), "kind": kinds, "score": score})
         cell = {"detector": "d", "trained_on": "a", "tested_on": "a", "bits": "float32"}
         path = tmp_path / f"{stem}.parquet"
-        facts = {"name": "kd", "seed": 0, "attacks": list(attacks), **facts}
+        facts = {"step": "score", "name": "kd", "seed": 0, "attacks": list(attacks), **facts}
         write_table(path, table.assign(positives="successful", reason="", **cell), facts)
         return path
 

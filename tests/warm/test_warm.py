@@ -195,8 +195,11 @@ def test_an_error_is_shown_and_measured(folder, cold, warm):
     for variables in (cold, warm):
         done = run("fail", folder, variables)
         assert done.returncode == 1
+        said = "advdetect prepare-data: error: The data set user_data.fail failed with ValueError: "
+        assert done.stderr.startswith(f"{said}what went wrong (")
+        done = run("fail", folder, variables | {"ADVDETECT_TRACEBACK": "1"})
         assert done.stderr.startswith("Traceback (most recent call last):\n")
-        assert done.stderr.endswith("ValueError: what went wrong\n")
+        assert "\nValueError: what went wrong\n" in done.stderr
         assert "advdetect/warm" not in done.stderr
         assert not json.loads((folder / "timing.json").read_text())["succeeded"]
     refused = [run("nothing", folder, variables) for variables in (cold, warm)]

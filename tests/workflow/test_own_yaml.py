@@ -23,7 +23,7 @@ def test_own_methods_data_and_models_lie_beside_those_of_the_project(load, own_y
     own_yaml("feature/glow", "_target_: mine.glow\n_title_: Glow\n_schema_: {}\n")
     own_yaml("detector/rule", "_target_: mine.rule\n_title_: My rule\n_schema_: {}\n")
     own_yaml("dataset/tiny", "_target_: mine.tiny\n_title_: Tiny\ntrain_count: 10\ntest_count: 5\n")
-    own_yaml("model/net", "_target_: mine.Net\n_title_: My net\narguments: {}\n")
+    own_yaml("model/net", "_target_: mine.Net\n_title_: My net\nweights: mine.pt\n")
     own_yaml("experiment/mine", EXPERIMENT)
     experiment = load(experiment="mine", attack={"push": {"strength": 3}})
     (run,) = experiment.runs

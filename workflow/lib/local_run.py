@@ -101,9 +101,10 @@ class LocalRun:
         Args:
             workflow: Snakemake's workflow.
         """
-        is_run = workflow.executor_plugin is not None and not workflow.dryrun
+        if workflow.executor_plugin is None or workflow.dryrun:  # --unlock has no settings, either
+            return
         is_local = _is_local(workflow) and not workflow.execution_settings.no_hooks
-        if not is_run or not (is_local or _is_group(workflow)):
+        if not (is_local or _is_group(workflow)):
             return
         # A job in an environment of its own has another Python.
         if sys.platform == "linux" and not workflow.deployment_settings.deployment_method:
