@@ -80,10 +80,10 @@ def test_an_attack_on_fewer_images_than_its_features_is_refused(files, tmp_path,
     features, attacks = files
     few = np.ones(COUNT - 1, dtype=bool)
     columns = {"index": np.arange(COUNT - 1), "success": few, "success_8bit": few}
-    write_attack(attacks["b"], {"name": "b", "seed": 0, "key": "few"}, **columns)
+    write_attack(attacks["b"], {"step": "attack", "name": "b", "seed": 0, "key": "few"}, **columns)
     assert fit(tmp_path, features.values(), attacks.values()) == 1
     assert "has images of the attack b that" in capsys.readouterr().err
-    write_attack(attacks["b"], {"name": "b", "seed": 3, "key": "few"}, **columns)
+    write_attack(attacks["b"], {"step": "attack", "name": "b", "seed": 3, "key": "few"}, **columns)
     assert fit(tmp_path, features.values(), attacks.values()) == 1
     assert "is of seed 3, not of seed 0" in capsys.readouterr().err
 

@@ -21,9 +21,10 @@ from job_list import Job
 from measurement import measure, share_sweeps
 from pipeline import Pipeline
 
+SMALL = ("dataset.train_count=100", "dataset.test_count=20")
+LARGE = ("dataset.train_count=300", "dataset.test_count=100")
 #: Of a hundred training images nearly all are held out, for the thresholds of the defence.
-SMALL = ("dataset.train_count=100", "dataset.test_count=20", "feature.magnet.held_out=0.99")
-LARGE = ("dataset.train_count=300", "dataset.test_count=100", "feature.magnet.held_out=0.99")
+HELD_OUT = "feature.magnet.held_out=0.99"
 
 
 def runs(first: Sequence[str], second: Sequence[str]) -> str:
@@ -37,7 +38,10 @@ class Project:
     """An experiment whose jobs are made up."""
 
     def __init__(self, base: Path, overrides: tuple[str, ...]) -> None:
-        self.pipeline = Pipeline(base, {"overrides": list(overrides)})
+        names = {text.partition("=")[0] for text in overrides}
+        is_small = "dataset.train_count" in names and not names & {"features", "runs", "experiment"}
+        own = [*overrides, HELD_OUT] if is_small else list(overrides)
+        self.pipeline = Pipeline(base, {"overrides": own})
         self.made = [*self.pipeline.published, *self.pipeline.store.files.values()]
 
     def job(self, step: str, output: str = "", inputs=(), threads: int = 1, **names) -> Job:
