@@ -5,12 +5,13 @@ middle leaves nothing that a later run would take for whole; each carries its ch
 readers verify. No pickle is written or read.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advdetect.errors import AdvdetectError, explain_unreadable, one_line
+from advdetect.errors import explain_unreadable, one_line
 from advdetect.files import checksums
 from advdetect.files.atomic import atomic_path
 from advdetect.identity import check_input
@@ -37,10 +38,7 @@ def write_tensors(
         try:
             save_file(contiguous, temporary, metadata(provenance))
         except SafetensorError as error:  # it has no class of its own for a full disk
-            raise AdvdetectError(
-                f"The file {path} cannot be written ({one_line(error)}): look at the space that is "
-                f"left. What is finished stays; the same command goes on from there."
-            ) from error
+            raise OSError(errno.EIO, one_line(error), str(path)) from error
         checksums.seal(temporary)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from advdetect.naming import family
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, hydra_value, unknown, validate
@@ -153,7 +154,7 @@ def _methods(run: Run, group: str) -> Iterable[str]:
         "detector": run.detectors,
         "defense": run.defenses,
     }
-    yield from (name.partition(",")[0].partition("@")[0] for name in methods[group])
+    yield from (family(name).partition("@")[0] for name in methods[group])
 
 
 def _without_defenses(run: Run, kept: dict[str, Spec]) -> Run:

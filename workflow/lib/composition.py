@@ -21,15 +21,14 @@ from methods import (
     validate,
     without_words,
 )
-from needs import images_of
+from needs import check_model, images_of
 from titles import titles_of
-from yaml_files import load
+from yaml_files import EXPERIMENT, OVERRIDES, load
 
 #: What an experiment sets for its own data set, which does not follow to another.
 DATA_BOUND = ("dataset", "model", "attack", "feature", "defense", "defenses", "title", "runs")
 MODEL_BOUND = ("model", "title", "runs")
-_CHOICES = ("dataset", "model")
-_METHODS = (*GROUPS, *_CHOICES, FIGURE, SCHEMA)  # what is no setting
+_METHODS = (*GROUPS, *OVERRIDES, FIGURE, SCHEMA)  # what is no setting
 
 
 def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Experiment:
@@ -88,7 +87,7 @@ class _Composer:
 
     def _entries(self, tree: Spec) -> list[Spec]:
         """Return the runs that are listed: those of YAML give way to a chosen data set or model."""
-        if "runs" not in self._explicit and self._explicit & set(_CHOICES):
+        if "runs" not in self._explicit and self._explicit & set(OVERRIDES):
             return []
         return tree["runs"] or []
 
@@ -112,7 +111,7 @@ class _Composer:
             if names[key] != tuned_for[key]:
                 own = load(self._yaml.folders, "experiment", names["experiment"])
                 own = {name: value for name, value in own.items() if name not in bound}
-                return own, ["~experiment", *(f"{key}={names[key]}" for key in _CHOICES)]
+                return own, ["~experiment", *(f"{key}={names[key]}" for key in OVERRIDES)]
         return {}, list(choices.values())
 
     def _entry(self, entry: Spec, shared: Spec) -> tuple[Run, Mapping[str, str]]:
@@ -183,10 +182,7 @@ class _Composer:
 
     def _model(self, spec: Spec) -> Spec:
         model = checked("model", spec | {SCHEMA: self._yaml.model_schema | spec.get(SCHEMA, {})})
-        if not model.get("weights") and not model.get("training"):
-            raise ConfigurationError(
-                "model: there is neither weights, a file, nor training, how to train: give one."
-            )
+        check_model(model)
         return model
 
     def _choose(self, group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
@@ -208,22 +204,22 @@ class _Composer:
         Returns:
             The tree, the names of the data set and the model, and the titles of all methods.
         """
-        own = [f"{key}={entry[key]}" for key in _CHOICES if key in entry]
+        own = [f"{key}={entry[key]}" for key in OVERRIDES if key in entry]
         own += entry.get("overrides", [])
         # Of each group one choice, the last, a run's own first of all; Hydra takes no second.
         choices = {
             key: text
             for text in [*self._overrides, *own]
-            if (key := _key(text)) in ("experiment", *_CHOICES)
+            if (key := _key(text)) in (EXPERIMENT, *OVERRIDES)
         }
         rest = [t for t in [*own, *self._overrides, *preferred] if _key(t) not in choices]
         kept: Spec = {}
         chosen = list(choices.values())
-        if self._explicit & {"runs", *_CHOICES}:
+        if self._explicit & {"runs", *OVERRIDES}:
             kept, chosen = self._bound(choices)
         tree, names = self._yaml.compose([*chosen, *rest], kept)
         validate("", _settings(tree), self._yaml.schema)
-        names = {key: names[key] for key in _CHOICES}
+        names = {key: names[key] for key in OVERRIDES}
         return tree, names, titles_of(tree, names)
 
 

@@ -8,6 +8,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.imports import locate
 from advdetect.requirements.detection import fitting_count
 from advdetect.requirements.subsets import Images, chosen
+from advdetect.requirements.training import check_source_of_weights
 from experiment import ConfigurationError, Run, Spec
 from methods import SIZES
 
@@ -22,6 +23,16 @@ def images_of(dataset: Spec) -> Images:
     with _explained("dataset"):
         images: Images = locate(dataset[SIZES])(**_parameters(dataset))
     return images
+
+
+def check_model(model: Spec) -> None:
+    """Check that a model has weights, or how to train them.
+
+    Raises:
+        ConfigurationError: It has neither.
+    """
+    with _explained():
+        check_source_of_weights(model)
 
 
 def check_needs(run: Run, settings: Mapping[str, Any]) -> None:

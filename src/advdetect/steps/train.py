@@ -19,6 +19,7 @@ from advdetect.models.guard import TRIED, check_answers, check_weights
 from advdetect.models.store import build_model, resolve_arguments, write_model
 from advdetect.models.weights import load_weights
 from advdetect.progress import report
+from advdetect.requirements.training import check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.standard import accuracy, train
@@ -118,11 +119,7 @@ def _digest_of(weights: str) -> str:
 
 
 def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
-    if not spec.get("training"):
-        raise AdvdetectError(
-            "model: there is neither model.weights, a file, nor model.training, how to train: give "
-            "one of them."
-        )
+    check_source_of_weights(spec)
     options.check_names(spec["training"], TRAINING, all_needed=True, option="model.training")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise AdvdetectError(
