@@ -72,7 +72,8 @@ def test_the_tables_of_two_runs_hold_those_of_each(tables):
             table = pd.read_csv(both / name, dtype={"reason": str})
             here = table[table["run"] == label].drop(columns="run").reset_index(drop=True)
             alone = pd.read_csv(own / name, dtype={"reason": str}).drop(columns="run")
-            pd.testing.assert_frame_equal(here, alone)
+            # Six digits of 5.0 are "5": a column's type depends on what stands beside it.
+            pd.testing.assert_frame_equal(here, alone, check_dtype=False)
     assert (both / "detection.md").read_text().splitlines()[2].startswith("| Run")
 
 
