@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 CLEAN = "clean"
 TRAIN = "train"
 HELD_OUT = "held_out"
+#: The attack that changes nothing: of clean images that take its path, features must be the same,
+#: and no detector may tell them from clean ones.
+UNCHANGED = "unchanged"
 #: What a detector was trained on, where that is neither an attack nor `CLEAN`: all attacks but the
 #: one that it is tested on.
 OTHERS = "others"

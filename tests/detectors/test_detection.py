@@ -421,3 +421,58 @@ def test_the_forest_is_that_of_scikit_learn_to_the_last_bit(width):
     unseen = pd.DataFrame(generator.normal(size=(500, width)))
     np.testing.assert_array_equal(mine.predict_proba(unseen), theirs.predict_proba(unseen))
     np.testing.assert_array_equal(mine.predict(unseen), theirs.predict(unseen))
+
+
+def control_of(values):
+    """Return what took the path of an attack, as the steps hand it on."""
+    none, success = values.head(0), pd.DataFrame(True, values.index, ["float32", "8bit"])
+    kinds = {"noisy": none, "noisy_8bit": none, "adversarial_8bit": none}
+    return AttackedImages({"adversarial": values, **kinds}, success)
+
+
+def scores_with_control(repository, world, values):
+    clean, attacks, fitting, testing = world
+    detectors, control = every_detector(repository), control_of(values)
+    fitted = fit_detectors(clean, attacks, detectors, fitting, control)
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/scores.parquet"
+        with write_scores(path, {}) as append:
+            for part in score_attacks(clean, attacks, detectors, fitted, testing, control):
+                append(part)
+        scores = pd.read_parquet(path)
+    is_control = scores["tested_on"] == "unchanged"
+    return {True: scores[is_control], False: scores[~is_control]}
+
+
+def test_the_control_is_detected_as_it_was_meant_to_be_and_changes_no_other_score(
+    repository, world, world_scores
+):
+    parts = scores_with_control(repository, world, world[0].copy())
+    columns = [*KEYS, "index", "kind", "score"]
+    others = parts[False].sort_values(columns)[columns].astype(object).reset_index(drop=True)
+    before = world_scores.sort_values(columns)[columns].astype(object).reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, before)
+    cells = parts[True].groupby(KEYS, observed=True)
+    assert cells.size().eq(2 * 100).all()  # the testing half, clean and as adversarial
+    found = {key[:2] for key in cells.groups}
+    supervised = {
+        "logistic_regression",
+        "naive_bayes",
+        "random_forest",
+        "random_scores",
+        "threshold",
+    }
+    assert found == {
+        *((name, "unchanged") for name in supervised), *((name, "clean") for name in UNSUPERVISED)
+    }  # fmt: skip
+    assert {key[3:] for key in cells.groups} == {("float32", "successful")}
+
+
+def test_the_control_is_at_chance_where_values_are_the_same_and_found_where_they_are_not(
+    repository, world
+):
+    for moved, expected in ((0.0, lambda auroc: auroc == 0.5), (3.0, lambda auroc: auroc > 0.9)):
+        control = scores_with_control(repository, world, world[0] + moved)[True]
+        for detector, rows in control.groupby("detector", observed=True):
+            auroc = roc_auc_score(rows["kind"] == "adversarial", rows["score"])
+            assert expected(auroc) or detector == "random_scores", (detector, moved)

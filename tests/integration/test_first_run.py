@@ -56,6 +56,19 @@ def test_random_scores_detect_nothing(metrics):
     assert ((own["low"] <= 0.5) & (own["high"] >= 0.5)).mean() > 0.7
 
 
+def test_no_detector_tells_clean_images_from_those_that_take_the_path_of_an_attack(first_run):
+    table = pd.read_csv(first_run[0].results / "tables" / "control.csv").set_index("feature")
+    real = table[~table["detector"].str.contains("random_scores|true_labels")]
+    # A union has no single score, so no threshold.
+    assert real["detector"].value_counts().to_dict() == {
+        "random_forest": len(FEATURES), "gaussian": len(FEATURES), "threshold": len(FEATURES) - 1,
+    }  # fmt: skip
+    drawn = real.index == "kd_bu"  # it draws random numbers, others for each path
+    assert (real.loc[~drawn, ["value", "low", "high"]] == 0.5).all(axis=None)
+    assert ((real["low"] <= 0.5) & (real["high"] >= 0.5)).all()
+    assert (real["n_positive"] == real["n_negative"]).all()
+
+
 def test_true_labels_detect_everything(metrics):
     control = metrics[metrics["detector"] == "true_labels"]
     # Trained on each attack and on all but the one that it is tested on.

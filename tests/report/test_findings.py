@@ -151,3 +151,31 @@ def test_a_control_that_is_off_fails(expected: float, shift: float) -> None:
     # A feature may be the control as well.
     checks = control_checks(metrics.assign(feature="c"), controls={"c": expected})
     assert [check.passed for check in checks] == [False]
+
+
+def unchanged_rows(*cells: tuple[str, str, float, float, float]) -> pd.DataFrame:
+    """Return metrics of the control: feature, detector, value, low, high."""
+    names = ["feature", "detector", "value", "low", "high"]
+    control = {"trained_on": "unchanged", "tested_on": "unchanged", "bits": "float32"}
+    return pd.DataFrame(cells, columns=names).assign(
+        **control, positives="successful", metric="auroc", seed="mean"
+    )
+
+
+def test_unchanged_images_must_be_at_chance_whatever_the_feature_and_detector(metrics) -> None:
+    unchanged = unchanged_rows(
+        ("kd", "threshold", 0.5, 0.5, 0.5),
+        ("kd", "random_forest", 0.53, 0.5, 0.56),  # by chance
+        ("bu", "threshold", 0.501, 0.501, 0.501),  # not by chance: it has none
+        ("bu", "random_forest", 0.995, 0.99, 0.999),
+        ("bu", "random_scores", 0.9, 0.89, 0.91),  # a control of its own
+    )
+    checks = control_checks(metrics, controls={"random_scores": 0.5}, unchanged=unchanged)
+    own = [check for check in checks if check.control == "unchanged"]
+    assert [(c.feature, c.other, c.passed) for c in own] == [
+        ("kd", "threshold", True),
+        ("kd", "random_forest", True),
+        ("bu", "threshold", False),
+        ("bu", "random_forest", False),
+    ]
+    assert {check.expected for check in own} == {0.5}

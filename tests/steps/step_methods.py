@@ -220,3 +220,17 @@ def misshapen(model, images, labels, *, generator, field, value):
 
 def nothing(model, images, labels, *, generator):
     return None
+
+
+def brightness(model, images, *, generator):
+    """The mean pixel."""
+    return {"mean": images.double().flatten(1).mean(1)}
+
+
+_calls: list[int] = []
+
+
+def brightness_since_the_start(model, images, *, generator):
+    """The mean pixel, moved by what came before: code that treats one path unlike the other."""
+    _calls.append(len(images))
+    return {"mean": images.double().flatten(1).mean(1) + len(_calls)}

@@ -203,7 +203,7 @@ def test_the_threshold_scores_are_the_feature_itself(features, scores):
     np.testing.assert_array_equal(adversarial["score"], expected)
 
 
-def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path):
+def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path, capsys):
     tables = tmp_path / "tables"
     attacks = ["--attacks", chain / "otcm.safetensors"]
     paired = ["--paired", tmp_path / "paired.csv"]
@@ -267,8 +267,14 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
         "attack,defense,value,standard_deviation,low,high,interval,n_positive,n_negative\n"
         "clean,magnet,0.95,,0.9,0.97,95 % bootstrap,95,5\n"
     )
+    control = pd.read_csv(metrics).query(
+        "trained_on == tested_on and bits == 'float32' and positives == 'successful'"
+    )
+    control = control.assign(trained_on="unchanged", tested_on="unchanged", value=0.9)
+    control.to_csv(tmp_path / "control.csv", index=False)
     run(
         *("report", "--spec", json.dumps(spec), "--command", "by hand", "--metrics", metrics),
+        *("--control", tmp_path / "control.csv"),
         *(*paired, "--defense-tables", defense_table),
         *("--attack-summary", tables / "attack_summary.csv"),
         *("--histories", chain / "history.json", "--clean", chain / "clean.safetensors"),
@@ -284,6 +290,9 @@ def test_tables_figures_and_the_report(chain, metrics, scores, config, tmp_path)
     assert "validation images" in page
     assert "it is not for this data set" in page
     assert "4321" in page  # what a job took, by way of the manifest
+    assert "FAIL: threshold with kd; random_forest with kd<" in page
+    failure = "report: warning: Control: unchanged images has AUROC 0.900 where it must have 0.5"
+    assert f"{failure} (kd, random_forest)" in capsys.readouterr().err
 
 
 def test_what_a_job_took_is_written(chain, config, tmp_path):

@@ -6,9 +6,18 @@ import pytest
 
 from advdetect.evaluation.metrics import MEAN
 from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
+from advdetect.protocol import UNCHANGED
 from advdetect.tables.defense_table import DEFENSE_TABLES
+from advdetect.tables.rendering import to_text
 from advdetect.tables.standard import DETECTION_TABLES, standard_tables
 from pipeline import Pipeline
+
+
+def as_control(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the metrics of one attack, said to be those of the control."""
+    one = metrics["trained_on"].eq("fgsm") & metrics["tested_on"].eq("fgsm")
+    main = metrics["bits"].eq("float32") & metrics["positives"].eq("successful")
+    return metrics[one & main].assign(trained_on=UNCHANGED, tested_on=UNCHANGED)
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +27,7 @@ def tables(metrics: pd.DataFrame, paired: pd.DataFrame, attack_summary: pd.DataF
         attack_summary,
         detector="logistic_regression",
         controls=["random_scores"],
+        control=as_control(metrics),
         paired=paired,
     )
 
@@ -78,8 +88,24 @@ def test_least_perturbations_are_one_table_more(
         attack_summary,
         detector="logistic_regression",
         controls=["random_scores"],
+        control=as_control(metrics),
         least_perturbations=least,
         paired=paired,
     )
     assert set(with_least) - set(tables) == {"least_perturbation"}
     assert "least_perturbation" in expected_tables(repository, attacks=["fgm_least"])
+
+
+def test_the_table_of_the_control_has_each_feature_with_each_detector(
+    tables: dict, metrics: pd.DataFrame
+) -> None:
+    rows = as_control(metrics).query("metric == 'auroc' and seed == 'mean'")
+    cells = tables["control"].cells
+    assert len(cells) == len(rows) == 2 * metrics["detector"].nunique()
+    for _, cell in cells.iterrows():
+        own = rows[(rows["feature"] == cell["feature"]) & (rows["detector"] == cell["detector"])]
+        assert cell["value"] == own["value"].item()
+        assert (cell["low"], cell["high"]) == (own["low"].item(), own["high"].item())
+    text = to_text(tables["control"])
+    assert "Input Fisher" in text
+    assert "*" not in text  # nothing is best

@@ -182,6 +182,7 @@ def test_a_sweep_may_come_from_another_model(pipeline_of, composed):
     crafted = {
         (file.names["model"], file.names["attack"]) for file in files if file.step == "attack"
     }
-    assert crafted == {
+    of_both = {
         (model, f"fgm,epsilon={value}") for model in ("lenet5", "small_cnn") for value in (2, 4)
     }
+    assert crafted == {*of_both, ("small_cnn", "unchanged")}  # a source of attacks is not detected

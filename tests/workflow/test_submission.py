@@ -80,7 +80,11 @@ def test_a_model_an_attack_and_a_features_detectors_are_submitted_together(pipel
     }
     run = "digits-small_cnn-seed0"
     assert members == {
-        f"{run}-model": {("train", None), ("classify", None), ("fit-feature", "kd"), *images},
+        f"{run}-model": {  # with the control of the features
+            *((step, None) for step in ("train", "classify", "attack")),
+            ("fit-feature", "kd"),
+            *images,
+        },
         f"{run}-fgsm": {("attack", None), *images},
         f"{run}-otcm": {("attack", None), *images},
         **detectors,

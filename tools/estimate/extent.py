@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import safe_open
 
 from advdetect.data.subset import hold_out_validation
-from advdetect.protocol import TRAIN
+from advdetect.protocol import TRAIN, UNCHANGED
 from advdetect.steps import options
 from advdetect.steps.prepare_data import SUBSET_KEYS
 from experiment import Run, Spec
@@ -136,7 +136,8 @@ class Extent:
             fitted = auxiliary_model(file)
             return self._kept(fitted) if fitted and keeps else 1
         if factor == ATTACKS:
-            return len(file.inputs["attacks"])
+            made = [made for made in file.inputs["attacks"] if isinstance(made, StoreFile)]
+            return sum(attack.names["attack"] != UNCHANGED for attack in made)
         spec = spec_of(next(_upstream(file, "fit-detectors")) if factor == DETECTORS else file)
         if factor == DETECTORS:
             return len(spec["detectors"])

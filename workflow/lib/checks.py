@@ -20,6 +20,7 @@ RESERVED = {
         "train": "training images are",
         "others": "all attacks but one are",
         "held_out": "training images that nothing is fitted on are",
+        "unchanged": "the control of features is",
     },
     "A feature": {"paired": "the tests between features are"},
 }

@@ -101,6 +101,7 @@ class Publication(Contents):
             *(f"detection{variant}" for variant in variants),
             *(f"cross_attack_{feature}" for feature in self._features),
             "detectors",
+            "control",
             "attacks",
             *(["paired"] if len(self._features) > 1 else []),
             *(["least_perturbation"] if sort_attacks(self._attacks)["minimal_norm"] else []),
@@ -121,7 +122,10 @@ class Publication(Contents):
                 "primary_detector": self._evaluation["primary_detector"],
             },
             {"scores": self._all("scores", [feature])},
-            {"output": f"{self.folder}/metrics/{feature}.csv"},
+            {
+                "output": f"{self.folder}/metrics/{feature}.csv",
+                "control": f"{self.folder}/control/{feature}.csv",
+            },
         )
 
     def _publish_tables(self, metrics: Sequence[Published], paired: Published) -> Published:
@@ -139,8 +143,7 @@ class Publication(Contents):
                 **self._titles,
             },
             {
-                "metrics": [job.outputs["output"] for job in metrics],
-                "paired": [paired.outputs["output"]],
+                **_of_detection(metrics, paired),
                 "attacks": self._all("attack", self._attacks),
                 "defenses": self._all("defense", self._experiment.names("defenses")),
                 "reported": [self._reference(spec["reported"]) for spec in reported.values()],
@@ -249,8 +252,7 @@ class Publication(Contents):
                 **self._titles,
             },
             {
-                "metrics": [job.outputs["output"] for job in metrics],
-                "paired": [paired.outputs["output"]],
+                **_of_detection(metrics, paired),
                 "defense_tables": [f"{folder}/{name}.csv" for name in self._defense_tables],
                 "reproductions": [
                     path
@@ -296,3 +298,12 @@ class Publication(Contents):
                 for figure in [self.figures[name]]
             },
         }
+
+
+def _of_detection(metrics: Sequence[Published], paired: Published) -> dict[str, list[str]]:
+    """Return the files of numbers that tables and the report are made from."""
+    return {
+        "metrics": [job.outputs["output"] for job in metrics],
+        "control": [job.outputs["control"] for job in metrics],
+        "paired": [paired.outputs["output"]],
+    }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.identity import digest, run_of
-from advdetect.protocol import CLEAN, HELD_OUT, TRAIN
+from advdetect.protocol import CLEAN, HELD_OUT, TRAIN, UNCHANGED
 from experiment import Experiment, Run, Spec
 from methods import CRAFTED_ON, FILE
 from store_file import ARRAYS, TABLE, Inputs, Registry, StoreFile
@@ -26,6 +26,7 @@ from sweeps import sweep_values
 
 #: Folder and suffix of what is computed of a few examples, by step.
 EXAMPLES = {"sensitivity": ("sensitivity", ARRAYS), "eigenvalue-path": ("paths", TABLE)}
+_UNCHANGED = {"_target_": "advdetect.attacks.unchanged.unchanged"}
 
 
 def _once(method: Callable[..., StoreFile]) -> Callable[..., StoreFile]:
@@ -121,7 +122,12 @@ class Store:
 
     @_once
     def attack(self, run: Run, seed: int, name: str) -> StoreFile:
-        """Adversarial images: crafted, crafted on another model, or brought along in a file."""
+        """Adversarial images: crafted, crafted on another model, or brought along in a file.
+
+        Beside those of the run there is `UNCHANGED`, the control of its features.
+        """
+        if name == UNCHANGED:
+            return self._crafted(run, seed, name, {name: _UNCHANGED})
         spec, judged = run.attacks[name], self._judged(run, seed)
         if FILE not in spec and CRAFTED_ON not in spec:
             return self._crafted(run, seed, name, run.attacks)
@@ -265,10 +271,10 @@ class Store:
         return {
             "features": [
                 self.feature(run, seed, source, part)
-                for source in (CLEAN, *run.attacks)
+                for source in (CLEAN, *run.attacks, UNCHANGED)
                 for part in run.parts(feature)
             ],
-            "attacks": [self.attack(run, seed, attack) for attack in run.attacks],
+            "attacks": [self.attack(run, seed, attack) for attack in (*run.attacks, UNCHANGED)],
         }
 
     def _collected(self, spec: Spec) -> dict[str, Any]:

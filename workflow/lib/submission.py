@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from advdetect.protocol import CLEAN, HELD_OUT
+from advdetect.protocol import CLEAN, HELD_OUT, UNCHANGED
 from pipeline import Pipeline
 from published import Published
 
@@ -39,7 +39,7 @@ class Submission:
         if file.step in ("fit-detectors", "score"):
             return _detection(file.names["feature"])
         attack = file.names.get("attack", CLEAN)
-        images = "model" if attack in (CLEAN, HELD_OUT) else attack
+        images = "model" if attack in (CLEAN, HELD_OUT, UNCHANGED) else attack
         return "{dataset}-{model}-seed{seed}-{images}".format(images=images, **file.names)
 
     def published_group(self, job: Published) -> str | None:

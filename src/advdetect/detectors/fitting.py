@@ -23,7 +23,15 @@ from advdetect.detectors.images import (
 )
 from advdetect.errors import explain_failure
 from advdetect.files.detector import FittedDetector
-from advdetect.protocol import BITS, CLEAN, FALSE_POSITIVE_RATES, MAIN_FORM, OTHERS, POSITIVES
+from advdetect.protocol import (
+    BITS,
+    CLEAN,
+    FALSE_POSITIVE_RATES,
+    MAIN_FORM,
+    OTHERS,
+    POSITIVES,
+    UNCHANGED,
+)
 from advdetect.requirements.detection import fitting_count
 
 
@@ -56,6 +64,7 @@ def fit_detectors(
     attacks: Mapping[str, AttackedImages],
     detectors: Mapping[str, Detector],
     fitting: Collection[int],
+    control: AttackedImages | None = None,
 ) -> Iterator[FittedDetector]:
     """Fit each detector on each training set, one after the other.
 
@@ -70,11 +79,15 @@ def fit_detectors(
     only (Zhao et al. 2019), or all (Martin & Elster 2019). Rounded images are detected by a
     detector that was fitted on rounded images.
 
+    Detectors that do not see labels are fitted on the control as on an attack, in the form that the
+    cross-attack tables show; no other detector meets it.
+
     Args:
         clean: Features of the clean images, indexed by source image.
         attacks: The attacks' images.
         detectors: The detectors.
         fitting: Source images to fit on.
+        control: The images of `protocol.UNCHANGED`, if there are any.
 
     Raises:
         AdvdetectError: A detector cannot be fitted, or returned a score that is not a number.
@@ -91,6 +104,11 @@ def fit_detectors(
         for training in _training_sets(clean, attacks, fitting, bits, positives):
             for name, detector in supervised.items():
                 yield _fit(name, detector, training, columns, bits, positives)
+        if control and (bits, positives) == MAIN_FORM:
+            for training in _training_sets(clean, {UNCHANGED: control}, fitting, bits, positives):
+                for name, detector in supervised.items():
+                    if not detector.sees_labels:
+                        yield _fit(name, detector, training, columns, bits, positives)
 
 
 def _training_sets(

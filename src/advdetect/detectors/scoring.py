@@ -18,7 +18,7 @@ from advdetect.detectors.images import (
 )
 from advdetect.files.detector import FittedDetector
 from advdetect.files.scores import ScorePart
-from advdetect.protocol import BITS, POSITIVES
+from advdetect.protocol import BITS, MAIN_FORM, POSITIVES, UNCHANGED
 
 
 def score_attacks(
@@ -27,11 +27,13 @@ def score_attacks(
     detectors: Mapping[str, Detector],
     fitted: Iterable[FittedDetector],
     testing: Collection[int],
+    control: AttackedImages | None = None,
 ) -> Iterator[ScorePart]:
     """Score the testing part of the attacks with each fitted detector, one after the other.
 
     A detector that was fitted on one attack or on clean images scores all attacks, in the form that
     it was fitted on or in all forms; one that was fitted on all attacks but one scores that one.
+    The control is scored by those that were fitted on it or on clean images.
 
     Args:
         clean: Features of the clean images, indexed by source image.
@@ -40,6 +42,7 @@ def score_attacks(
         fitted: The fitted ones: those fitted on clean images first, then by form, as
             `fitting.fit_detectors` yields them.
         testing: Source images to score; disjoint from those that were fitted on.
+        control: As it was given to `fitting.fit_detectors`.
 
     Raises:
         AdvdetectError: A detector returned a score that is not a number.
@@ -53,12 +56,18 @@ def score_attacks(
         following = next(remaining, None)
     for bits, positives in itertools.product(BITS, POSITIVES):
         tested = _Tested.make(clean, attacks, testing, bits, positives)
+        unchanged = None
+        if control and (bits, positives) == MAIN_FORM:
+            unchanged = _Tested.make(clean, {UNCHANGED: control}, testing, bits, positives)
         while following and (following.bits, following.positives) == (bits, positives):
             images = tested.only(following.left_out) if following.left_out else tested
+            if unchanged and following.trained_on == UNCHANGED:
+                images = unchanged
             yield _score(following, detectors, images, columns, bits, positives)
             following = next(remaining, None)
         for detector in of_clean:
-            yield _score(detector, detectors, tested, columns, bits, positives)
+            for images in filter(None, (tested, unchanged)):
+                yield _score(detector, detectors, images, columns, bits, positives)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from advdetect.io import read_row_groups, read_table, table_writer
-from advdetect.protocol import KINDS, MAIN_FORM, on_own_attack
+from advdetect.protocol import KINDS, MAIN_FORM, UNCHANGED, on_own_attack
 
 #: What names a cell: rows that a metric is computed of.
 CELL = ["detector", "trained_on", "tested_on", "bits", "positives"]
@@ -108,11 +108,12 @@ def read_own_scores(path: str | Path, detector: str) -> pd.DataFrame:
 
     Returns:
         The rows of float32 images and successful adversarials on which the detector met an attack
-        as it was meant to (see `protocol.on_own_attack`); none where there is no such detector.
+        as it was meant to (see `protocol.on_own_attack`), those of the control left out; none
+        where there is no such detector.
     """
     bits, positives = MAIN_FORM
     chosen = read_cells(path, detector=detector, bits=bits, positives=positives)
-    return chosen[on_own_attack(chosen)]
+    return chosen[on_own_attack(chosen) & (chosen["tested_on"] != UNCHANGED)]
 
 
 def detectors_of(path: str | Path) -> list[str]:

@@ -1,13 +1,14 @@
 """What the report says in sentences: the best features, and whether the controls behave."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from advdetect.evaluation.cells import REASON, RUN, SIGNIFICANCE, of_runs, split_runs
 from advdetect.evaluation.metrics import MEAN
-from advdetect.protocol import OTHERS, on_own_attack
+from advdetect.protocol import OTHERS, UNCHANGED, on_own_attack
 from advdetect.tables.names import display_name
 from advdetect.tables.paired_table import against_best
 from advdetect.tables.table import p_value_text
@@ -17,11 +18,21 @@ _PERCENT = "\N{NO-BREAK SPACE}%"
 
 @dataclass(frozen=True)
 class ControlCheck:
-    """Whether a control has the AUROC that it must have, for one feature and one attack."""
+    """Whether a control has the AUROC that it must have, for one feature.
+
+    Attributes:
+        control: A detector, a feature, or `protocol.UNCHANGED`.
+        feature: The feature.
+        other: The attack; of `protocol.UNCHANGED` the detector.
+        expected: The AUROC that it must have.
+        value: The one that it has.
+        passed: Whether they agree, up to chance.
+        run: Of several runs which.
+    """
 
     control: str
     feature: str
-    attack: str
+    other: str
     expected: float
     value: float
     passed: bool
@@ -95,7 +106,12 @@ def findings(
     return [*sentences, *_rounding(chosen), *_across_attacks(here)]
 
 
-def control_checks(metrics: pd.DataFrame, *, controls: Mapping[str, float]) -> list[ControlCheck]:
+def control_checks(
+    metrics: pd.DataFrame,
+    *,
+    controls: Mapping[str, float],
+    unchanged: pd.DataFrame | None = None,
+) -> list[ControlCheck]:
     """Compare the AUROC of each control with what it must be.
 
     A control passes where its value is within the full width of its 95 % interval of the expected
@@ -106,11 +122,31 @@ def control_checks(metrics: pd.DataFrame, *, controls: Mapping[str, float]) -> l
         metrics: Metrics of all features, with the column ``feature``.
         controls: The expected AUROC of each control, the name of a detector or a feature; for
             example 0.5 for random scores and 1.0 for true labels.
+        unchanged: Metrics of `protocol.UNCHANGED`, where they were computed: whatever the feature
+            and the detector, it must have 0.5.
 
     Returns:
         One check for each control and each cell that has a value and an interval (trained and
         tested on the same attack, float32, successful only).
     """
+    cells = _own_cells(metrics)
+    checks = [
+        _check(cell, control, expected, cell["tested_on"])
+        for control, expected in controls.items()
+        for cell in cells
+        if control in (cell["detector"], cell["feature"])
+    ]
+    if unchanged is not None:
+        checks += [
+            _check(cell, UNCHANGED, 0.5, cell["detector"])
+            for cell in _own_cells(unchanged)
+            if cell["detector"] not in controls
+        ]
+    return checks
+
+
+def _own_cells(metrics: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """Return the cells that have a value and an interval, in the form of the tables."""
     chosen = metrics[
         (metrics["metric"] == "auroc")
         & (metrics["seed"] == MEAN)
@@ -118,22 +154,13 @@ def control_checks(metrics: pd.DataFrame, *, controls: Mapping[str, float]) -> l
         & (metrics["positives"] == "successful")
         & on_own_attack(metrics)
     ].dropna(subset=["value", "low", "high"])
-    chosen = of_runs(chosen)
-    return [
-        ControlCheck(
-            control=control,
-            feature=cell["feature"],
-            attack=cell["tested_on"],
-            expected=expected,
-            value=cell["value"],
-            passed=_passes(expected, **{name: cell[name] for name in ("value", "low", "high")}),
-            run=cell[RUN],
-        )
-        for control, expected in controls.items()
-        for cell in chosen[
-            (chosen["detector"] == control) | (chosen["feature"] == control)
-        ].to_dict("records")
-    ]
+    return of_runs(chosen).to_dict("records")
+
+
+def _check(cell: Mapping[Hashable, Any], control: str, expected: float, other: str) -> ControlCheck:
+    value, low, high = (cell[name] for name in ("value", "low", "high"))
+    passed = _passes(expected, value, low, high)
+    return ControlCheck(control, cell["feature"], other, expected, value, passed, cell[RUN])
 
 
 def _passes(expected: float, value: float, low: float, high: float) -> bool:

@@ -3,12 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import METRICS
-from advdetect.report.findings import control_checks, findings_of_runs
+from advdetect.report.findings import ControlCheck, control_checks, findings_of_runs
 from advdetect.report.page import render_page
 from advdetect.tables.standard import DETECTION_TABLES, standard_tables
 from advdetect.tables.table import Table
@@ -69,6 +70,7 @@ class ReportContext:
         provenance: Groups of names and values: package versions, hardware, code fingerprints, …
         defense_tables: The tables of defence accuracy; none without defences.
         reproduction_tables: Tables of reported and reproduced values, perhaps none.
+        unchanged: The metrics of `protocol.UNCHANGED`, None where there are none.
     """
 
     experiment: str
@@ -88,6 +90,12 @@ class ReportContext:
     provenance: Mapping[str, Mapping[str, str]]
     defense_tables: Sequence[Table] = ()
     reproduction_tables: Sequence[Table] = ()
+    unchanged: pd.DataFrame | None = None
+
+    @cached_property
+    def checks(self) -> list[ControlCheck]:
+        """What came of the controls."""
+        return control_checks(self.metrics, controls=self.controls, unchanged=self.unchanged)
 
 
 def render_report(context: ReportContext) -> str:
@@ -109,12 +117,12 @@ def render_report(context: ReportContext) -> str:
             raise AdvdetectError(
                 f"Unknown report section {figure.section!r}; use {', '.join(FIGURE_SECTIONS)}."
             )
-    checks = control_checks(context.metrics, controls=context.controls)
     tables = standard_tables(
         context.metrics,
         context.attack_summary,
         detector=context.primary_detector,
         controls=context.controls,
+        control=context.unchanged,
         least_perturbations=context.least_perturbations,
         paired=context.paired,
     )
@@ -129,7 +137,7 @@ def render_report(context: ReportContext) -> str:
             controls=context.controls,
         ),
         paired_table=tables.get("paired"),
-        checks=checks,
+        control_table=tables.get("control"),
         models=_models(context.model_metrics),
         attack_tables=[
             tables[name] for name in ("attacks", "least_perturbation") if name in tables

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from advdetect.detectors.estimator import Detector
 from advdetect.detectors.images import AttackedImages
 from advdetect.errors import AdvdetectError
 from advdetect.io import read_arrays, read_provenance, read_table
-from advdetect.protocol import BITS, CLEAN, KINDS
+from advdetect.protocol import BITS, CLEAN, KINDS, UNCHANGED
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 
@@ -25,10 +25,12 @@ class Inputs:
     Attributes:
         clean: Values for the clean images, indexed by source image.
         attacks: The attacks' images.
+        control: Those of `protocol.UNCHANGED`, all of which count as successful; None without them.
     """
 
     clean: pd.DataFrame
     attacks: Mapping[str, AttackedImages]
+    control: AttackedImages | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "united",
     )
     parser.add_argument(
-        "--attacks", nargs="+", required=True, metavar="FILE", help="files from attack"
+        "--attacks",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help=f"files from attack; that of the attack {UNCHANGED} is the control",
     )
     parser.add_argument("--name", required=True, help="name of the feature, for random numbers")
 
@@ -110,7 +116,15 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
         name: AttackedImages(tables[name], _read_success(path, name, tables[name]))
         for path, name in names.items()
     }
-    return Inputs(clean, attacked)
+    control = attacked.pop(UNCHANGED, None)
+    if control:
+        control = replace(control, success=control.success | True)
+    return Inputs(clean, attacked, control)
+
+
+def tested(inputs: Inputs) -> dict[str, Any]:
+    """Return what a file says of the attacks that its detectors meet."""
+    return {"attacks": list(inputs.attacks), "control": inputs.control is not None}
 
 
 def _check_attacks(names: Mapping[str, str], tables: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from advdetect.evaluation.metrics import evaluate_feature
 from advdetect.files.atomic import atomic_path
 from advdetect.files.scores import read_parts
 from advdetect.progress import report
+from advdetect.protocol import UNCHANGED
 from advdetect.runs import group_by_run
 from advdetect.steps import options
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the detector whose cross-attack cells get intervals, too",
     )
     parser.add_argument("--output", required=True, help="CSV file to write")
+    parser.add_argument("--control", help=f"CSV file to write: those of the attack {UNCHANGED}")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -54,6 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
     metrics = pd.concat(tables, ignore_index=True)
     metrics.insert(1, "feature", arguments.name)
-    with atomic_path(arguments.output) as temporary:
-        metrics.to_csv(temporary, index=False)
+    of_control = metrics["tested_on"] == UNCHANGED
+    for path, rows in ((arguments.output, ~of_control), (arguments.control, of_control)):
+        if path:
+            with atomic_path(path) as temporary:
+                metrics[rows].to_csv(temporary, index=False)
     report(f"evaluate {arguments.name}: {len(arguments.scores)} files, {len(metrics)} values")

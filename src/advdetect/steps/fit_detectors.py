@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         keyed={"name": arguments.name, "seed": arguments.seed},
     )
     inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
-    facts["attacks"] = list(inputs.attacks)
+    facts |= detection.tested(inputs)
     detectors = detection.make_detectors(spec, arguments.seed, arguments.name)
     index = np.asarray(inputs.clean.index)
     fitting, testing = split_sources(
@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     thresholds: list[tuple] = []
     unfitted: dict[str, str] = {}
     with write_detectors(arguments.output, facts, detection.packages(spec)) as append:
-        for fitted in fit_detectors(inputs.clean, inputs.attacks, detectors, fitting):
+        for fitted in fit_detectors(
+            inputs.clean, inputs.attacks, detectors, fitting, inputs.control
+        ):
             append(fitted)
             thresholds += _threshold_rows(fitted)
             if fitted.reason:

@@ -16,7 +16,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.files.attack import AttackFile
 from advdetect.inference import round_to_8_bits, to_float
 from advdetect.io import read_arrays
-from advdetect.protocol import CLEAN
+from advdetect.protocol import CLEAN, UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def images_to_test(path: str, clean: str, attack: str | None) -> tuple[str, dict
     if not attack:
         return CLEAN, {CLEAN: split_images(data, read_correct(clean))}
     file = AttackFile(attack)
-    return file.name, changed_images(file, data)
+    images = unchanged_images if file.name == UNCHANGED else changed_images
+    return file.name, images(file, data)
 
 
 def read_correct(path: str) -> Tensor:
@@ -87,6 +88,26 @@ def changed_images(attack: AttackFile, data: ImageSplit) -> dict[str, Kind]:
             # A copy each: a file cannot hold one tensor under two names.
             kinds[f"{name}{suffix}"] = Kind(index.clone(), _rounded(images) if suffix else images)
     return kinds
+
+
+def unchanged_images(attack: AttackFile, data: ImageSplit) -> dict[str, Kind]:
+    """Return the clean images as the file of the control gives them back, as adversarial ones.
+
+    Args:
+        attack: The file of the attack that changes nothing.
+        data: The split that its images are of.
+
+    Raises:
+        AdvdetectError: An image is changed, or is not of this split.
+    """
+    check_split(attack, data)
+    changed = attack.columns("changed", "changed_8bit")
+    if any(column.any() for column in changed.values()):
+        raise AdvdetectError(
+            f"{attack.path}: an attack called {UNCHANGED} must leave every image as it is."
+        )
+    index = torch.from_numpy(attack.column("index"))
+    return {"adversarial": Kind(index, _adversarial(attack, torch.arange(len(index))))}
 
 
 def check_split(attack: AttackFile, data: ImageSplit) -> None:

@@ -14,13 +14,14 @@ from advdetect.files.published import read_published
 from advdetect.files.texts import read_json, write_text
 from advdetect.io import read_provenance
 from advdetect.progress import report
+from advdetect.report.findings import ControlCheck
 from advdetect.report.report import ReportContext, ReportFigure, render_report
 from advdetect.report.timings import stage_timings
 from advdetect.runs import group_by_run, read_frame
 from advdetect.steps import options
 from advdetect.steps.tables import least_perturbations_of_runs
 from advdetect.tables.defense_table import DEFENSE_TABLES, stored_defense_table
-from advdetect.tables.names import titled
+from advdetect.tables.names import display_name, titled
 from advdetect.tables.reproduction_tables import read_comparison, reproduction_tables
 from advdetect.tables.table import Table
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--command", required=True, help="the command that makes the experiment")
     parser.add_argument("--metrics", nargs="+", required=True, help="files from evaluate")
     parser.add_argument("--paired", required=True, help="the file from paired")
+    parser.add_argument("--control", nargs="*", default=[], help="files from evaluate --control")
     parser.add_argument(
         "--defense-tables", nargs="*", default=[], help="defense_accuracy*.csv from tables"
     )
@@ -91,11 +93,27 @@ def run(arguments: argparse.Namespace) -> None:
             for path in arguments.reproductions
             for table in _reproduction(Path(path), spec["reproductions"])
         ],
+        unchanged=read_frame(*arguments.control, columns=METRICS_TABLE)
+        if arguments.control
+        else None,
     )
     with titled(arguments.titles):
         page = render_report(context)
+        failed = [_failure(check) for check in context.checks if not check.passed]
     write_text(arguments.output, page)
+    for sentence in failed:
+        report(f"report: warning: {sentence}")
     report(f"report: {arguments.output}")
+
+
+def _failure(check: ControlCheck) -> str:
+    """Say which control fails, and where."""
+    names = (check.run, display_name(check.feature), display_name(check.other))
+    where = ", ".join(name for name in names if name)
+    return (
+        f"{display_name(check.control)} has AUROC {check.value:.3f} where it must have "
+        f"{check.expected:g} ({where}): these numbers cannot be trusted"
+    )
 
 
 def _settings(spec: Mapping[str, Any]) -> dict[str, str]:

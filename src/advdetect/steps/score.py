@@ -34,17 +34,18 @@ def run(arguments: argparse.Namespace) -> None:
         keyed={"name": arguments.name, "seed": arguments.seed},
     )
     inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
-    own = {"name": arguments.name, "spec": spec, "attacks": list(inputs.attacks)}
+    own = {"name": arguments.name, "spec": spec, **detection.tested(inputs)}
     for path in (arguments.detectors, arguments.split):
         _check(path, own)
     detectors = detection.make_detectors(spec, arguments.seed, arguments.name)
     split = read_table(arguments.split, ["index", "fitting"])
     testing = set(split.loc[~split["fitting"], "index"].tolist())
-    facts["attacks"] = list(inputs.attacks)
+    facts |= detection.tested(inputs)
     fitted = read_detectors(arguments.detectors, detection.packages(spec))
     count = 0
+    parts = score_attacks(inputs.clean, inputs.attacks, detectors, fitted, testing, inputs.control)
     with write_scores(arguments.output, facts) as append:
-        for part in score_attacks(inputs.clean, inputs.attacks, detectors, fitted, testing):
+        for part in parts:
             append(part)
             count += len(part.index)
     report(f"score {arguments.name} seed {arguments.seed}: {count} scores")

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="random_forest", help="the detector of the tables")
     parser.add_argument("--controls", nargs="*", default=[], help="names of control detectors")
+    parser.add_argument(
+        "--control", nargs="*", default=[], metavar="FILE", help="files from evaluate --control"
+    )
     options.add_bootstrap(parser)
     options.add_runs(parser)
     options.add_titles(parser)
@@ -69,6 +72,9 @@ def run(arguments: argparse.Namespace) -> None:
             summary,
             detector=arguments.detector,
             controls=arguments.controls,
+            control=read_frame(*arguments.control, columns=METRICS_TABLE)
+            if arguments.control
+            else None,
             least_perturbations=least_perturbations_of_runs(
                 attacks, replicates=arguments.replicates, seed=arguments.bootstrap_seed
             ),

@@ -17,6 +17,7 @@ _WORDS = {
     # what a detector was trained on, if no attack
     "others": "All others",
     "clean": "Clean images only",
+    "unchanged": "Control: unchanged images",
     # metrics
     "auroc": "AUROC",
     "average_precision": "Average precision",

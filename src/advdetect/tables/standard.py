@@ -9,6 +9,7 @@ from advdetect.tables.paired_table import paired_table
 from advdetect.tables.table import Table
 from advdetect.tables.tables import (
     attack_table,
+    control_table,
     cross_attack_table,
     detection_table,
     detector_table,
@@ -30,6 +31,7 @@ def standard_tables(
     *,
     detector: str,
     controls: Collection[str],
+    control: pd.DataFrame | None = None,
     least_perturbations: pd.DataFrame | None = None,
     paired: pd.DataFrame | None = None,
 ) -> dict[str, Table]:
@@ -40,6 +42,7 @@ def standard_tables(
         attack_summary: One row per attack and seed, as `attack_table` takes it.
         detector: The primary detector.
         controls: Names of the control detectors.
+        control: Metrics of `protocol.UNCHANGED`, of all features; None without them.
         least_perturbations: What `perturbation.least_perturbations` returns; None or empty where
             there is no attack of the minimal-norm kind.
         paired: What `paired.paired_tests` returns; None or empty where there is one feature.
@@ -47,8 +50,9 @@ def standard_tables(
     Returns:
         By file name without suffix: ``detection`` (successful adversarials, float32 images), the
         same with ``_all`` (failed ones included) and ``_8bit`` (rounded images) and with the other
-        metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>``; with an attack of the
-        minimal-norm kind ``least_perturbation``, and with more than one feature ``paired``.
+        metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>``; with its metrics
+        ``control``, with an attack of the minimal-norm kind ``least_perturbation``, and with more
+        than one feature ``paired``.
     """
     tables = {
         name: detection_table(metrics, detector=detector, bits=bits, positives=positives)
@@ -66,6 +70,8 @@ def standard_tables(
         for feature in metrics["feature"].unique()
     }
     tables["detectors"] = detector_table(metrics, controls=controls, **main)
+    if control is not None and len(control):
+        tables["control"] = control_table(control)
     tables["attacks"] = attack_table(attack_summary)
     if least_perturbations is not None and len(least_perturbations):
         tables["least_perturbation"] = least_perturbation_table(least_perturbations)

@@ -162,6 +162,28 @@ def detector_table(
     )
 
 
+def control_table(metrics: pd.DataFrame) -> Table:
+    """Build the table of features by detectors of the control, which must be 50 % everywhere.
+
+    Args:
+        metrics: Metrics of `protocol.UNCHANGED`, of all features, with the column ``feature``.
+
+    Returns:
+        Mean over seeds of the AUROC with its 95 % interval, in percent.
+    """
+    chosen = _select(metrics, metric="auroc")
+    return Table(
+        name="control",
+        caption="Control: AUROC in percent of detectors that are trained and tested on clean "
+        "images that took the path of an attack, unchanged. It must be 50, up to chance where a "
+        f"feature draws random numbers. {_spread_note(metrics)}",
+        rows="feature",
+        columns="detector",
+        cells=_tidy(chosen, ["feature", "detector"]),
+        format=CellFormat(best=False),
+    )
+
+
 def attack_table(summary: pd.DataFrame) -> Table:
     """Build the table of attacks by quantities, averaged over seeds.
 
