@@ -77,6 +77,20 @@ def test_the_tables_of_two_runs_hold_those_of_each(tables):
     assert (both / "detection.md").read_text().splitlines()[2].startswith("| Run")
 
 
+def test_no_table_is_written_outside_of_its_folder(tables, metrics, capsys, tmp_path):
+    """Names of features come from a file, and are a part of the names of tables."""
+    moved = metrics.assign(feature="../../../moved")
+    with pytest.raises(AssertionError):
+        tables("outside", ["a1"], "--metrics", *_written(tmp_path / "metrics.csv", moved))
+    error = capsys.readouterr().err
+    assert "--metrics: 'cross_attack_../../../moved' would be the name of a file" in error
+
+
+def _written(path, table):
+    table.to_csv(path, index=False)
+    return [path]
+
+
 def test_two_runs_without_labels_are_refused(tables, attacks, capsys):
     with pytest.raises(AssertionError):
         tables("mixed", LABELS)

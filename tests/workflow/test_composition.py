@@ -88,6 +88,8 @@ def test_a_path_with_spaces_survives(composed):
         ({"overrides": "attack.fgsm.epsilon=[1,1.0]"}, "attack.fgsm.epsilon has a value twice"),
         ({"overrides": "model.training.learning_rate=inf"}, "learning_rate: inf is not a finite"),
         ({"name": "../other"}, "name: '../other' does not match"),
+        ({"name": "store"}, "An experiment cannot be named store: the folder of what lies between"),
+        ({"name": "Logs"}, "An experiment cannot be named logs: "),
         ({"name": "tiny\n"}, "does not match"),
         (
             {"experiment": "zhao2019"}
@@ -176,12 +178,22 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys():
     assert json.loads(canonical_json(first)) == first
 
 
-@pytest.mark.parametrize("name", ["clean", "train", "others", "held_out"])
+@pytest.mark.parametrize("name", ["clean", "train", "others", "held_out", "unchanged"])
 def test_an_attack_cannot_take_the_name_of_something_else(load, own_yaml, name):
     """Of what stands in its place in the names of files and in the tables."""
     own_yaml(f"attack/{name}", "_target_: my_module.mine\n")
     with pytest.raises(ConfigurationError, match=rf"^An attack cannot be named {name}: \w"):
         load(attacks=[name, "fgsm"])
+
+
+@pytest.mark.parametrize("value", ["../../x", "a/b", "a\\nb", "a" * 200])
+def test_values_that_cannot_be_in_a_files_name_are_set_one_at_a_time(load, own_yaml, value):
+    """A single one is no part of a name."""
+    own_yaml("attack/mine", '_target_: my.mine\nrule: "x"\n_schema_: {rule: {type: string}}\n')
+    with pytest.raises(ConfigurationError, match=r"^attack\.mine\.rule: the values of a sweep are"):
+        load(attacks=["mine"], attack={"mine": {"rule": ["y", value.replace("\\n", "\n")]}})
+    (run,) = load(attacks=["mine"], attack={"mine": {"rule": value}}).runs
+    assert list(run.attacks) == ["mine"]
 
 
 def test_a_feature_cannot_take_the_name_of_the_paired_tests(load, own_yaml):

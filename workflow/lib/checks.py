@@ -13,7 +13,7 @@ from needs import check_needs
 from reproductions import check_reported, unknown_names
 from reproductions import unknown as unknown_used
 
-# What stands where the name of an attack or of a feature would.
+# What stands where the name of an attack, of a feature or of an experiment would.
 RESERVED = {
     "An attack": {
         "clean": "clean images are",
@@ -23,6 +23,10 @@ RESERVED = {
         "unchanged": "the control of features is",
     },
     "A feature": {"paired": "the tests between features are"},
+    "An experiment": {
+        "store": "the folder of what lies between the stages is",
+        "logs": "the folder of what jobs said is",
+    },
 }
 #: The command line's choices after which what the experiment set for its own may not fit any more.
 _CHOICES = {"dataset", "model", "attacks", "features", "detectors", "defenses", "runs"}
@@ -60,6 +64,7 @@ def settle(
                 left_out.append(f"the defences {', '.join(gone)}, whose features were not chosen")
             runs.append(_without_defenses(run, kept) if gone else run)
         experiment = replace(experiment, runs=tuple(runs))
+    _check_reserved("An experiment", [experiment.settings["name"].lower()])
     for run in experiment.runs:
         _check_run(run)
         check_needs(run, experiment.settings)
@@ -216,11 +221,8 @@ def _check_paper_figures(named: Mapping[str, Spec], kinds: Mapping[str, Spec]) -
 
 def _check_run(run: Run) -> None:
     """Check the names that one part of a run uses of another."""
-    named = {"An attack": run.attacks, "A feature": run.features}
-    for what, reserved in RESERVED.items():
-        for name, used in reserved.items():
-            if name in named[what]:
-                raise ConfigurationError(f"{what} cannot be named {name}: {used}; rename it.")
+    _check_reserved("An attack", run.attacks)
+    _check_reserved("A feature", run.features)
     for name, spec in run.computed_features.items():
         if "_union_" in spec:
             raise ConfigurationError(f"feature.{name} is a union and cannot be a part of another.")
@@ -245,3 +247,9 @@ def _check_run(run: Run) -> None:
                     f"defense.{name}.detectors: the feature {feature} is not made with the "
                     f"auxiliary model of {spec.get('_fitted_by_')}, which says what is held out."
                 )
+
+
+def _check_reserved(what: str, names: Iterable[str]) -> None:
+    for name in names:
+        if used := RESERVED[what].get(name):
+            raise ConfigurationError(f"{what} cannot be named {name}: {used}; rename it.")

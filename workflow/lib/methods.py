@@ -26,6 +26,7 @@ SIZES = "_sizes_"
 CRAFTED_ON = "_crafted_on_"
 #: In an attack whose images another tool has made: their file.
 FILE = "_file_"
+_LONGEST = 150  # bytes of a sweep's values; a file's name has at most 255
 
 
 def choose(group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
@@ -64,7 +65,7 @@ def _expand(where: str, spec: Spec) -> Iterable[tuple[str, Spec]]:
     """Expand a sweep: a list where the schema wants a single value gives one instance per value.
 
     Raises:
-        ConfigurationError: A list has no value, or one twice.
+        ConfigurationError: A list has no value, one twice, or one that is no part of a file's name.
     """
     properties = spec.get(SCHEMA, {})
     swept = [
@@ -82,6 +83,12 @@ def _expand(where: str, spec: Spec) -> Iterable[tuple[str, Spec]]:
     for values in itertools.product(*(spec[key] for key in swept)):
         pairs = dict(zip(swept, values, strict=True))
         suffix = "".join(f",{key}={hydra_value(value)}" for key, value in pairs.items())
+        if "/" in suffix or not suffix.isprintable() or len(suffix.encode()) > _LONGEST:
+            raise ConfigurationError(
+                f"{_dotted(where, swept[0])}: the values of a sweep are a part of files' names, "
+                f"which have no / and are not that long: {suffix[1:_LONGEST]!r}; set one value, "
+                "which is no part of a name."
+            )
         yield suffix, spec | pairs
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from advdetect.errors import AdvdetectError
 from advdetect.evaluation.cells import METRICS_TABLE, PAIRED_TABLE, stack_runs
 from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses, read_norms
@@ -82,6 +83,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
         if arguments.defenses:
             tables |= _defense_tables(arguments)
+        if wrong := [name for name in tables if Path(name).name != name]:
+            raise AdvdetectError(
+                f"--metrics: {wrong[0]!r} would be the name of a file, which has no /: rename "
+                "the feature."
+            )
         write_text(folder / ATTACK_SUMMARY, csv_of(summary))
         for name, table in tables.items():
             for suffix, render in FORMATS.items():
