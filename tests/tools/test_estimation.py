@@ -138,8 +138,8 @@ TEN = "attacks=[fgsm,otcm,bim_l2,mi_fgsm,ossa,fgm,jsma,ead,opt,lbfgs]"
         ("score", {}, [TEN], 5 * 4, 20),
         ("score", {}, ["detectors=[threshold,random_forest]"], 5 * 2 / 8, 5 * 2 / 8),
         ("defend", {}, ["attacks=[fgsm]"], 5 / 5, 5 / 5),
-        # 8 detectors on 5 attacks and 25 pairs; with one attack 8 and 1.
-        ("evaluate", {}, ["attacks=[fgsm]", "seeds=[0]"], 5 / 2 * 9 / 65, 1 / 50),
+        # 8 detectors on 5 attacks in four forms, and 25 pairs; with one attack 32 and 1.
+        ("evaluate", {}, ["attacks=[fgsm]", "seeds=[0]"], 5 / 2 * 33 / 185, 1 / 50),
         ("evaluate", {}, ["evaluation.replicates=1000"], 5 * 2, 1),
         ("paired", {}, ["features=[kd,bu]"], 5 * 2 / 10, 4 / 100),
         ("tables", {}, ["seeds=[0,1,2,3]"], 5 * 2, 1),
@@ -290,8 +290,8 @@ def test_the_jobs_of_each_run_grow_with_what_that_run_has(project):
         ("attack", {"attack": "fgsm", **lenet}, 4 * 10),
         ("attack", {"attack": "otcm", **lenet}, 6 * 400 / 20),  # known of the other model only
         ("score", {"feature": "kd", **lenet}, 0.5 * 10 * 4),
-        # Cells of 8 detectors: on 5 attacks and 25 pairs, on 1 and 1, on 2 and 4.
-        ("evaluate", {}, 7 * (100 * 65 + 400 * 20) / (20 * 65 + 40 * 9)),
+        # Cells of 8 detectors: on 5 attacks four times and 25 pairs, on 1 and 1, on 2 and 4.
+        ("evaluate", {}, 7 * (100 * 185 + 400 * 68) / (20 * 185 + 40 * 33)),
     ):
         found = made.predict(target.job(step, **names))
         assert found.basis == SAME

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import safe_open
 
 from advdetect.data.subset import hold_out_validation
-from advdetect.protocol import TRAIN, UNCHANGED
+from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED
 from advdetect.steps import options
 from advdetect.steps.prepare_data import SUBSET_KEYS
 from experiment import Run, Spec
@@ -154,8 +154,8 @@ class Extent:
             DETECTORS: detectors,
             FEATURES: len(run.features),
             SEEDS: len(settings["seeds"]),
-            # Of each detector on its own attack, and of the primary one on every pair.
-            INTERVALS: detectors * attacks + attacks**2,
+            # Of each detector on its own attack, and in one form of the primary one on every pair.
+            INTERVALS: len(BITS) * len(POSITIVES) * detectors * attacks + attacks**2,
             REPLICATES: settings["evaluation"]["replicates"],
         }[factor]
 

@@ -13,7 +13,7 @@ from advdetect.evaluation.bootstrap import mean_of_seeds, percentile_interval
 from advdetect.evaluation.ranking import METRICS as METRICS
 from advdetect.evaluation.ranking import ImageRanker, Ranker, rank
 from advdetect.files.scores import CELL
-from advdetect.protocol import CLEAN, KINDS
+from advdetect.protocol import CLEAN, KINDS, MAIN_FORM
 
 MEAN = "mean"
 _COLUMNS = [*CELL, "index", "kind", "score"]
@@ -46,7 +46,8 @@ def evaluate_feature(
     The intervals are 95 % percentile intervals of a Poisson bootstrap over source images: an
     image's clean, noisy and adversarial rows share one weight. They are computed where a reader
     looks for them: for cells trained and tested on the same attack or trained on clean images (all
-    detectors) and for every cell of the primary detector. Other cells have a value and NaN as
+    detectors) and, in the form of the cross-attack tables (`protocol.MAIN_FORM`), for every cell of
+    the primary detector. Other cells have a value and NaN as
     interval.
 
     The mean is taken over the seeds in which the cell has a value; in each replicate those seeds
@@ -142,7 +143,7 @@ def _cells(
     once = Ranker(np.ones((1, 1)))
     for name, rows in scores.groupby(CELL, sort=False, observed=True).indices.items():
         key = tuple(str(part) for part in cast(tuple, name))
-        detector, trained_on, tested_on, *_ = key
+        detector, trained_on, tested_on, *form = key
         estimates, replicates = np.full(len(METRICS), np.nan), np.empty((len(METRICS), 0))
         n_positive = int(positive[rows].sum())
         reason = ""
@@ -154,7 +155,8 @@ def _cells(
         else:
             ranking = rank(score[rows], positive[rows])
             estimates = once.metrics(ranking, np.zeros(len(rows), dtype=np.intp))[:, 0]
-            if trained_on in (tested_on, CLEAN) or detector == primary_detector:
+            is_in_a_table = detector == primary_detector and tuple(form) == MAIN_FORM
+            if trained_on in (tested_on, CLEAN) or is_in_a_table:
                 ranker, of_images = images.of(index[rows])
                 replicates = ranker.metrics(ranking, of_images)
         yield key, _Cell(estimates, replicates, n_positive, len(rows) - n_positive, reason)
