@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 from advdetect.figures.plotting import (
     DASHES,
     KIND_COLOURS,
+    LOG10,
     PALETTE,
     average_curve,
     line_style,
     panels,
     save_figure,
+    shared_legend,
     styled,
 )
 from advdetect.protocol import KINDS
@@ -90,3 +92,23 @@ def test_average_of_one_curve_is_the_curve() -> None:
     mean_x, mean_y = average_curve([(x, y)])
     np.testing.assert_array_equal(mean_x, [0, 0, 0.25, 0.25, 0.5, 0.5, 1, 1])
     np.testing.assert_allclose(mean_y, [0, 0.5, 0.5, 0.5, 0.6, 0.8, 1, 1])
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Two dollars are no formula, one that is none stops nothing, and no label is left out."""
+    names = ["$x$", "a $\\frac$ b", "5 $", "_mine"]
+    with styled():
+        figure, axes = panels(names)
+        for axis in axes:
+            axis.set(yscale="log", ylabel=f"{LOG10} λ", ylim=(1e-5, 1))
+        shared_legend(figure, {name: line_style(i) for i, name in enumerate(names)})
+    save_figure(figure, tmp_path / "names")  # type: ignore[arg-type]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["$x$", "a $\\frac$ b", "5 $", " _mine"]
+    shown = [axis.title for axis in axes] + list(figure.legends[0].get_texts())
+    assert not any(text.get_parse_math() for text in shown if "$" in text.get_text())
+    # Ours are formulas still.
+    assert axes[0].yaxis.label.get_parse_math()
+    ticks = [tick for tick in axes[0].get_yticklabels() if tick.get_text()]
+    assert ticks
+    assert all(tick.get_parse_math() for tick in ticks)

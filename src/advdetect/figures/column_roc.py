@@ -15,6 +15,7 @@ from advdetect.figures.plotting import (
     PALETTE,
     Canvas,
     average_curve,
+    legend_label,
     new_figure,
     panels,
     styled,
@@ -98,7 +99,7 @@ def column_roc_figure(
                 )
                 axis.plot(
                     *average_curve(curves),
-                    label=label,
+                    label=legend_label(label),
                     linewidth=1.5,
                     gid=column,
                     color=PALETTE[number % len(PALETTE)],

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import FigureBase
 
 from advdetect.figures.plotting import (
+    LOG10,
     PALETTE,
     Canvas,
     new_figure,
@@ -53,7 +54,7 @@ def eigenvalue_path_figure(
                         point["l2"], point["log10_eigenvalue"], "x", color=colour, ms=7, mew=2
                     )
             axis.set_xlim(left=0)
-            axis.set(xlabel="L2 distance from the image", ylabel=r"$\log_{10}$ top eigenvalue")
+            axis.set(xlabel="L2 distance from the image", ylabel=f"{LOG10} top eigenvalue")
         changed = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 7}
         shared_legend(figure, {"the class changes": changed})
     return figure

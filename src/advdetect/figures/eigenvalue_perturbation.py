@@ -12,6 +12,7 @@ from advdetect.evaluation.perturbation import (
     rank_correlation,
 )
 from advdetect.figures.plotting import (
+    LOG10,
     PALETTE,
     Canvas,
     new_figure,
@@ -91,7 +92,7 @@ def eigenvalue_perturbation_figure(
                     f"{display_name(attack)}\nρ = {_signed(rho['value'])} [{low}, {high}]"
                 )
             axis.set_ylim(bottom=0)
-            axis.set(xlabel=r"$\log_{10}$ top eigenvalue, clean", ylabel="Least perturbation, L2")
+            axis.set(xlabel=f"{LOG10} top eigenvalue, clean", ylabel="Least perturbation, L2")
     return figure
 
 

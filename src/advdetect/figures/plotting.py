@@ -13,11 +13,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from advdetect.files.atomic import atomic_path
 
 # Okabe & Ito's colours: distinguishable with every common form of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+LOG10 = r"$\log_{10}$"
+_FORMULAS = (LOG10, r"\mathdefault{")
 DASHES = ("-", "--", "-.", ":")
 KIND_COLOURS = {"clean": "#0072B2", "noisy": "#009E73", "adversarial": "#D55E00"}
 KIND_LINES = {kind: {"color": colour, "linewidth": 3} for kind, colour in KIND_COLOURS.items()}
@@ -146,7 +149,13 @@ def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) ->
     columns = len(lines) if sum(wanted) <= width else max(1, int(width / max(wanted)))
     if figure is whole:  # a block has been measured with its legend
         whole.set_size_inches(width, height + _LEGEND_ROW * -(-len(lines) // columns))
-    figure.legend(handles, list(lines), loc="outside upper center", ncols=columns, frameon=False)
+    labels = [legend_label(label) for label in lines]
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+
+
+def legend_label(text: str) -> str:
+    """Return a text for a legend, where Matplotlib would leave out what begins with ``_``."""
+    return f" {text}" if text.startswith("_") else text
 
 
 def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[Path]:
@@ -164,6 +173,7 @@ def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[
         ".png": {"Software": None},
     }
     written = []
+    _read_no_mathematics(figure)
     figure.draw_without_rendering()  # lays it out, once for both
     figure.set_layout_engine(None)  # or else each saving draws it once more, for the layout
     for suffix, fields in metadata.items():
@@ -172,6 +182,16 @@ def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[
             figure.savefig(temporary, format=suffix[1:], dpi=160, metadata=fields)
         written.append(path)
     return written
+
+
+def _read_no_mathematics(figure: Figure) -> None:
+    """Show texts as they are: what a user calls ``$x`` is a name, and no formula.
+
+    But for our own labels, and for those of logarithmic axes.
+    """
+    for text in figure.findobj(Text):
+        if "$" in text.get_text() and not any(own in text.get_text() for own in _FORMULAS):
+            text.set_parse_math(False)
 
 
 def average_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from advdetect.figures.plotting import (
     KIND_COLOURS,
     KIND_LINES,
+    LOG10,
     Canvas,
     new_figure,
     panels,
@@ -67,6 +68,6 @@ def eigenvalue_spectra(
                     axis.fill_between(ranks, *edges, color=colour, alpha=opacity, linewidth=0)
                 axis.plot(ranks, values.median(), color=colour, marker="o", markersize=3, gid=kind)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-            axis.set(xlabel="Rank of the eigenvalue", ylabel=r"$\log_{10}$ eigenvalue")
+            axis.set(xlabel="Rank of the eigenvalue", ylabel=f"{LOG10} eigenvalue")
         shared_legend(figure, KIND_LINES)
     return figure
