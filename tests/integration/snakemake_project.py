@@ -47,6 +47,7 @@ attack:
 """
 
 ATTACKS = ("fgsm", "otcm", "bim_l2")
+ATTACKED = (*ATTACKS, "unchanged")  # with the control of the features
 FEATURES = ("max_probability", "kd", "fisher_input", "kd_bu")
 COMPUTED = ("max_probability", "kd", "fisher_input", "bu")
 FROM_ACTIVATIONS = ("max_probability", "kd")
@@ -320,7 +321,7 @@ def attack_files(*attacks: str) -> set[str]:
     }
 
 
-def feature_files(*features: str, attacks: Sequence[str] = ATTACKS) -> set[str]:
+def feature_files(*features: str, attacks: Sequence[str] = ATTACKED) -> set[str]:
     """Return the values of some computed features."""
     return {
         f"features/{attack}/{feature}" for attack in ("clean", *attacks) for feature in features
@@ -356,7 +357,7 @@ PUBLISHED = {
 #: The whole of the store.
 STORED = {
     *("train", "test", "model", "clean", "fitted/kd"),
-    *attack_files(*ATTACKS),
+    *attack_files(*ATTACKED),
     *feature_files(*COMPUTED),
     *score_files(*FEATURES),
 }

@@ -26,7 +26,7 @@ def read_metrics(content: bytes) -> pd.DataFrame:
 def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished):
     before = finished.state()
     finished.replace("config/experiment/tiny.yaml", "[fgsm, otcm,", "[fgsm, fgm, otcm,")
-    file = "tiny/metrics/kd_bu.csv"
+    file, control = "tiny/metrics/kd_bu.csv", "tiny/control/kd_bu.csv"
     finished.run(f"results/{file}")
     after = finished.state()
 
@@ -36,7 +36,9 @@ def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished)
     assert stored(after.keys() - before.keys()) == added
     gone = before.keys() - after.keys()
     assert all("/.stamps/metrics_" in name for name in gone)
-    assert {name for name in before.keys() - gone if after[name] != before[name]} == {file}
+    changed = {name for name in before.keys() - gone if after[name] != before[name]}
+    assert changed == {file, control}  # one job makes both
+    assert after[control][0] == before[control][0]
 
     old, new = read_metrics(before[file][0]), read_metrics(after[file][0])
     assert set(new.index.get_level_values("tested_on")) == {*ATTACKS, "fgm"}

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from snakemake_project import (
-    ATTACKS,
+    ATTACKED,
     Project,
     halted_run,
     new_project,
@@ -111,7 +111,7 @@ def test_an_interrupted_attack_goes_on_at_the_last_batch(finished):
         (
             "fitted/kd",
             "feature",
-            [f"features/{source}/kd" for source in ("clean", *ATTACKS)],
+            [f"features/{source}/kd" for source in ("clean", *ATTACKED)],
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_named_and_deleting_it_mends_the_run(finished, name,
     damaged.write_bytes(whole[: len(whole) // 2])
     detectors = [f"detectors/kd/{part}" for part in ("fitted", "split", "thresholds")]
     made_from_it = [files[each] for each in (*follows, *detectors, "scores/kd")]
-    made_from_it.append(finished.results / "metrics" / "kd.csv")
+    made_from_it += [finished.results / folder / "kd.csv" for folder in ("metrics", "control")]
     for path in made_from_it:
         path.unlink()
 

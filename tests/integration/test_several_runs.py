@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from snakemake_project import Project
 
 from advdetect.files.attack import AttackFile
+from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
 
 pytestmark = pytest.mark.integration
@@ -33,7 +34,7 @@ EPOCHS = "model.training.epochs=3"
 MODELS = SHARED | {
     "name": "models",
     "runs": [{"model": "small_cnn", "overrides": [EPOCHS]}, {"model": "wide"}],
-    "attacks": ["fgsm", "otcm@wide", "mine", "harmless", "unchanged"],
+    "attacks": ["fgsm", "otcm@wide", "mine", "harmless", "untouched"],
     "dataset": {"train_count": 300, "test_count": 120},
     "attack": {"fgsm": {"epsilon": 0.4}},
 }
@@ -78,8 +79,8 @@ def models(called_in) -> Project:
     index = np.arange(5, len(images))
     np.savez(called_in.folder / "mine.npz", index=index, adversarial=255 - images[5:])
     called_in.write("config/attack/harmless.yaml", "_file_: harmless.npz\n")
-    called_in.write("config/attack/unchanged.yaml", "_file_: unchanged.npz\n")
-    np.savez(called_in.folder / "unchanged.npz", index=np.arange(len(images)), adversarial=images)
+    called_in.write("config/attack/untouched.yaml", "_file_: untouched.npz\n")
+    np.savez(called_in.folder / "untouched.npz", index=np.arange(len(images)), adversarial=images)
     assert (images[:, 0, 0, 0] == 0).all()
     images[:, 0, 0, 0] = 1  # of 255
     np.savez(called_in.folder / "harmless.npz", index=np.arange(len(images)), adversarial=images)
@@ -157,6 +158,8 @@ def test_images_of_another_model_are_judged_on_the_tested_one(models):
     )
     values = pd.read_parquet(models.file("features/otcm@wide/kd"))
     assert set(columns["index"]) <= set(values["index"])
+    rest_on = read_json(models.results / "manifest.json")["cells"]
+    assert {cell["run"] for cell in rest_on} == {"small_cnn", "wide"}  # as in the tables
     cells = pd.read_csv(models.results / "tables" / "detection.csv")
     cells = cells[(cells["attack"] == "otcm@wide") & (cells["run"] == "small_cnn")]
     assert set(cells["feature"]) == {"max_probability", "kd"}
@@ -192,7 +195,7 @@ def test_other_images_of_the_user_are_another_attack(models):
 def test_an_attack_without_a_success_leaves_its_own_cells_empty(models):
     assert not AttackFile(models.file("attacks/harmless")).column("success").any()
     cells = pd.read_csv(models.results / "tables" / "detection.csv")
-    empty = cells["attack"].isin(["harmless", "unchanged"])
+    empty = cells["attack"].isin(["harmless", "untouched"])
     assert empty.sum() == 8  # of two features and two models
     assert cells[empty]["value"].isna().all()
     assert cells[empty]["reason"].str.len().gt(10).all()

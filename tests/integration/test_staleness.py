@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from snakemake_project import (
     AFTER_ATTACKS,
+    ATTACKED,
     ATTACKS,
     COMPUTED,
     FEATURES,
@@ -125,7 +126,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         lambda project: project.append(f"{PACKAGE}/models/small_cnn.py", CODE),
         {"model", "clean", "fitted/kd", "figure_training"}
         | feature_files(*COMPUTED)
-        | attack_files(*ATTACKS)
+        | attack_files(*ATTACKED)
         | AFTER_ATTACKS,
     ),
     "the report's template": (
@@ -178,7 +179,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
             for name in (
                 {"model", "clean", "fitted/kd"}
                 | feature_files(*COMPUTED)
-                | attack_files(*ATTACKS)
+                | attack_files(*ATTACKED)
                 | score_files(*FEATURES)
             )
         }

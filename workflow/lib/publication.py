@@ -71,7 +71,9 @@ class Publication(Contents):
         reproductions = [self._reproduction(name) for name in self._settings["reproductions"]]
         figures = [self._figure(name) for name in self._figure_names]
         path = f"{self.folder}/manifest.json"
-        self._publisher.add("manifest", "manifest", {}, {"files": self._behind}, {"output": path})
+        self._publisher.add(
+            "manifest", "manifest", self._labels, {"files": self._behind}, {"output": path}
+        )
         self._publish_report(metrics, paired, reproductions, figures)
         for name in self.figures.others:
             self._figure(name, is_wanted=False)

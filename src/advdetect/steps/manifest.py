@@ -11,6 +11,7 @@ from advdetect.files.texts import write_json
 from advdetect.identity import key_in_name
 from advdetect.io import read_provenance
 from advdetect.progress import report
+from advdetect.steps import options
 
 _SUFFIXES = (".safetensors", ".parquet")
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the store files that tables and figures are made from",
     )
+    options.add_runs(parser)
     parser.add_argument("--output", required=True, help="JSON file to write")
 
 
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         }
         for name, fact in sorted(facts.items())
     }
-    cells = list(_cells(files))
+    cells = list(_cells(files, arguments.runs))
     write_json(arguments.output, {"cells": cells, "files": files})
     report(f"manifest: {len(files)} files of the store behind {len(cells)} cells")
 
@@ -73,7 +75,9 @@ def _keys(inputs: Mapping[str, str | list[str]]) -> Iterable[str]:
         yield from [keys] if isinstance(keys, str) else keys
 
 
-def _cells(files: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+def _cells(
+    files: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+) -> Iterable[dict[str, Any]]:
     """Yield, for each feature, attack and seed, the files that a number of the tables rests on."""
     for name, scores in files.items():
         if scores["step"] != "score":
@@ -82,7 +86,7 @@ def _cells(files: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
         features = [made for made in scores["made_from"] if "/features/" in made]
         for attack in attacks:
             yield {
-                "run": scores.get("run", ""),
+                "run": labels.get(scores.get("run", ""), ""),  # as in the tables
                 "seed": scores["seed"],
                 "feature": scores["name"],
                 "attack": files[attack]["name"],
