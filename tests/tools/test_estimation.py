@@ -177,7 +177,7 @@ def write_features(path: str, shape: tuple[int, ...]) -> None:
     [
         ("kd", [], 100, 3),
         ("kd", [], 7, 1),  # holds something else than the training images
-        ("lid", [], 100, 3),  # at most 1,000 of them
+        ("lid", [], 100, 3),  # at most 300 of them
         ("lid", ["feature.lid.reference=150"], 100, 1.5),
     ],
 )
