@@ -13,8 +13,8 @@ from advdetect.evaluation.perturbation import (
     mean_with_interval,
     rank_correlation,
 )
+from advdetect.tables.attack_tables import least_perturbation_table
 from advdetect.tables.rendering import to_latex, to_text
-from advdetect.tables.tables import least_perturbation_table
 
 
 def norms_table(seed: int, n: int = 30) -> pd.DataFrame:

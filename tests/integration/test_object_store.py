@@ -20,8 +20,9 @@ pytestmark = pytest.mark.integration
 #: A part of the tiny experiment, whose files of the store are the same.
 CHOSEN = ["attacks=[fgsm]", "features=[max_probability]", "detectors=[threshold]"]
 JOBS = {
-    **dict.fromkeys(("prepare-data", "feature"), 2),
-    **dict.fromkeys(("train", "classify", "attack", "fit-detectors", "score"), 1),
+    **dict.fromkeys(("prepare-data", "attack"), 2),
+    **dict.fromkeys(("train", "classify", "fit-detectors", "score"), 1),
+    "feature": 3,
     **dict.fromkeys(("evaluate", "paired", "tables", "manifest"), 1),
     "figure": 6,
 }
@@ -98,7 +99,8 @@ def test_the_results_are_those_of_a_run_on_files(contents, first_run):
     }
     assert {plain_name(name.removeprefix("store/")) for name in expected} == {
         *("train", "test", "model", "model.json", "clean"),
-        *("attacks/fgsm", "features/fgsm/max_probability", "features/clean/max_probability"),
+        *("attacks/fgsm", "attacks/unchanged"),
+        *(f"features/{images}/max_probability" for images in ("clean", "fgsm", "unchanged")),
     }
     assert {name: contents[name] for name in expected} == expected
 

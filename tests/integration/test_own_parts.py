@@ -170,6 +170,9 @@ AFTER_ATTACK = {
 }
 
 
+CONTROL = {"attacks/unchanged", "features/unchanged/brightness"}
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -177,7 +180,7 @@ AFTER_ATTACK = {
         ("my_helper.py", AFTER_ATTACK),  # imported by the attack's module
         (
             "my weights.safetensors",
-            {"model", "clean", "features/clean/brightness"} | AFTER_ATTACK,
+            {"model", "clean", "features/clean/brightness", *CONTROL} | AFTER_ATTACK,
         ),
     ],
 )

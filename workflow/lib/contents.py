@@ -1,6 +1,7 @@
 """What an experiment has, by the names that tables and figures use for it."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.protocol import CLEAN
 from experiment import Experiment, Run, Spec
+from figures import sort_attacks
 from store import EXAMPLES, Store
 from store_file import StoreFile
 
 FORMATS = ("csv", "md", "tex", "txt")  # of every table
+DEFENSES = "defense_accuracy"  # the table of the defences
 
 
 class Contents:
@@ -117,6 +120,26 @@ class Contents:
 
     def _reference(self, name: str) -> str:
         return str(self._base / "config" / "reference" / name)
+
+    @cached_property
+    def _tables(self) -> list[str]:
+        """Names of the files of our own tables, without suffix."""
+        variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
+        variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
+        return [
+            *(f"detection{variant}" for variant in variants),
+            *(f"cross_attack_{feature}" for feature in self._features),
+            "detectors",
+            "control",
+            "attacks",
+            *(["paired"] if len(self._features) > 1 else []),
+            *(["least_perturbation"] if sort_attacks(self._attacks)["minimal_norm"] else []),
+            *self._defense_tables,
+        ]
+
+    @property
+    def _defense_tables(self) -> list[str]:
+        return [DEFENSES, f"{DEFENSES}_8bit"] if self._experiment.names("defenses") else []
 
     def _table_files(self, names: Iterable[str], *others: str) -> list[str]:
         tables = [f"{self.folder}/tables/{name}.{suffix}" for name in names for suffix in FORMATS]

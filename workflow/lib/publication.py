@@ -11,14 +11,12 @@ from advdetect.identity import canonical_json, digest
 from contents import Contents, in_order, placeless
 from experiment import Experiment, Spec
 from figures import Contents as FigureContents
-from figures import Figures, sort_attacks
+from figures import Figures
 from published import ALSO, FOLDER, Published, Publisher
 from reproductions import files
 from store import Store
 from store_file import StoreFile
 from titles import titles_shown
-
-DEFENSES = "defense_accuracy"  # the table of the defences
 
 
 class Publication(Contents):
@@ -93,26 +91,6 @@ class Publication(Contents):
         return list(behind.values())
 
     # Tables
-
-    @cached_property
-    def _tables(self) -> list[str]:
-        """Names of the files of our own tables, without suffix."""
-        variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
-        variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
-        return [
-            *(f"detection{variant}" for variant in variants),
-            *(f"cross_attack_{feature}" for feature in self._features),
-            "detectors",
-            "control",
-            "attacks",
-            *(["paired"] if len(self._features) > 1 else []),
-            *(["least_perturbation"] if sort_attacks(self._attacks)["minimal_norm"] else []),
-            *self._defense_tables,
-        ]
-
-    @property
-    def _defense_tables(self) -> list[str]:
-        return [DEFENSES, f"{DEFENSES}_8bit"] if self._experiment.names("defenses") else []
 
     def _metrics(self, feature: str) -> Published:
         return self._publisher.add(

@@ -145,15 +145,9 @@ class Store:
             }
             crafted = self._crafted(source, seed, name.replace(f"@{model}", "", 1), attacks)
         inputs: Inputs = {"crafted": [crafted], **judged}
+        keyed = {"name": name, "seed": seed}
         return self._of_run(
-            "transfer",
-            f"attacks/{name}",
-            own,
-            inputs,
-            run,
-            seed,
-            {"name": name, "seed": seed},
-            attack=name,
+            "transfer", f"attacks/{name}", own, inputs, run, seed, keyed, attack=name
         )
 
     def _crafted(self, run: Run, seed: int, name: str, attacks: Mapping[str, Spec]) -> StoreFile:

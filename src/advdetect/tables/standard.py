@@ -5,15 +5,14 @@ from collections.abc import Collection
 import pandas as pd
 
 from advdetect.evaluation.metrics import METRICS
+from advdetect.tables.attack_tables import attack_table, least_perturbation_table
 from advdetect.tables.paired_table import paired_table
 from advdetect.tables.table import Table
 from advdetect.tables.tables import (
-    attack_table,
     control_table,
     cross_attack_table,
     detection_table,
     detector_table,
-    least_perturbation_table,
 )
 
 # File name → protocol: bits and positives.

@@ -6,7 +6,6 @@ text. Rows and columns keep the order in which the metrics name them.
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,19 +18,11 @@ from advdetect.evaluation.cells import (
     STATISTICS,
     of_runs,
     split_runs,
-    stack_runs,
 )
 from advdetect.evaluation.metrics import MEAN, METRICS
 from advdetect.protocol import on_own_attack
 from advdetect.tables.names import display_name
 from advdetect.tables.table import CellFormat, Table
-
-_SUMMARY_FORMATS = {
-    "success_rate": (100, 1),
-    "success_rate_8bit": (100, 1),
-    "mean_l2": (1, 3),
-    "mean_linf": (1, 4),
-}
 
 
 def detection_table(
@@ -65,7 +56,7 @@ def detection_table(
         f"{_spread_note(metrics)}",
         rows="feature",
         columns="attack",
-        cells=_tidy(chosen.rename(columns={"tested_on": "attack"}), ["feature", "attack"]),
+        cells=tidy(chosen.rename(columns={"tested_on": "attack"}), ["feature", "attack"]),
         controls=controls,
     )
 
@@ -109,7 +100,7 @@ def cross_attack_table(
         f"attacks but that of the column. {_spread_note(metrics)}",
         rows="trained_on",
         columns="tested_on",
-        cells=_tidy(chosen, ["trained_on", "tested_on"]),
+        cells=tidy(chosen, ["trained_on", "tested_on"]),
     )
 
 
@@ -179,73 +170,8 @@ def control_table(metrics: pd.DataFrame) -> Table:
         f"feature draws random numbers. {_spread_note(metrics)}",
         rows="feature",
         columns="detector",
-        cells=_tidy(chosen, ["feature", "detector"]),
+        cells=tidy(chosen, ["feature", "detector"]),
         format=CellFormat(best=False),
-    )
-
-
-def attack_table(summary: pd.DataFrame) -> Table:
-    """Build the table of attacks by quantities, averaged over seeds.
-
-    Args:
-        summary: One row per attack and seed: attack, seed, n (images attacked), and numeric columns
-            such as success_rate and success_rate_8bit (in [0, 1]), mean_l2, mean_linf,
-            mean_iterations, mean_gradient_calls.
-
-    Returns:
-        Mean over seeds and, for more than one seed, the standard deviation (ddof 1); n_positive
-        holds the number of images over all seeds.
-    """
-    cells = stack_runs(split_runs(summary), _attack_cells)
-    plain = CellFormat(scale=1, spread="deviation", best=False)
-    formats = {
-        name: replace(plain, scale=scale, decimals=decimals)
-        for name, (scale, decimals) in _SUMMARY_FORMATS.items()
-    }
-    return Table(
-        name="attacks",
-        caption="Success and size of the attacks on the test images: mean over seeds, ± standard "
-        "deviation where there are several. Distances are over successful adversarials.",
-        rows="attack",
-        columns="quantity",
-        cells=cells,
-        formats={**formats, "n": replace(plain, decimals=0, spread="nothing")},
-        format=plain,
-    )
-
-
-def least_perturbation_table(cells: pd.DataFrame) -> Table:
-    """Build the table of minimal-norm attacks by norm and rate (Zhao et al. 2019, Table 2).
-
-    Args:
-        cells: What `perturbation.least_perturbations` returns, at least one row.
-
-    Returns:
-        Mean over seeds with its 95 % interval; nothing is marked as best, since a norm is over the
-        successes and so can be compared only at equal rates.
-    """
-    cells = of_runs(cells)
-    images = cells.drop_duplicates([RUN, "attack"]).assign(
-        quantity="n",
-        value=lambda rows: (rows["n_positive"] + rows["n_negative"]).astype(float),
-        standard_deviation=np.nan,
-        low=np.nan,
-        high=np.nan,
-    )
-    plain = CellFormat(best=False)
-    return Table(
-        name="least_perturbation",
-        caption="Least perturbation that fools the model: mean L2 norm, in pixel units of [0, 1], "
-        "over the test images that are fooled, and the share of those. "
-        f"{interval_note(int(cells['n_seeds'].max()))}",
-        rows="attack",
-        columns="quantity",
-        cells=_tidy(pd.concat([cells, images], ignore_index=True), ["attack", "quantity"]),
-        formats={
-            "least_l2": replace(plain, scale=1, decimals=3),
-            "n": replace(plain, scale=1, decimals=0, spread="nothing"),
-        },
-        format=plain,
     )
 
 
@@ -262,7 +188,8 @@ def _select(metrics: pd.DataFrame, *, metric: str, **keys: str) -> pd.DataFrame:
     return chosen
 
 
-def _tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def tidy(chosen: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return cells with these keys, and what their low and high are."""
     interval = np.where(chosen["low"].isna(), "none", BOOTSTRAP_INTERVAL)
     columns = [RUN, *keys, *STATISTICS, REASON]
     return chosen.assign(interval=interval)[columns].reset_index(drop=True)
@@ -277,25 +204,6 @@ def lower(name: str) -> str:
 def _first_reason(reasons: pd.Series) -> str:
     """Return why an average has no value: the first reason of those that it is over."""
     return next((reason for reason in reasons if reason), "")
-
-
-def _attack_cells(summary: pd.DataFrame) -> pd.DataFrame:
-    """Average the quantities of one run over its seeds."""
-    named = ("attack", "seed", RUN, REASON)
-    quantities = [name for name in summary.columns if name not in named]
-    long = summary.melt(["attack", "seed"], quantities, "quantity")
-    long["value"] = long["value"].astype(float)
-    keys = ["attack", "quantity"]
-    cells = long.groupby(keys, sort=False, observed=True)["value"].agg(["mean", "std"])
-    cells = cells.rename(columns={"mean": "value", "std": "standard_deviation"}).reset_index()
-    images = summary.groupby("attack", observed=True)["n"].sum()
-    return cells.assign(
-        low=np.nan,
-        high=np.nan,
-        interval="none",
-        n_positive=cells["attack"].map(images),
-        n_negative=0,
-    )[[*keys, *STATISTICS]]
 
 
 def _spread_note(metrics: pd.DataFrame) -> str:
