@@ -145,7 +145,7 @@ def test_every_success_has_the_margin_asked_for(
     # In float32 a matrix product rounds differently in a batch of another size.
     [(torch.float64, 1e-9), (torch.float32, 1e-4)],
 )
-@pytest.mark.parametrize("target", [None, "random"])
+@pytest.mark.parametrize("target", [None, pytest.param("random", marks=pytest.mark.long)])
 def test_sweep_is_single_calls_in_any_order(
     target: str | None,
     dtype: torch.dtype,

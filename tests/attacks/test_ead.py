@@ -160,7 +160,7 @@ def test_every_success_has_the_margin_asked_for(
     assert torch.equal(result.adversarial[~result.success], images[~result.success])
 
 
-@pytest.mark.parametrize("target", [None, "random"])
+@pytest.mark.parametrize("target", ["random", pytest.param(None, marks=pytest.mark.long)])
 def test_sweep_is_single_calls_in_any_order(
     target: str | None, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:

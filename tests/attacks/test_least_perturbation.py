@@ -127,7 +127,7 @@ def test_linear_model_has_the_linf_distance_along_the_sign() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["fgm", "fgsm", "ossa"])
+@pytest.mark.parametrize("name", ["fgm", "ossa", pytest.param("fgsm", marks=pytest.mark.long)])
 def test_matches_a_scan_of_every_epsilon(
     name: str, model: nn.Module, images: Tensor, labels: Tensor, generator: SampleGenerator
 ) -> None:

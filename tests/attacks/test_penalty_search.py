@@ -468,7 +468,10 @@ def inverse_tanh(images: Tensor) -> Tensor:
     ("attack", "looks", "beta", "variable"),
     [
         (partial(cw_l2, learning_rate=0.02), 1, 0.0, inverse_tanh),
-        (partial(opt, target=None, learning_rate=0.02), 1, 0.0, Tensor.clone),
+        pytest.param(
+            *(partial(opt, target=None, learning_rate=0.02), 1, 0.0, Tensor.clone),
+            marks=pytest.mark.long,  # of the kind of the first
+        ),
         (partial(ead, beta=0.003, learning_rate=0.02), 2, 0.003, None),
     ],
     ids=["cw_l2", "opt", "ead"],

@@ -110,7 +110,9 @@ def test_it_learns_to_reconstruct_and_to_generate():
     assert generated.std(dim=0).mean() > 0.1
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
+)
 def test_its_codes_follow_the_prior(seed):
     """Early on, while no error of reconstruction is small enough to pull the codes elsewhere.
 

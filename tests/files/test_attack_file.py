@@ -165,7 +165,9 @@ for start in range(400):
 """
 
 
-@pytest.mark.parametrize("after", [1, 37, 150])
+@pytest.mark.parametrize(
+    "after", [37, *(pytest.param(count, marks=pytest.mark.long) for count in (1, 150))]
+)
 def test_a_killed_writer_loses_at_most_what_it_was_at(output, after):
     path = [p for p in sys.path if p]
     program = KILLED.format(path=[os.path.dirname(__file__), *path], output=str(output))

@@ -108,10 +108,11 @@ def test_an_interrupted_attack_goes_on_at_the_last_batch(finished):
     ("name", "stage", "follows"),
     [
         pytest.param(NAME, "fit-detectors", [], marks=pytest.mark.long),
-        (
+        pytest.param(
             "fitted/kd",
             "feature",
             [f"features/{source}/kd" for source in ("clean", *ATTACKED)],
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -126,7 +126,9 @@ def test_a_damaged_unfinished_file_is_made_anew(make, file, tmp_path):
     assert file("fade").read_bytes() == file("fade", "whole").read_bytes()
 
 
-@pytest.mark.parametrize("batch_size", [2, 3, 16, 1000])
+@pytest.mark.parametrize(
+    "batch_size", [3, 1000, *(pytest.param(size, marks=pytest.mark.long) for size in (2, 16))]
+)
 def test_the_first_job_of_a_sweep_computes_all_values_within_the_batch_size(
     make, file, tmp_path, batch_size
 ):

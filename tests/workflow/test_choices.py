@@ -11,7 +11,9 @@ def preferred(experiment):
     return tuple(experiment.settings["evaluation"][key] for key in PREFERENCES)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "zhao2019_small"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", pytest.param("zhao2019_small", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize(
     "choice",
     [
