@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -112,3 +113,13 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     ticks = [tick for tick in axes[0].get_yticklabels() if tick.get_text()]
     assert ticks
     assert all(tick.get_parse_math() for tick in ticks)
+
+
+def test_no_label_leaves_the_picture(tmp_path: Path) -> None:
+    """It did where a figure was laid out for another resolution than that of its file."""
+    with styled():
+        figure, (axis,) = panels([""], width=7)
+        axis.set_yticks([0, 1], ["1 − max probability, OTCM", "1 − max probability, OSSA"])
+    _, png = save_figure(figure, tmp_path / "labels")  # type: ignore[arg-type]
+    edge = plt.imread(png)[:, :4, :3]
+    assert (edge == 1).all()  # white

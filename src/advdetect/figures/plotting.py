@@ -35,6 +35,7 @@ _STYLE: dict[Any, Any] = {
 }
 _RUN_TITLE = 0.4  # inches above the block of a run
 _LEGEND_HANDLE, _LEGEND_LETTER, _LEGEND_ROW = 0.55, 0.068, 0.18  # inches
+_DPI = 160  # of PNG, for which figures are laid out: at another, letters are not as wide
 _SAVING: dict[Any, Any] = {"svg.hashsalt": "advdetect", "svg.fonttype": "path"}
 
 
@@ -50,7 +51,7 @@ T = TypeVar("T", contravariant=True)
 
 def new_figure(width: float, height: float) -> Figure:
     """Make a figure of its own: the canvas of everything that stands alone."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
 class Drawing(Protocol[T]):
@@ -179,7 +180,7 @@ def save_figure(figure: Figure, path_without_suffix: str | os.PathLike) -> list[
     for suffix, fields in metadata.items():
         path = Path(f"{os.fspath(path_without_suffix)}{suffix}")
         with atomic_path(path) as temporary, mpl.rc_context(_SAVING):
-            figure.savefig(temporary, format=suffix[1:], dpi=160, metadata=fields)
+            figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=fields)
         written.append(path)
     return written
 
