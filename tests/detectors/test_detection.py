@@ -57,13 +57,13 @@ def world_scores(repository):
     return cross_attack_scores(clean, attacks, every_detector(repository), fitting, testing)
 
 
-def cross_attack_scores(clean, attacks, detectors, fitting, testing):
+def cross_attack_scores(clean, attacks, detectors, fitting, testing, control=None):
     """Fit, score, write and read."""
-    fitted = fit_detectors(clean, attacks, detectors, fitting)
+    fitted = fit_detectors(clean, attacks, detectors, fitting, control)
     with TemporaryDirectory() as folder:
         path = f"{folder}/scores.parquet"
         with write_scores(path, {}) as append:
-            for part in score_attacks(clean, attacks, detectors, fitted, testing):
+            for part in score_attacks(clean, attacks, detectors, fitted, testing, control):
                 append(part)
         return pd.read_parquet(path)
 
@@ -431,15 +431,9 @@ def control_of(values):
 
 
 def scores_with_control(repository, world, values):
-    clean, attacks, fitting, testing = world
+    clean, attacks, *split = world
     detectors, control = every_detector(repository), control_of(values)
-    fitted = fit_detectors(clean, attacks, detectors, fitting, control)
-    with TemporaryDirectory() as folder:
-        path = f"{folder}/scores.parquet"
-        with write_scores(path, {}) as append:
-            for part in score_attacks(clean, attacks, detectors, fitted, testing, control):
-                append(part)
-        scores = pd.read_parquet(path)
+    scores = cross_attack_scores(clean, attacks, detectors, *split, control)
     is_control = scores["tested_on"] == "unchanged"
     return {True: scores[is_control], False: scores[~is_control]}
 

@@ -27,7 +27,7 @@ def tables(metrics: pd.DataFrame, paired: pd.DataFrame, attack_summary: pd.DataF
         attack_summary,
         detector="logistic_regression",
         controls=["random_scores"],
-        control=as_control(metrics),
+        unchanged=as_control(metrics),
         paired=paired,
     )
 
@@ -88,7 +88,7 @@ def test_least_perturbations_are_one_table_more(
         attack_summary,
         detector="logistic_regression",
         controls=["random_scores"],
-        control=as_control(metrics),
+        unchanged=as_control(metrics),
         least_perturbations=least,
         paired=paired,
     )

@@ -101,14 +101,14 @@ def fit_detectors(
         name: detector for name, detector in detectors.items() if not detector.unsupervised
     }
     for bits, positives in itertools.product(BITS, POSITIVES) if supervised else ():
-        for training in _training_sets(clean, attacks, fitting, bits, positives):
-            for name, detector in supervised.items():
-                yield _fit(name, detector, training, columns, bits, positives)
+        sets = _training_sets(clean, attacks, fitting, bits, positives)
         if control and (bits, positives) == MAIN_FORM:
-            for training in _training_sets(clean, {UNCHANGED: control}, fitting, bits, positives):
-                for name, detector in supervised.items():
-                    if not detector.sees_labels:
-                        yield _fit(name, detector, training, columns, bits, positives)
+            unchanged = _training_sets(clean, {UNCHANGED: control}, fitting, bits, positives)
+            sets = itertools.chain(sets, unchanged)
+        for training in sets:
+            for name, detector in supervised.items():
+                if not (training.trained_on == UNCHANGED and detector.sees_labels):
+                    yield _fit(name, detector, training, columns, bits, positives)
 
 
 def _training_sets(

@@ -47,8 +47,7 @@ def evaluate_feature(
     image's clean, noisy and adversarial rows share one weight. They are computed where a reader
     looks for them: for cells trained and tested on the same attack or trained on clean images (all
     detectors) and, in the form of the cross-attack tables (`protocol.MAIN_FORM`), for every cell of
-    the primary detector. Other cells have a value and NaN as
-    interval.
+    the primary detector. Other cells have a value and NaN as interval.
 
     The mean is taken over the seeds in which the cell has a value; in each replicate those seeds
     are drawn with replacement and images get their weights; replicates that leave a seed without

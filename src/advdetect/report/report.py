@@ -122,7 +122,7 @@ def render_report(context: ReportContext) -> str:
         context.attack_summary,
         detector=context.primary_detector,
         controls=context.controls,
-        control=context.unchanged,
+        unchanged=context.unchanged,
         least_perturbations=context.least_perturbations,
         paired=context.paired,
     )

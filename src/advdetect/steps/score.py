@@ -34,13 +34,13 @@ def run(arguments: argparse.Namespace) -> None:
         keyed={"name": arguments.name, "seed": arguments.seed},
     )
     inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
-    own = {"name": arguments.name, "spec": spec, **detection.tested(inputs)}
+    facts |= detection.tested(inputs)
+    own = {name: facts[name] for name in ("name", "spec", "attacks", "control")}
     for path in (arguments.detectors, arguments.split):
         _check(path, own)
     detectors = detection.make_detectors(spec, arguments.seed, arguments.name)
     split = read_table(arguments.split, ["index", "fitting"])
     testing = set(split.loc[~split["fitting"], "index"].tolist())
-    facts |= detection.tested(inputs)
     fitted = read_detectors(arguments.detectors, detection.packages(spec))
     count = 0
     parts = score_attacks(inputs.clean, inputs.attacks, detectors, fitted, testing, inputs.control)

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
             summary,
             detector=arguments.detector,
             controls=arguments.controls,
-            control=read_frame(*arguments.control, columns=METRICS_TABLE)
+            unchanged=read_frame(*arguments.control, columns=METRICS_TABLE)
             if arguments.control
             else None,
             least_perturbations=least_perturbations_of_runs(

@@ -30,7 +30,7 @@ def standard_tables(
     *,
     detector: str,
     controls: Collection[str],
-    control: pd.DataFrame | None = None,
+    unchanged: pd.DataFrame | None = None,
     least_perturbations: pd.DataFrame | None = None,
     paired: pd.DataFrame | None = None,
 ) -> dict[str, Table]:
@@ -41,7 +41,7 @@ def standard_tables(
         attack_summary: One row per attack and seed, as `attack_table` takes it.
         detector: The primary detector.
         controls: Names of the control detectors.
-        control: Metrics of `protocol.UNCHANGED`, of all features; None without them.
+        unchanged: Metrics of `protocol.UNCHANGED`, of all features; None without them.
         least_perturbations: What `perturbation.least_perturbations` returns; None or empty where
             there is no attack of the minimal-norm kind.
         paired: What `paired.paired_tests` returns; None or empty where there is one feature.
@@ -69,8 +69,8 @@ def standard_tables(
         for feature in metrics["feature"].unique()
     }
     tables["detectors"] = detector_table(metrics, controls=controls, **main)
-    if control is not None and len(control):
-        tables["control"] = control_table(control)
+    if unchanged is not None and len(unchanged):
+        tables["control"] = control_table(unchanged)
     tables["attacks"] = attack_table(attack_summary)
     if least_perturbations is not None and len(least_perturbations):
         tables["least_perturbation"] = least_perturbation_table(least_perturbations)
