@@ -9,16 +9,17 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from advdetect.detectors.controls import RandomScores, random_scores, true_labels
-from advdetect.detectors.estimator import Detector
+from advdetect.detectors.estimator import Detector, decision_scores
 from advdetect.detectors.fitting import fit_detectors, split_sources
 from advdetect.detectors.gaussian import gaussian
 from advdetect.detectors.images import AttackedImages
+from advdetect.detectors.naive_bayes import naive_bayes
 from advdetect.detectors.random_forest import Forest
 from advdetect.detectors.scoring import score_attacks
 from advdetect.detectors.threshold import threshold
 from advdetect.errors import AdvdetectError
 from advdetect.files.detector import read_detectors, write_detectors
-from advdetect.files.scores import write_scores
+from advdetect.files.scores import read_cells, write_scores
 from advdetect.imports import locate
 
 KEYS = ["detector", "trained_on", "tested_on", "bits", "positives"]
@@ -65,7 +66,7 @@ def cross_attack_scores(clean, attacks, detectors, fitting, testing, control=Non
         with write_scores(path, {}) as append:
             for part in score_attacks(clean, attacks, detectors, fitted, testing, control):
                 append(part)
-        return pd.read_parquet(path)
+        return read_cells(path)
 
 
 def every_detector(repository):
@@ -337,7 +338,7 @@ def test_detectors_that_go_through_a_file_say_the_same(world, world_scores, repo
     with write_scores(tmp_path / "scores.parquet", {}) as append:
         for part in score_attacks(clean, attacks, detectors, kept, testing):
             append(part)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scores.parquet"), world_scores)
+    pd.testing.assert_frame_equal(read_cells(tmp_path / "scores.parquet"), world_scores)
 
 
 def test_thresholds_hold_the_false_positive_rate_among_what_was_fitted_on(world):
@@ -388,6 +389,19 @@ def test_a_score_that_is_no_number_is_refused(world):
 
     with pytest.raises(AdvdetectError, match="detector mine, trained on weak, returned scores"):
         cross_attack_scores(world[0], world[1], {"mine": Detector(lambda: Broken(0))}, *world[2:])
+
+
+def test_naive_bayes_ranks_images_whose_probabilities_are_one():
+    """Against the log-odds of two normal distributions, written out in float64."""
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame({"x": np.concatenate([generator.normal(0, 1, 50), 90 + np.arange(50)])})
+    detector = naive_bayes(seed=0, variance_smoothing=0.0).fit(table, np.arange(100) >= 50)
+    assert len(np.unique(detector.predict_proba(table)[50:, 1])) == 1
+    groups = table["x"][:50], table["x"][50:]
+    densities = [stats.norm(group.mean(), group.std(ddof=0)).logpdf(table["x"]) for group in groups]
+    np.testing.assert_allclose(
+        decision_scores(detector, table), densities[1] - densities[0], rtol=1e-9
+    )
 
 
 def test_threshold_follows_the_direction_of_the_paper():

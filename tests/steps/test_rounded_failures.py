@@ -8,6 +8,7 @@ import yaml
 from safetensors.torch import load_file
 from step_runs import SEED, detect, figure_spec, judged, run, run_feature
 
+from advdetect.files.scores import read_cells
 from advdetect.report.findings import control_checks
 
 DETECTORS = ("random_forest", "gaussian", "random_scores", "true_labels")
@@ -71,7 +72,7 @@ def test_only_detectors_trained_on_it_have_no_scores(score, made, capsys):
     ]
     score(alone, "otcm")
     assert "warning" not in capsys.readouterr().err
-    scores = pd.read_parquet(both)
+    scores = read_cells(both)
     undone = (scores["bits"] == "8bit") & (scores["positives"] == "successful")
     unfitted = undone & (scores["trained_on"] == NAME)
     assert scores["score"].isna().equals(unfitted)
@@ -81,7 +82,7 @@ def test_only_detectors_trained_on_it_have_no_scores(score, made, capsys):
     kept = scores[scores["trained_on"].isin(["otcm", "clean"]) & (scores["tested_on"] == "otcm")]
     pd.testing.assert_frame_equal(
         kept.drop(columns="reason").reset_index(drop=True),
-        pd.read_parquet(alone).drop(columns="reason"),
+        read_cells(alone).drop(columns="reason"),
         check_categorical=False,
     )
     others = scores[(scores["trained_on"] == "others") & (scores["tested_on"] == NAME)]

@@ -13,12 +13,11 @@ from sklearn.model_selection import train_test_split
 
 from advdetect.detectors.estimator import Detector, checked
 from advdetect.detectors.images import (
-    CLEAN_ROW,
     AttackedImages,
     Rows,
+    attacked_rows,
     clean_rows,
     concatenate,
-    rows_of,
     without_values,
 )
 from advdetect.errors import explain_failure
@@ -118,20 +117,19 @@ def _training_sets(
     bits: str,
     positives: str,
 ) -> Iterator[_Training]:
+    own = clean_rows(clean, fitting)
     usable: dict[str, Rows] = {}
     for name, attack in attacks.items():
         if reason := without_values(attack, bits):
             yield _Training(name, "", None, reason)
             continue
-        usable[name] = rows_of(clean, attack, fitting, bits, positives)
-        yield _training(name, "", usable[name], positives, bits)
+        usable[name] = attacked_rows(attack, fitting, bits, positives)
+        yield _training(name, "", concatenate([own, usable[name]]), positives, bits)
     if (bits, positives) != MAIN_FORM or len(attacks) < 2:
         return
     for left_out in attacks:
         others = [rows for name, rows in usable.items() if name != left_out]
-        # The clean images are those of every attack, and count once.
-        parts = [rows.where(rows.kind != CLEAN_ROW) if i else rows for i, rows in enumerate(others)]
-        rows = concatenate(parts) if parts else None
+        rows = concatenate([own, *others]) if others else None
         yield _training(OTHERS, left_out, rows, positives, bits)
 
 

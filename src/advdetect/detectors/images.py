@@ -67,13 +67,12 @@ def concatenate(parts: Iterable[Rows]) -> Rows:
     )
 
 
-def rows_of(
-    clean: pd.DataFrame, attack: AttackedImages, sources: Collection[int], bits: str, positives: str
+def attacked_rows(
+    attack: AttackedImages, sources: Collection[int], bits: str, positives: str
 ) -> Rows:
-    """Return the clean, noisy and adversarial images of one attack in one form.
+    """Return the noisy and adversarial images of one attack in one form.
 
     Args:
-        clean: Features of the clean images, indexed by source image.
         attack: The attack's images.
         sources: Source images to keep.
         bits: A name in `BITS`.
@@ -83,16 +82,19 @@ def rows_of(
     adversarial = attack.features[f"adversarial{suffix}"]
     if positives == "successful":
         adversarial = adversarial[attack.success[bits].loc[adversarial.index].to_numpy()]
-    tables = {
-        CLEAN_ROW: clean,
-        NOISY_ROW: attack.features[f"noisy{suffix}"],
-        ADVERSARIAL_ROW: adversarial,
-    }
-    return concatenate(_rows(table, kind, sources) for kind, table in tables.items())
+    noisy = attack.features[f"noisy{suffix}"]
+    return concatenate(
+        [_rows(noisy, NOISY_ROW, sources), _rows(adversarial, ADVERSARIAL_ROW, sources)]
+    )
 
 
 def clean_rows(clean: pd.DataFrame, sources: Collection[int]) -> Rows:
-    """Return the clean images alone."""
+    """Return the clean images, which are those of every attack.
+
+    Args:
+        clean: Features of the clean images, indexed by source image.
+        sources: Source images to keep.
+    """
     return _rows(clean, CLEAN_ROW, sources)
 
 

@@ -12,8 +12,9 @@ from advdetect.detectors.estimator import Detector, checked
 from advdetect.detectors.images import (
     AttackedImages,
     Rows,
+    attacked_rows,
+    clean_rows,
     concatenate,
-    rows_of,
     without_values,
 )
 from advdetect.files.detector import FittedDetector
@@ -72,12 +73,12 @@ def score_attacks(
 
 @dataclass(frozen=True)
 class _Tested:
-    """Images to score, one attack after the other.
+    """Images to score: the clean ones, then those of one attack after the other.
 
     Attributes:
         names: The attacks.
-        rows: Their images.
-        attack: (n,) positions in ``names``.
+        rows: The images.
+        attack: (n,) positions in ``names``, −1 for a clean image.
         reasons: By attack why its images have no score, where they have none.
     """
 
@@ -96,15 +97,20 @@ class _Tested:
         positives: str,
     ) -> "_Tested":
         """Return the images of all attacks in one form."""
-        parts = [rows_of(clean, each, testing, bits, positives) for each in attacks.values()]
-        attack = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part) for part in parts])
+        own = clean_rows(clean, testing)
+        parts = [own]
+        for each in attacks.values():
+            rows = attacked_rows(each, testing, bits, positives)
+            parts.append(rows if len(rows) else own)  # one that changed nothing has its cells, too
+        positions = np.arange(-1, len(attacks), dtype=np.int16)
+        attack = np.repeat(positions, [len(part) for part in parts])
         reasons = {name: without_values(each, bits) for name, each in attacks.items()}
         reasons = {name: reason for name, reason in reasons.items() if reason}
         return cls(tuple(attacks), concatenate(parts), attack, reasons)
 
     def only(self, name: str) -> "_Tested":
-        """Return the images of one attack."""
-        chosen = self.attack == self.names.index(name)
+        """Return the clean images and those of one attack."""
+        chosen = np.isin(self.attack, [-1, self.names.index(name)])
         return _Tested(self.names, self.rows.where(chosen), self.attack[chosen], self.reasons)
 
 

@@ -2,8 +2,13 @@
 
 No writer and no reader holds more than a part of it: what is read is one row group after the other,
 or the rows that are wanted.
+
+With many attacks this is the largest file of a run: a detector that was trained on one is tested on
+all. The clean images, which are those of every attack, are therefore kept once in a row group, and
+scores with the 24 significant bits of float32, over the whole range of float64.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from advdetect.io import read_row_groups, read_table, table_writer
-from advdetect.protocol import KINDS, MAIN_FORM, UNCHANGED, on_own_attack
+from advdetect.protocol import CLEAN, KINDS, MAIN_FORM, UNCHANGED, on_own_attack
 
 #: What names a cell: rows that a metric is computed of.
 CELL = ["detector", "trained_on", "tested_on", "bits", "positives"]
@@ -30,8 +35,11 @@ _SCHEMA = pa.schema(
         ("reason", _NAMES),
     ]
 )
-_REPEATED = [name for name in _SCHEMA.names if name != "score"]
+#: Source images come sorted; scores have bytes that are alike where their exponents are.
+_ENCODING = {"index": "DELTA_BINARY_PACKED", "score": "BYTE_STREAM_SPLIT"}
+_REPEATED = [name for name in _SCHEMA.names if name not in _ENCODING]
 
+_BITS = 24  # of a score
 _ROWS = 2**18  # read at a time: pandas needs as long for a small table as for such a one
 
 
@@ -45,7 +53,8 @@ class ScorePart:
         bits: A name in `protocol.BITS`.
         positives: A name in `protocol.POSITIVES`.
         attacks: Names of attacks.
-        attack: (n,) positions in ``attacks``: which one an image belongs to.
+        attack: (n,) positions in ``attacks``: which one an image belongs to; −1 for the clean
+            images, which come first and are those of every attack that has not its own.
         index: (n,) source images.
         kind: (n,) positions in `protocol.KINDS`.
         score: (n,) higher for adversarial; NaN where there is none.
@@ -70,7 +79,12 @@ def write_scores(
 ) -> Iterator[Callable[[ScorePart], None]]:
     """Yield a function that appends scores to a file, which is there when all are."""
     with table_writer(
-        path, _SCHEMA, provenance, compression="zstd", use_dictionary=_REPEATED
+        path,
+        _SCHEMA,
+        provenance,
+        compression="zstd",
+        use_dictionary=_REPEATED,
+        column_encoding=_ENCODING,
     ) as write:
         yield lambda part: write(_table(part))
 
@@ -82,7 +96,7 @@ def read_parts(path: str | Path) -> Iterator[pd.DataFrame]:
         AdvdetectError: The file is missing or is not whole.
     """
     for table in read_row_groups(path, _ROWS):
-        yield table.to_pandas()
+        yield _with_clean_images(table.to_pandas())
 
 
 def read_cells(path: str | Path, **wanted: str) -> pd.DataFrame:
@@ -96,7 +110,9 @@ def read_cells(path: str | Path, **wanted: str) -> pd.DataFrame:
     Raises:
         AdvdetectError: The file is missing or is not whole.
     """
-    return read_table(path, wanted=wanted)
+    attack = wanted.pop("tested_on", None)
+    cells = _with_clean_images(read_table(path, wanted=wanted))
+    return cells[cells["tested_on"] == attack] if attack else cells
 
 
 def read_own_scores(path: str | Path, detector: str) -> pd.DataFrame:
@@ -129,16 +145,47 @@ def _table(part: ScorePart) -> pa.Table:
     columns = [
         _named(same, [part.detector]),
         _named(same, [part.trained_on]),
-        _named(part.attack, part.attacks),
+        _named(part.attack, part.attacks, mask=part.attack < 0),
         _named(same, [part.bits]),
         _named(same, [part.positives]),
         pa.array(part.index, type=pa.int32()),
         _named(part.kind.astype(np.int16), KINDS),
-        pa.array(part.score),
+        pa.array(_rounded(part.score)),
         _named(of_attack[part.attack], texts),
     ]
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 
-def _named(positions: NDArray[np.int16], names: Sequence[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(positions), pa.array(names, type=pa.string()))
+def _named(
+    positions: NDArray[np.int16], names: Sequence[str], mask: NDArray[np.bool_] | None = None
+) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(
+        pa.array(positions, mask=mask), pa.array(names, type=pa.string())
+    )
+
+
+def _rounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    mantissa, exponent = np.frexp(scores)
+    return np.ldexp(np.rint(np.ldexp(mantissa, _BITS)), exponent - _BITS)
+
+
+def _with_clean_images(stored: pd.DataFrame) -> pd.DataFrame:
+    """Put the clean images of each part before the images of each of its attacks."""
+    attack = np.asarray(pd.Categorical(stored["tested_on"]).codes)
+    is_clean = (stored["kind"] == CLEAN).to_numpy()
+    starts = np.flatnonzero(np.diff(attack, prepend=-2))  # of rows with the same attack, or clean
+    rows, owners = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    clean = rows[0]
+    for start, stop in itertools.pairwise([*starts, len(attack)]):
+        own = np.arange(start, stop)
+        if attack[start] < 0:
+            clean = own
+            continue
+        both = own if is_clean[start] else np.concatenate([clean, own])
+        rows.append(both)
+        owners.append(np.full(len(both), start))
+    cells = stored.take(np.concatenate(rows))
+    for name in ("tested_on", "reason"):
+        cells[name] = stored[name].array.take(np.concatenate(owners))
+    cells.loc[cells["reason"] != "", "score"] = np.nan
+    return cells.reset_index(drop=True)
