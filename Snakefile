@@ -14,6 +14,7 @@ from local_run import (
     LocalRun,
     after_graph,
     before_graph,
+    leave_garbage_until_graph,
     let_jobs_go,
     make_what_has_no_stamp,
 )
@@ -21,6 +22,7 @@ from object_store import use_object_store
 from pipeline import make_pipeline
 from submission import Submission
 
+leave_garbage_until_graph(workflow)
 # The jobs of a sweep share their work in files, where they see each other's.
 SHARES_FILES = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
 PIPELINE = make_pipeline(BASE, config, SHARES_FILES)

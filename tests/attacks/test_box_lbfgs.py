@@ -92,7 +92,9 @@ def start() -> Tensor:
     return torch.full((LANES, SIZE), 0.5, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("memory", [1, 3, 10])
+@pytest.mark.parametrize(
+    "memory", [3, *(pytest.param(memory, marks=pytest.mark.long) for memory in (1, 10))]
+)
 def test_convex_quadratics_as_scipy(memory: int, problem: State, start: Tensor) -> None:
     end = minimize(quadratic, start, memory=memory, **problem)
     reference = scipy_minimum(quadratic, start, problem)
@@ -104,6 +106,7 @@ def test_convex_quadratics_as_scipy(memory: int, problem: State, start: Tensor) 
     assert end["converged"].all()
 
 
+@pytest.mark.long
 def test_takes_no_more_evaluations_than_scipy(problem: State, start: Tensor) -> None:
     end = minimize(quadratic, start, **problem)
     reference = scipy_minimum(quadratic, start, problem)

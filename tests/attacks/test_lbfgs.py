@@ -204,7 +204,7 @@ def test_more_search_steps_come_nearer(
     assert (shorter <= norms(few.adversarial, images)[both]).all()
 
 
-@pytest.mark.parametrize("constant", [1e-3, 1e3])
+@pytest.mark.parametrize("constant", [1e-3, pytest.param(1e3, marks=pytest.mark.long)])
 def test_the_first_constant_matters_little(
     constant: float, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:

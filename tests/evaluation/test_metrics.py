@@ -123,7 +123,7 @@ def cluster_table(generator: np.random.Generator, n: int, auc: float = 0.8) -> p
 
 
 def test_interval_covers_the_true_auroc() -> None:
-    auc, trials, covered, outside = 0.8, 300, 0, []
+    auc, trials, covered, outside = 0.8, 150, 0, []
     for trial in range(trials):
         scores = cluster_table(np.random.default_rng(trial), 80, auc)
         row = evaluate({0: scores}, seed=trial).query("metric == 'auroc' and seed == 'mean'")
@@ -151,7 +151,7 @@ def test_interval_agrees_with_resampling_images() -> None:
     expected = stats.bootstrap(
         (np.arange(120),),
         auroc,
-        n_resamples=1500,
+        n_resamples=800,
         method="percentile",
         vectorized=False,
         rng=np.random.default_rng(0),

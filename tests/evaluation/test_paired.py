@@ -79,7 +79,7 @@ def test_a_test_of_one_seed_agrees_with_delong(number: int, shifts: tuple[float,
 
 def test_p_values_are_uniform_where_features_are_equally_good() -> None:
     """The images' clean and adversarial rows belong together here, which DeLong's test ignores."""
-    trials = 300
+    trials = 150
     p_values = []
     for trial in range(trials):
         first, second = correlated(np.random.default_rng(trial), 60, (1.0, 1.0), twins=True)

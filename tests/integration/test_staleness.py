@@ -25,20 +25,16 @@ PACKAGE = "src/advdetect"
 CODE = "\nEDITED = 1\n"
 
 
-def edit_comments_and_docstring(project: Project) -> None:
+def edit_what_changes_nothing(project: Project) -> None:
+    """Comments and docstrings, what is not used, and the order of keys."""
     project.append(f"{PACKAGE}/attacks/otcm.py", "\n# a remark\n")
     project.replace(f"{PACKAGE}/attacks/otcm.py", '"""One-step', '"""A one-step')
-
-
-def edit_what_is_not_used(project: Project) -> None:
+    project.append(f"{PACKAGE}/features/fisher_input.py", "# a remark\n")
     project.write("README.md", "# Another text\n")
     project.replace("config/attack/fgm.yaml", "epsilon: 2.0", "epsilon: 2.5")
     project.replace("config/experiment/mnist_small.yaml", "seeds: [0, 1, 2]", "seeds: [3]")
     project.append(f"{PACKAGE}/attacks/ossa.py", CODE)
     project.append(f"{PACKAGE}/data/mnist.py", CODE)
-
-
-def reorder_keys(project: Project) -> None:
     project.write(
         "config/attack/bim_l2.yaml",
         """\
@@ -62,43 +58,52 @@ _target_: advdetect.attacks.bim.bim
     )
 
 
-def add_a_feature_that_borrows(project: Project) -> None:
+def edit_two_attacks(project: Project) -> None:
+    """One in its own YAML, the other in the experiment's."""
+    project.replace("config/attack/bim_l2.yaml", "epsilon: 2.0", "epsilon: 2.5")
+    project.replace(TINY, "fgsm: {epsilon: 0.4}", "fgsm: {epsilon: 0.5}")
+
+
+def edit_the_code_of_two_features(project: Project) -> None:
+    """The second has an auxiliary model and is a part of a union."""
+    project.append(f"{PACKAGE}/features/max_probability.py", CODE)
+    project.append(f"{PACKAGE}/features/kd.py", CODE)
+
+
+def edit_the_page_of_the_report(project: Project) -> None:
+    project.append(f"{PACKAGE}/report/templates/report.html.j2", "<!-- more -->\n")
+    project.append(f"{PACKAGE}/report/templates/sort_tables.js", "// more\n")
+
+
+def add_features(project: Project) -> None:
+    """By themselves, from activations, with a model that is there or not, a part of a union."""
     text = "_target_: advdetect.features.kd.kd\n_fitted_by_: kd\n_activations_: true\n"
     project.write("config/feature/borrower.yaml", text)
-    project.replace(TINY, "[max_probability,", "[max_probability, borrower,")
+    added = "[fisher_weights, energy, borrower, mid, bu, max_probability,"
+    project.replace(TINY, "[max_probability,", added)
 
 
 NOTHING: set[str] = set()
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, NOTHING),
-    "an attack's parameter": (
-        lambda project: project.replace(
-            "config/attack/bim_l2.yaml", "epsilon: 2.0", "epsilon: 2.5"
-        ),
-        attack_files("bim_l2") | AFTER_ATTACKS,
-    ),
-    "an attack's parameter in the experiment": (
-        lambda project: project.replace(TINY, "fgsm: {epsilon: 0.4}", "fgsm: {epsilon: 0.5}"),
-        attack_files("fgsm") | AFTER_ATTACKS,
+    "what changes nothing": (edit_what_changes_nothing, NOTHING),
+    "the parameters of two attacks": (
+        edit_two_attacks,
+        attack_files("bim_l2", "fgsm") | AFTER_ATTACKS,
     ),
     "an attack's code": (
         lambda project: project.append(f"{PACKAGE}/attacks/otcm.py", CODE),
         attack_files("otcm") | AFTER_ATTACKS,
     ),
-    "an attack's comments and docstring": (edit_comments_and_docstring, NOTHING),
     "code that all attacks share": (
         lambda project: project.append(f"{PACKAGE}/attacks/gradient.py", CODE),
         attack_files(*ATTACKS) | AFTER_ATTACKS,
     ),
-    "methods and experiments that are not used": (edit_what_is_not_used, NOTHING),
-    "the order of keys": (reorder_keys, NOTHING),
-    "a feature's code": (
-        lambda project: project.append(f"{PACKAGE}/features/max_probability.py", CODE),
-        feature_files("max_probability") | detection_files("max_probability"),
-    ),
-    "the code of a feature with a fit, a part of a union": (
-        lambda project: project.append(f"{PACKAGE}/features/kd.py", CODE),
-        {"fitted/kd"} | feature_files("kd") | detection_files("kd", "kd_bu"),
+    "the code of two features": (
+        edit_the_code_of_two_features,
+        {"fitted/kd"}
+        | feature_files("max_probability", "kd")
+        | detection_files("max_probability", "kd", "kd_bu"),
     ),
     "what is kept of the hidden layers": (
         lambda project: project.append(TINY, "activations: {max_width: 64}\n"),
@@ -109,10 +114,6 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "the code that collects activations": (
         lambda project: project.append(f"{PACKAGE}/models/activations.py", CODE),
         {"fitted/kd", "figure_spectra"} | feature_files(*COMPUTED) | detection_files(*FEATURES),
-    ),
-    "a comment in a feature": (
-        lambda project: project.append(f"{PACKAGE}/features/fisher_input.py", "# a remark\n"),
-        NOTHING,
     ),
     "a detector's parameter": (
         lambda project: project.replace(TINY, "trees: 5", "trees: 6"),
@@ -129,16 +130,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         | attack_files(*ATTACKED)
         | AFTER_ATTACKS,
     ),
-    "the report's template": (
-        lambda project: project.append(
-            f"{PACKAGE}/report/templates/report.html.j2", "<!-- more -->\n"
-        ),
-        {"report"},
-    ),
-    "the report's script": (
-        lambda project: project.append(f"{PACKAGE}/report/templates/sort_tables.js", "// more\n"),
-        {"report"},
-    ),
+    "the page of the report": (edit_the_page_of_the_report, {"report"}),
     "an added attack": (
         lambda project: project.replace(TINY, "[fgsm, otcm,", "[fgm, fgsm, otcm,"),
         attack_files("fgm") | AFTER_ATTACKS,
@@ -147,30 +139,12 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         lambda project: project.replace(TINY, "[fgsm, otcm,", "[otcm,"),
         AFTER_ATTACKS,
     ),
-    "an added feature": (
-        lambda project: project.replace(
-            TINY, "[max_probability,", "[fisher_weights, max_probability,"
-        ),
+    "added features": (
+        add_features,
         {f"sensitivity/{attack}" for attack in ATTACKS}
-        | {"figure_sensitivity"}
-        | feature_files("fisher_weights")
-        | detection_files("fisher_weights"),
-    ),
-    "an added feature that is made from activations": (
-        lambda project: project.replace(TINY, "[max_probability,", "[energy, max_probability,"),
-        feature_files("energy") | detection_files("energy"),
-    ),
-    "an added feature that borrows the model of one that is there": (
-        add_a_feature_that_borrows,
-        feature_files("borrower") | detection_files("borrower"),
-    ),
-    "an added feature that borrows the model of one that is not": (
-        lambda project: project.replace(TINY, "[max_probability,", "[mid, max_probability,"),
-        {"fitted/magnet"} | feature_files("mid") | detection_files("mid"),
-    ),
-    "an added feature that was a part of a union": (
-        lambda project: project.replace(TINY, "[max_probability,", "[bu, max_probability,"),
-        detection_files("bu"),
+        | {"figure_sensitivity", "fitted/magnet"}
+        | feature_files("fisher_weights", "energy", "borrower", "mid")
+        | detection_files("fisher_weights", "energy", "borrower", "mid", "bu"),
     ),
     "an added seed": (
         lambda project: project.replace(TINY, "seeds: [0]", "seeds: [0, 1]"),

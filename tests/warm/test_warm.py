@@ -1,5 +1,6 @@
 """A job that is a fork of a warm process does and ends as one in a process of its own."""
 
+import gc
 import json
 import os
 import shutil
@@ -16,7 +17,12 @@ from typing import Any
 import pytest
 
 from advdetect.warm.client import VARIABLE
-from local_run import THREAD_VARIABLES, LocalRun, let_jobs_go
+from local_run import (
+    THREAD_VARIABLES,
+    LocalRun,
+    leave_garbage_until_graph,
+    let_jobs_go,
+)
 
 JOBS = Path(__file__).with_name("warm_jobs.py")
 PARENT = """
@@ -192,12 +198,13 @@ def test_changed_source_is_used_at_once(folder, warm):
 
 
 def test_an_error_is_shown_and_measured(folder, cold, warm):
+    said = "advdetect prepare-data: error: The data set user_data.fail failed with ValueError: "
+    done = run("fail", folder, warm)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{said}what went wrong (")
     for variables in (cold, warm):
-        done = run("fail", folder, variables)
-        assert done.returncode == 1
-        said = "advdetect prepare-data: error: The data set user_data.fail failed with ValueError: "
-        assert done.stderr.startswith(f"{said}what went wrong (")
         done = run("fail", folder, variables | {"ADVDETECT_TRACEBACK": "1"})
+        assert done.returncode == 1
         assert done.stderr.startswith("Traceback (most recent call last):\n")
         assert "\nValueError: what went wrong\n" in done.stderr
         assert "advdetect/warm" not in done.stderr
@@ -278,7 +285,6 @@ def test_a_job_that_a_fork_would_do_otherwise_is_done_in_its_own_process(folder,
 
     assert is_warm()
     assert not is_warm(OMP_NUM_THREADS="2")
-    assert not is_warm(**{VARIABLE: "nobody listens"})
     (folder / "tabulate.py").write_text("")  # hides a library, as it would in any process
     assert not is_warm()
 
@@ -408,6 +414,18 @@ def test_the_limit_of_jobs_is_for_clusters(changes, limit):
     workflow = local_workflow(**changes)
     let_jobs_go(workflow)
     assert workflow.scheduler.job_rate_limiter == limit
+
+
+def test_garbage_is_looked_for_again_when_there_is_a_graph():
+    seen = []
+    workflow = SimpleNamespace(_build_dag=lambda: seen.append(gc.isenabled()))
+    try:
+        leave_garbage_until_graph(workflow)
+        workflow._build_dag()
+        assert seen == [False]
+        assert gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_a_server_survives_what_is_no_job(folder, warm):

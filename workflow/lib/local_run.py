@@ -4,6 +4,7 @@ A run on this machine is quick by jobs without start-up and a scheduler that doe
 """
 
 import atexit
+import gc
 import os
 import secrets
 import socket
@@ -57,6 +58,23 @@ def after_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
         prepare(workflow)
 
     workflow._build_dag = build_and_prepare
+
+
+def leave_garbage_until_graph(workflow: Any) -> None:
+    """Look for no garbage while Snakemake builds its graph, nor in that graph afterwards.
+
+    All that is made by then stays, and to go through it again and again takes a fifth of the time.
+
+    Args:
+        workflow: Snakemake's workflow.
+    """
+
+    def look_again(_: Any) -> None:
+        gc.freeze()
+        gc.enable()
+
+    gc.disable()
+    after_graph(workflow, look_again)
 
 
 def make_what_has_no_stamp(workflow: Any) -> None:
