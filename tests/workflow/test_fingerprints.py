@@ -1,9 +1,11 @@
+import ast
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from fingerprints import fingerprint, import_closure
+from fingerprints import _read, fingerprint, import_closure, remembered
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_words_are_no_code(tmp_path, old, new, changes):
 def test_it_is_the_same_for_every_version_of_python(tmp_path):
     """The value was read off Python 3.11, 3.12 and 3.13, whose syntax trees have other fields."""
     (tmp_path / "mine.py").write_text(CODE)
-    assert fingerprint(["mine"], [tmp_path]) == "778ac51faedb5e16"
+    assert fingerprint(["mine"], [tmp_path]) == "9b3a0603b0ee69d1"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,33 @@ def test_what_differs_in_code_differs(tmp_path, code, other):
         (tmp_path / name / "module.py").write_text(text)
     one, another = (fingerprint(["module"], [tmp_path / name]) for name in ("mine", "another"))
     assert one != another
+
+
+def test_what_was_read_is_remembered_by_its_content(project, tmp_path, monkeypatch):
+    """A later run reads no syntax of a file that is as it was, wherever; of another one it does."""
+    monkeypatch.chdir(tmp_path)
+    read = []
+    monkeypatch.setattr("fingerprints._known", {})
+    monkeypatch.setattr(
+        "fingerprints.ast.parse",
+        lambda *given, parse=ast.parse: read.append(given) or parse(*given),
+    )
+    with remembered():
+        before = fingerprint(["pkg.a"], [project])
+    assert len(read) == 6
+    copy = shutil.copytree(project / "pkg", tmp_path / "copy" / "pkg")
+    (copy / "lazy.py").write_text("x = 2\n")
+    for damage in (False, True):
+        read.clear()
+        monkeypatch.setattr("fingerprints._known", {})
+        _read.cache_clear()
+        if damage:
+            (tmp_path / ".snakemake/advdetect/code.json").write_text("{")
+        with remembered():
+            assert fingerprint(["pkg.a"], [project]) == before
+            assert len(read) == (6 if damage else 0)
+            assert fingerprint(["pkg.a"], [tmp_path / "copy"]) != before
+            assert len(read) == (7 if damage else 1)
 
 
 def test_no_computing_step_imports_what_only_publishes(repository):

@@ -8,14 +8,20 @@ that is not involved does not.
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
+from advdetect.errors import AdvdetectError
+from advdetect.files.texts import read_json, write_json
 from advdetect.identity import digest
+
+#: Beside Snakemake's own records.
+_REMEMBERED = Path(".snakemake", "advdetect", "code.json")
 
 
 def fingerprint(modules: Iterable[str], roots: Sequence[Path]) -> str:
@@ -90,15 +96,46 @@ def _find(name: str, roots: tuple[Path, ...]) -> Path | None:
 @dataclass(frozen=True)
 class _Module:
     imports: tuple[str, ...]
-    code: str
+    code: str  # digest of what it does
+
+
+#: What was read of source files, by the digest of their content, package and reader.
+_known: dict[str, _Module] = {}
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Take over what earlier runs in this folder read of source files, and leave it to later ones.
+
+    To read all of them takes a second, a fifth of what Snakemake needs to find nothing to do.
+    Where nothing can be taken over or left, nothing is.
+    """
+    with suppress(AdvdetectError, KeyError, TypeError):
+        for key, module in read_json(_REMEMBERED)["modules"].items():
+            _known[key] = _Module(tuple(module["imports"]), module["code"])
+    before = len(_known)
+    yield
+    if len(_known) > before:
+        with suppress(OSError):
+            modules = {key: asdict(module) for key, module in _known.items()}
+            write_json(_REMEMBERED, {"modules": modules})
 
 
 @cache  # by the time of the last change, too: tests edit files within one process
 def _read(path: Path, name: str, changed: int) -> _Module:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    reader = _WithoutWords()
-    reader.read(ast.parse(path.read_text(encoding="utf-8"), str(path)))
-    return _Module(tuple(_imported_names(reader.imports, package)), "".join(reader.parts))
+    content = path.read_bytes()
+    key = _sha256(b"\0".join([Path(__file__).read_bytes(), package.encode(), content]))
+    if key not in _known:
+        reader = _WithoutWords()
+        reader.read(ast.parse(content, str(path)))
+        imports = tuple(_imported_names(reader.imports, package))
+        _known[key] = _Module(imports, _sha256("".join(reader.parts).encode()))
+    return _known[key]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _imported_names(imports: Iterable[ast.Import | ast.ImportFrom], package: str) -> Iterator[str]:

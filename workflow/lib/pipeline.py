@@ -17,7 +17,7 @@ from advdetect.progress import replace_unprintable
 from command_words import STAMPS, built_from, command_line, file_options
 from composition import load_experiment
 from experiment import ConfigurationError, Spec
-from fingerprints import fingerprint, names_and_sizes, targets_of
+from fingerprints import fingerprint, names_and_sizes, remembered, targets_of
 from methods import FILE
 from object_store import print_results
 from publication import Publication
@@ -277,6 +277,7 @@ class Pipeline:
                     raise WorkflowError(f"{setting}: the file {file} does not exist.")
 
 
+@remembered()
 def make_pipeline(base: Path, workflow_config: Mapping[str, Any], shares_files: bool) -> Pipeline:
     """Return the pipeline, or end with the sentence that says why it cannot be had.
 
@@ -292,8 +293,7 @@ def make_pipeline(base: Path, workflow_config: Mapping[str, Any], shares_files: 
 
 
 def _flat(paths: Mapping[str, Any]) -> Iterable[str]:
-    for path in paths.values():
-        yield from _listed(path)
+    return [each for path in paths.values() for each in _listed(path)]
 
 
 def _listed(paths: str | list[str]) -> list[str]:
