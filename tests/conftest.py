@@ -60,14 +60,15 @@ def fruits_archive() -> Path:
 
 @pytest.fixture(scope="session")
 def train_on_digits():
-    """Train the small net on a split: a function that returns it and what each epoch reported."""
+    """Train the small net on a split: a function that returns it and its history."""
 
-    def trained(split, *, epochs, seed=0, dropout=0.25, learning_rate=0.004, device="cpu"):
+    def trained(
+        split, *, epochs, seed=0, dropout=0.25, learning_rate=0.004, device="cpu", **options
+    ):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = SmallCNN(dropout=dropout).to(device)
-        history = []
-        train(
+        history = train(
             model,
             split.images,
             split.labels,
@@ -76,7 +77,7 @@ def train_on_digits():
             learning_rate=learning_rate,
             weight_decay=0.0005,
             seed=seed,
-            after_epoch=lambda *values: history.append(values),
+            **options,
         )
         return model, history
 

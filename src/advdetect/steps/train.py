@@ -23,7 +23,10 @@ from advdetect.requirements.training import check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.standard import accuracy, train
+from advdetect.training.unfinished import History, Unfinished
 
+#: What the bits of a training depend on, and so whether an unfinished one goes on.
+_FACTS = ("key", "device", "threads", "packages", "hardware")
 #: What `model.training` holds.
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 
@@ -68,7 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
     model.to(device)
     few = to_float(training.images[:: -(-len(training) // TRIED)]).to(device)
     classes = len(training.class_names)
-    history: list[dict[str, Any]] = []
+    history: History = []
+    unfinished = Unfinished(arguments.output, {name: facts[name] for name in _FACTS})
     if weights:
         load_weights(model, weights, spec.get("weights_key"), spec.get("weights_prefix"))
     else:
@@ -76,20 +80,20 @@ def run(arguments: argparse.Namespace) -> None:
         check_answers(model, few, classes)  # of what is wrong already training is spared
         epochs = spec["training"]["epochs"]
 
-        def after_epoch(epoch: int, loss: float, train_accuracy: float) -> None:
-            history.append({"epoch": epoch, "loss": loss, "train_accuracy": train_accuracy})
+        def after_epoch(epoch: dict[str, Any]) -> None:
             report(
-                f"train seed {arguments.seed}: epoch {epoch} of {epochs}, loss {loss:.4f}, "
-                f"accuracy {train_accuracy:.2%}"
+                f"train seed {arguments.seed}: epoch {epoch['epoch']} of {epochs}, "
+                f"loss {epoch['loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}"
             )
 
-        train(
+        history = train(
             model,
             training.images,
             training.labels,
             **spec["training"],
             seed=seed,
             after_epoch=after_epoch,
+            unfinished=unfinished,
         )
 
     check_weights(model)
@@ -104,6 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         "history": history,
     }
     write_json(arguments.history, summary)
+    unfinished.remove()
     report(f"train seed {arguments.seed}: training accuracy {summary['train_accuracy']:.2%}")
     most_frequent = training.labels.bincount().max().item() / len(training)
     if summary["train_accuracy"] <= most_frequent:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from advdetect.errors import AdvdetectError
 from advdetect.inference import predict_logits, to_float
+from advdetect.training.unfinished import History, Unfinished
 
 
 def train(
@@ -21,11 +23,13 @@ def train(
     learning_rate: float,
     weight_decay: float,
     seed: int,
-    after_epoch: Callable[[int, float, float], None],
-) -> None:
+    after_epoch: Callable[[dict[str, Any]], None] = lambda epoch: None,
+    unfinished: Unfinished | None = None,
+) -> History:
     """Train with AdamW and a one-cycle learning rate on the cross entropy; changes the model.
 
     The global random state of torch is seeded here, since dropout knows no other, and restored.
+    A training that was killed goes on after its last epoch, and ends with the same bits.
 
     Args:
         model: Returns logits; already on its device, where it stays.
@@ -36,7 +40,11 @@ def train(
         learning_rate: Highest learning rate of the cycle.
         weight_decay: AdamW's decoupled weight decay.
         seed: Seed of the order of the images and of dropout.
-        after_epoch: Called with the epoch (from 1), its mean loss and its running accuracy.
+        after_epoch: Called with each epoch, as it stands in what is returned.
+        unfinished: Keeps where the training stands.
+
+    Returns:
+        By epoch its number from 1, ``epoch``, the mean ``loss`` and the running ``train_accuracy``.
 
     Raises:
         AdvdetectError: The loss of an epoch is no finite number.
@@ -53,7 +61,8 @@ def train(
     cuda_devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda_devices):
         torch.manual_seed(seed)
-        for epoch in range(1, epochs + 1):
+        history = unfinished.resume(model, optimizer, schedule) if unfinished else []
+        for epoch in range(len(history) + 1, epochs + 1):
             model.train()
             loss_sum = torch.zeros((), device=device)
             correct = torch.zeros((), device=device)
@@ -73,7 +82,12 @@ def train(
                     f"The training has diverged: the mean loss of epoch {epoch} is {mean_loss}. "
                     f"Take a lower model.training.learning_rate than {learning_rate}."
                 )
-            after_epoch(epoch, mean_loss, correct.item() / len(images))
+            accuracy_now = correct.item() / len(images)
+            history.append({"epoch": epoch, "loss": mean_loss, "train_accuracy": accuracy_now})
+            if unfinished:
+                unfinished.keep(history, model, optimizer, schedule)
+            after_epoch(history[-1])
+    return history
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:

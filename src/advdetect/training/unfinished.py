@@ -1,0 +1,98 @@
+"""A training that has not ended: where it stands, beside the model's file, after each epoch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.errors import AdvdetectError
+from advdetect.io import read_tensors, write_tensors
+
+History = list[dict[str, Any]]
+_MODEL, _OPTIMIZER, _RANDOM = "model/", "optimizer/", "random/"
+
+
+class Unfinished:
+    """Where a training stands: weights, optimizer, schedule, random state and history.
+
+    Args:
+        output: The model's file, beside which it lies under a hidden name.
+        facts: All that the training depends on. What another training has left is not taken up.
+    """
+
+    def __init__(self, output: str | Path, facts: Mapping[str, Any]) -> None:
+        output = Path(output)
+        self._path = output.with_name(f".{output.name}.partial")
+        self._facts = dict(facts)
+
+    def keep(
+        self,
+        history: History,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+    ) -> None:
+        """Write where the training stands, in place of where it stood."""
+        state = optimizer.state_dict()
+        tensors = {f"{_MODEL}{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+        for number, values in state["state"].items():
+            tensors |= {f"{_OPTIMIZER}{number}/{name}": value for name, value in values.items()}
+        tensors |= {f"{_RANDOM}{name}": value for name, value in _random_state(model).items()}
+        standing = {
+            "training": self._facts,
+            "history": history,
+            "groups": state["param_groups"],
+            "schedule": schedule.state_dict(),
+        }
+        write_tensors(self._path, tensors, standing)
+
+    def resume(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+    ) -> History:
+        """Take up what was left: the arguments and the random state become what they were.
+
+        Returns:
+            The history so far, empty where nothing is there that could be taken up.
+        """
+        try:
+            tensors, standing = read_tensors(self._path)
+        except AdvdetectError:  # not there, or damaged: from the beginning
+            return []
+        if standing.get("training") != self._facts:
+            return []
+        model.load_state_dict(_below(tensors, _MODEL))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(tensors, _OPTIMIZER).items():
+            number, _, key = name.partition("/")
+            state.setdefault(int(number), {})[key] = value
+        optimizer.load_state_dict({"state": state, "param_groups": standing["groups"]})
+        schedule.load_state_dict(standing["schedule"])
+        random = _below(tensors, _RANDOM)
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], _device(model))
+        return list(standing["history"])
+
+    def remove(self) -> None:
+        """Leave nothing, where the training has ended."""
+        self._path.unlink(missing_ok=True)
+
+
+def _random_state(model: nn.Module) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if _device(model).type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(_device(model))
+    return state
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
