@@ -1,6 +1,7 @@
 """The YAML files of the configuration, composed by Hydra."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from advdetect.identity import normalized
+from advdetect.identity import canonical_json, normalized
+from advdetect.yaml_text import read_yaml_file
 from experiment import ConfigurationError, Spec
 from methods import FIGURE, GROUPS, SCHEMA
 from yaml_files import EXPERIMENT, OVERRIDES, check_names, load, names_in
@@ -57,6 +59,8 @@ class Configuration:
         }
         self.schema = load(self.folders, "schema", "config")
         self.model_schema = load(self.folders, "schema", "model")
+        root = read_yaml_file(self.folders[0] / "config.yaml")["defaults"]
+        self._default_experiment = next(d[EXPERIMENT] for d in root if EXPERIMENT in d)
         self._chosen: dict[tuple[str, ...], dict[str, str]] = {}
 
     def with_schemas(self, group: str, specs: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +99,9 @@ class Configuration:
     ) -> tuple[Spec, dict[str, str]]:
         # Every method's YAML is in the tree, so `attack.fgsm.epsilon=0.2` and its spelling are
         # checked by Hydra, and a new file needs no registration.
+        touched = self._touched(overrides, own) if whole else {}
         store = ConfigStore.instance()
-        store.store(name="methods", node=self.methods if whole else {})
+        store.store(name="methods", node=touched)
         store.store(name="own", node=own or {})
         search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in self.folders[1:])}]"]
         with initialize_config_dir(version_base="1.3", config_dir=str(self.folders[0])):
@@ -111,7 +116,38 @@ class Configuration:
             tree = OmegaConf.to_container(config, resolve=whole, throw_on_missing=False)
         if not isinstance(tree, dict):
             raise ConfigurationError(f"{self.folders[0] / 'config.yaml'} must hold a mapping.")
+        for group, known in touched.items():
+            specs = self.methods[group]
+            if isinstance(tree.get(group), dict):
+                rest = {name: deepcopy(specs[name]) for name in specs if name not in known}
+                found = rest | tree[group]
+                order = dict.fromkeys([*specs, *found])
+                tree[group] = {name: found[name] for name in order if name in found}
         return normalized({str(key): value for key, value in tree.items()}), names
+
+    def _touched(self, overrides: list[str], own: Spec | None) -> dict[str, dict[str, Spec]]:
+        """Return the methods that something is set of, or that refer to something, by group.
+
+        Hydra takes half a second to take in all of them.
+        """
+        experiment = own or {}
+        names = [text for text in overrides if text.partition("=")[0].lstrip("~") == EXPERIMENT]
+        if not names or names[-1] != f"~{EXPERIMENT}":
+            name = names[-1].partition("=")[2].strip("'\"") if names else self._default_experiment
+            experiment = load(self.folders, EXPERIMENT, name) | experiment
+        keys = [text.lstrip("+~").partition("=")[0].split(".") for text in overrides]
+        refers = "${" in "".join([*overrides, canonical_json(experiment)])
+        touched: dict[str, dict[str, Spec]] = {}
+        for group, specs in self.methods.items():
+            every = refers or [group] in keys
+            set_of = {name for key, name, *_ in (k for k in keys if len(k) > 1) if key == group}
+            set_of |= set(experiment.get(group) or ())
+            touched[group] = {
+                name: spec
+                for name, spec in specs.items()
+                if every or name in set_of or "${" in canonical_json(spec)
+            }
+        return touched
 
     def names(self, *overrides: str) -> dict[str, str]:
         """Return the names of what is chosen of each of Hydra's groups, remembered from before."""
