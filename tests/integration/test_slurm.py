@@ -90,7 +90,7 @@ def test_a_model_an_attack_and_a_features_detectors_are_one_submission_each(subm
     # What Snakemake calls a group begins with its own name and its first rule.
     names = [f"rule_digits-small_cnn-seed0-{name}_attack" for name in ATTACKS]
     names += [f"rule_detection-{feature}_fit_detectors" for feature in FEATURES]
-    names.append("rule_digits-small_cnn-seed0-model_classify")
+    names.append("rule_digits-small_cnn-seed0-model_")
     for name in names:
         found = [job for job in jobs if job.comment.startswith(name)]
         assert len(found) == (2 if name == CANCELLED else 1), name

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from advdetect.warm.__main__ import LIBRARIES, OF_KIND
 from advdetect.warm.client import VARIABLE
 from local_run import (
     THREAD_VARIABLES,
@@ -64,7 +65,9 @@ def local_workflow(**changes: Any) -> SimpleNamespace:
         deployment_settings=SimpleNamespace(deployment_method=values.pop("deployment", ())),
         execution_settings=SimpleNamespace(no_hooks=values.pop("no_hooks", False)),
         resource_settings=SimpleNamespace(cores=2),
-        dag_settings=SimpleNamespace(target_jobs=range(values.pop("target_jobs", 0))),
+        dag_settings=SimpleNamespace(
+            target_jobs=[SimpleNamespace(rulename=rule) for rule in values.pop("rules", ())]
+        ),
         **values,
     )
 
@@ -378,15 +381,14 @@ def test_a_job_does_not_wait_until_all_libraries_are_imported(folder, cold):
     "changes",
     [
         {"is_main_process": False},
-        {"local_exec": False},
         {"touch": True},
         {"dryrun": True},
         {"executor_plugin": None},
         {"no_hooks": True},
         {"deployment": {"conda"}},
-        {**SUBMITTED, "target_jobs": 5},
-        {**SUBMITTED, "target_jobs": 9, "local_exec": False},
-        {**SUBMITTED, "target_jobs": 9, "deployment": {"conda"}},
+        {**SUBMITTED, "rules": ["attack"]},
+        {**SUBMITTED, "rules": ["attack", "feature"], "local_exec": False},
+        {**SUBMITTED, "rules": ["attack", "feature"], "deployment": {"conda"}},
     ],
 )
 def test_only_local_runs_with_jobs_in_this_environment_are_warm(changes, monkeypatch):
@@ -397,13 +399,36 @@ def test_only_local_runs_with_jobs_in_this_environment_are_warm(changes, monkeyp
     assert VARIABLE not in os.environ
 
 
-def test_a_group_of_submitted_jobs_is_warm(monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+@pytest.mark.parametrize(
+    ("rules", "kinds"),
+    [
+        (["attack", "feature", "feature"], {"models"}),
+        (["fit_detectors", "score", "metrics_kd"], {"detectors"}),
+        (["score", "train"], {"models", "detectors"}),
+    ],
+)
+def test_a_group_of_submitted_jobs_is_warm_for_its_kinds_of_jobs(monkeypatch, rules, kinds):
+    monkeypatch.setenv(VARIABLE, "of the process that submitted it")
     run = LocalRun(threads=1)
-    run.start(local_workflow(**SUBMITTED, target_jobs=6))
-    assert VARIABLE in os.environ
+    run.start(local_workflow(**SUBMITTED, rules=rules))
+    assert os.environ[VARIABLE].startswith("advdetect-")
+    _, _, _, _, _, *said = run._server.args
+    assert set(said) == kinds <= OF_KIND.keys()
     run.stop()
     assert VARIABLE not in os.environ
+
+
+def test_what_is_not_submitted_is_warm(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    run = LocalRun(threads=1)
+    run.start(local_workflow(local_exec=False))
+    assert VARIABLE in os.environ
+    run.stop()
+
+
+def test_what_a_kind_of_job_needs_is_what_some_job_needs():
+    for libraries in OF_KIND.values():
+        assert set(libraries) < set(LIBRARIES)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from advdetect.warm.client import VARIABLE
@@ -23,7 +23,9 @@ THREAD_VARIABLES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 HEAP = {"MALLOC_MMAP_THRESHOLD_": f"{2**25}", "MALLOC_TRIM_THRESHOLD_": f"{2**30}"}
 
 #: So many jobs of a group save more than the process that they are forks of takes to import all.
-WORTH_IMPORTS = 6
+WORTH_IMPORTS = 2
+#: Rules of a group that run no model (`advdetect.warm`), besides those of metrics.
+_OF_DETECTORS = ("fit_detectors", "score")
 
 
 def before_graph(workflow: Any, prepare: Callable[[Any], None]) -> None:
@@ -99,9 +101,9 @@ def make_what_has_no_stamp(workflow: Any) -> None:
 
 
 class LocalRun:
-    """A run on this machine, also of a group of jobs that was submitted to it.
+    """What runs on this machine: all jobs, those that a cluster does not get, or one of its groups.
 
-    One on a cluster or in containers is left as it is.
+    Jobs in containers are left as they are.
 
     Args:
         threads: CPU threads of the jobs.
@@ -121,19 +123,28 @@ class LocalRun:
         """
         if workflow.executor_plugin is None or workflow.dryrun:  # --unlock has no settings, either
             return
-        is_local = _is_local(workflow) and not workflow.execution_settings.no_hooks
-        if not (is_local or _is_group(workflow)):
+        is_group = _is_group(workflow)
+        if is_group:
+            os.environ.pop(VARIABLE, None)  # it would be of the process that has submitted it
+        # What is not submitted to a cluster is done in the main process's folder, too.
+        is_main = workflow.is_main_process and not workflow.touch
+        if not is_group and (not is_main or workflow.execution_settings.no_hooks):
             return
         # A job in an environment of its own has another Python.
         if sys.platform == "linux" and not workflow.deployment_settings.deployment_method:
             cores = workflow.resource_settings.cores or self._threads
-            self.start_server(min(self._threads, cores))
+            self.start_server(min(self._threads, cores), _kinds(workflow) if is_group else ())
             atexit.register(self.stop)  # where there is nothing to do, nothing else calls it
 
-    def start_server(self, threads: int) -> None:
+    def start_server(self, threads: int, kinds: Iterable[str] = ()) -> None:
         """Start the process that the jobs are forks of; they find it by an environment variable.
 
         Where the environment names one already, who has started it shares it with several runs.
+
+        Args:
+            threads: CPU threads of a job.
+            kinds: Kinds of jobs (`advdetect.warm`) whose libraries it imports; without, those of
+                all.
         """
         if VARIABLE in os.environ:
             return
@@ -143,7 +154,7 @@ class LocalRun:
             listener.bind(f"\0{name}")  # abstract: it is no file that could be left behind
             listener.listen()
             self._server = subprocess.Popen(
-                [sys.executable, "-P", "-m", "advdetect.warm", str(listener.fileno())],
+                [sys.executable, "-P", "-m", "advdetect.warm", str(listener.fileno()), *kinds],
                 stdin=subprocess.PIPE,  # it ends when this closes, also when this process is killed
                 pass_fds=[listener.fileno()],
                 env={**HEAP, **os.environ, **variables},
@@ -181,3 +192,12 @@ def _is_group(workflow: Any) -> bool:
     """Return whether this is where enough jobs run that were submitted together."""
     is_submitted = workflow.remote_exec and workflow.local_exec
     return is_submitted and len(workflow.dag_settings.target_jobs) >= WORTH_IMPORTS
+
+
+def _kinds(workflow: Any) -> set[str]:
+    """Return the kinds of jobs of a group."""
+    rules = [target.rulename for target in workflow.dag_settings.target_jobs]
+    return {
+        "detectors" if rule in _OF_DETECTORS or rule.startswith("metrics_") else "models"
+        for rule in rules
+    }

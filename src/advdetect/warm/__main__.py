@@ -1,6 +1,7 @@
-"""Start the server: ``python -P -m advdetect.warm <file descriptor of a listening socket>``.
+"""Start the server: ``python -P -m advdetect.warm <descriptor of a listening socket> [kind ...]``.
 
-It ends when its standard input is closed, and so with the process that holds the other end.
+The kinds are those of its jobs (`OF_KIND`); without any it imports all libraries. The server ends
+when its standard input is closed, and so with the process that holds the other end.
 """
 
 import ctypes
@@ -10,21 +11,31 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from advdetect.warm.server import Server
 
+_ARRAYS = ("numpy", "yaml", "tqdm", "safetensors.numpy")
+_TORCH = ("torch", "safetensors.torch")
+_TABLES = ("pandas", "pyarrow.parquet")
+_SKLEARN = (
+    *("scipy.stats", "sklearn.datasets", "sklearn.ensemble", "sklearn.linear_model"),
+    *("sklearn.model_selection", "sklearn.pipeline", "sklearn.svm", "sklearn.naive_bayes"),
+    *("sklearn.preprocessing", "joblib"),
+)
 # What the first jobs need comes first.
 LIBRARIES = (
-    *("numpy", "yaml", "tqdm", "torch", "safetensors.numpy", "safetensors.torch", "pandas"),
-    *("pyarrow.parquet", "scipy.stats", "sklearn.datasets", "sklearn.ensemble"),
-    *("sklearn.linear_model", "sklearn.model_selection", "sklearn.pipeline", "sklearn.svm"),
-    *("sklearn.naive_bayes", "sklearn.preprocessing", "jinja2", "joblib", "jsonschema"),
+    *(*_ARRAYS, *_TORCH, *_TABLES, *_SKLEARN, "jinja2", "jsonschema"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
     *("seaborn", "tabulate"),
 )
+#: Where all jobs are of some kinds, only what these need.
+OF_KIND = {
+    "models": (*_ARRAYS, *_TORCH, *_TABLES),
+    "detectors": (*_ARRAYS, *_TABLES, *_SKLEARN),
+}
 # What they import when they are first used: PyTorch's optimizers and batched gradients import its
 # compiler and SymPy, in 1.5 s.
 USED_LATER = (
@@ -42,14 +53,18 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     listener.set_inheritable(False)
     variables: dict[str, str] = {}
-    Server(listener, variables).serve(_imported(variables))
+    kinds = sys.argv[2:]
+    libraries = [*LIBRARIES, *USED_LATER]
+    if kinds:
+        libraries = list(dict.fromkeys(name for kind in kinds for name in OF_KIND[kind]))
+    Server(listener, variables).serve(_imported(libraries, variables))
     os._exit(0)  # taking everything down that was imported takes a second
 
 
-def _imported(variables: dict[str, str]) -> Iterator[str]:
+def _imported(libraries: Iterable[str], variables: dict[str, str]) -> Iterator[str]:
     """Import a library at each step; add the environment variables that those of all jobs set."""
     before = set(os.environ)
-    for library in (*LIBRARIES, *USED_LATER):
+    for library in libraries:
         with suppress(ImportError):  # the job that needs it says so
             importlib.import_module(library)
         if library not in USED_LATER:
