@@ -86,6 +86,7 @@ def test_the_first_step_moves_every_network_down_its_own_loss():
             )
 
 
+@pytest.mark.long
 def test_it_learns_to_reconstruct_and_to_generate():
     stored = digits.load(test_fraction=0.4, split_seed=0)["train"].images
     images = to_float(stored)

@@ -10,7 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from snakemake_project import Project, new_project
 
-pytestmark = pytest.mark.integration
+# An image folder is also the second data set of test_several_runs.
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 EXPERIMENT = """
 # @package _global_

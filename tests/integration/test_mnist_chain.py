@@ -9,7 +9,7 @@ from snakemake_project import new_project
 
 from advdetect.io import read_provenance
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 EXPERIMENT = """
 # @package _global_

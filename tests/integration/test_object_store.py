@@ -142,6 +142,7 @@ def jobs(page: str) -> dict[str, int]:
     return {stage: int(count) for stage, count in rows}
 
 
+@pytest.mark.long
 def test_a_report_is_made_again_after_a_change_and_its_change_back(run):
     """It has the timings of all jobs, of whose logs the caller has none any more."""
     stored, _ = run

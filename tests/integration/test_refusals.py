@@ -15,11 +15,17 @@ pytestmark = pytest.mark.integration
     ("experiment", "config", "said"),
     [
         ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: hsu2018, "),
-        ("tiny", ["overrides=attack.fgsm.epsilo=1"], "attack.fgsm has: epsilon"),
-        (
+        pytest.param(
+            "tiny",
+            ["overrides=attack.fgsm.epsilo=1"],
+            "attack.fgsm has: epsilon",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
             "tiny",
             ["overrides=dataset=image_folder dataset.root=no/where"],
             "dataset.root: the folder no/where does not exist",
+            marks=pytest.mark.long,
         ),
         (
             "tiny",

@@ -40,6 +40,7 @@ def with_table(finished):
     return finished
 
 
+@pytest.mark.long
 def test_a_finished_experiment_makes_just_the_table_that_is_asked_for(with_table):
     assert with_table.plan(TABLE) == {"table_mine"}
     with_table.run(TABLE)

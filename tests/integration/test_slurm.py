@@ -1,15 +1,14 @@
-"""The tiny experiment through the shipped profile, on a SLURM of one node."""
+"""A part of the tiny experiment through the shipped profile, on a SLURM of one node."""
 
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_slurm import Job, SmallSlurm, missing, small_slurm
 from snakemake_project import (
-    ATTACKS,
-    FEATURES,
     SNAKEMAKE,
     Project,
     environment,
@@ -27,6 +26,9 @@ PROFILE = ("--workflow-profile", "profiles/slurm")
 OFTEN = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2")
 SUBMITTED = re.compile(r"has been submitted with SLURM jobid (\d+)")
 CANCELLED = "rule_detection-kd_fit_detectors"
+FEATURES = ("max_probability", "kd")
+#: What is published has a name of its own, since `first_run` has published the whole.
+CONFIG = ("name=part", "attacks=[fgsm]", f"features=[{','.join(FEATURES)}]")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def is_to_be_cancelled(job: Job) -> bool:
 def submitted(tmp_path_factory, repository, slurm) -> tuple[Project, str, list[Job]]:
     """The experiment, what was printed and its jobs, one of which was cancelled as it ran."""
     project = new_project(repository, tmp_path_factory.mktemp("submitted") / "project")
-    process = start(project, slurm)
+    process = start(project, slurm, config=CONFIG)
 
     def is_running() -> bool:
         assert process.poll() is None, (project.folder / "printed.txt").read_text()
@@ -72,15 +74,17 @@ def submitted(tmp_path_factory, repository, slurm) -> tuple[Project, str, list[J
 
 
 def tables(project: Project) -> dict[Path, bytes]:
+    results = replace(project, experiment="part").results
     return {
-        path.relative_to(project.results): path.read_bytes()
+        path.relative_to(results): path.read_bytes()
         for suffix in ("md", "csv")
-        for path in sorted(project.results.rglob(f"*.{suffix}"))
+        for path in sorted(results.rglob(f"*.{suffix}"))
     }
 
 
-def test_the_tables_are_those_of_a_local_run(submitted, first_run):
-    expected = tables(first_run[0])
+def test_the_tables_are_those_of_a_local_run(submitted, finished):
+    finished.run(config=CONFIG)
+    expected = tables(finished)
     assert len(expected) > 5
     assert tables(submitted[0]) == expected
 
@@ -88,9 +92,8 @@ def test_the_tables_are_those_of_a_local_run(submitted, first_run):
 def test_a_model_an_attack_and_a_features_detectors_are_one_submission_each(submitted):
     _, printed, jobs = submitted
     # What Snakemake calls a group begins with its own name and its first rule.
-    names = [f"rule_digits-small_cnn-seed0-{name}_attack" for name in ATTACKS]
+    names = [f"rule_digits-small_cnn-seed0-{name}_" for name in ("model", "fgsm")]
     names += [f"rule_detection-{feature}_fit_detectors" for feature in FEATURES]
-    names.append("rule_digits-small_cnn-seed0-model_")
     for name in names:
         found = [job for job in jobs if job.comment.startswith(name)]
         assert len(found) == (2 if name == CANCELLED else 1), name
@@ -107,16 +110,13 @@ def test_a_cancelled_job_comes_back_with_twice_the_memory(submitted):
     assert re.search(rf"JOB {first.number} ON \S+ CANCELLED", printed)
 
 
-def test_a_failure_is_shown_and_gpus_are_generic_resources(
-    tmp_path, repository, slurm, first_run, monkeypatch
-):
-    project = new_project(repository, tmp_path / "project")
+def test_a_failure_is_shown_and_gpus_are_generic_resources(finished, slurm, monkeypatch):
     before = len(slurm.jobs())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # on a machine that has one, too
-    model = first_run[0].target("model")
-    process = start(project, slurm, model, "--retries", "0", config=("device=cuda",))
+    arguments = [finished.target("model"), "--forcerun", "train", "--retries", "0"]
+    process = start(finished, slurm, *arguments, config=("device=cuda",))
     assert process.wait(600) != 0
-    printed = (project.folder / "printed.txt").read_text()
+    printed = (finished.folder / "printed.txt").read_text()
     (job,) = slurm.jobs()[before:]
     assert job.gres in ("gpu:1", "gres:gpu:1")
     assert "Error in group digits-small_cnn-seed0-model" in printed
