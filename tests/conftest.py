@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from advdetect.models.small_cnn import SmallCNN
 from advdetect.training.standard import train
@@ -16,9 +17,29 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ADVDETECT_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
+# How long an example takes is the machine's affair.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest tests first, so that no process is left with them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+    """Put the longest tests first, so that no process is left with them at the end.
+
+    The very first makes the finished experiment; those that wait for it come after those that do
+    not. The tests of a file stay together.
+    """
+
+    def turn(item: pytest.Item) -> int:
+        if item.get_closest_marker("integration") is None:
+            return 3
+        if item.path.stem == "test_first_run":
+            return 0
+        return 2 if "first_run" in getattr(item, "fixturenames", ()) else 1
+
+    turns: dict[Path, int] = {}
+    for item in items:
+        turns[item.path] = min(turn(item), turns.get(item.path, 3))
+    items.sort(key=lambda item: turns[item.path])
 
 
 def pytest_collection_finish() -> None:

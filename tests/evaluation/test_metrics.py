@@ -43,7 +43,7 @@ def reference(scores: np.ndarray, positive: np.ndarray) -> list[float]:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 120), st.integers(1, 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_values_agree_with_scikit_learn_and_brute_force(seed: int, n: int, levels: int) -> None:
     generator = np.random.default_rng(seed)
     scores = generator.integers(levels, size=n).astype(float)  # few levels: many ties
@@ -54,7 +54,7 @@ def test_values_agree_with_scikit_learn_and_brute_force(seed: int, n: int, level
 
 
 @given(st.integers(0, 2**32), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_integer_weights_are_repeated_rows(seed: int, ties: bool) -> None:
     generator = np.random.default_rng(seed)
     scores = generator.normal(size=50)

@@ -202,7 +202,7 @@ def test_bad_scores_are_refused() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7), st.integers(0, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float], missing: int) -> None:
     """A hypothesis is rejected where every intersection that contains it is."""
     numbers = range(len(p_values))

@@ -122,7 +122,7 @@ def precise_pair(logits: torch.Tensor) -> list[float]:
 
 
 @given(logits(2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pair_is_a_joint_distribution_with_the_right_marginals(z):
     p, q = z[:, 0].softmax(dim=1).numpy()
     joint = joint_of_pair(p, q)
@@ -136,7 +136,7 @@ def test_pair_is_a_joint_distribution_with_the_right_marginals(z):
 
 
 @given(logits(2, largest=150))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pair_is_accurate_however_confident_the_predictions(z):
     """Entropies of 1e-80 must not drown in the rounding of probabilities near 1."""
     result = values(entropies_of_pair(*z))[:, 0]
@@ -146,7 +146,7 @@ def test_pair_is_accurate_however_confident_the_predictions(z):
 
 
 @given(logits(3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_views_are_the_joint_distribution_of_view_and_class(z):
     result = values(entropies_of_views(z))[:, 0]
     joint = z[:, 0].softmax(dim=1).numpy() / 3
@@ -154,7 +154,7 @@ def test_views_are_the_joint_distribution_of_view_and_class(z):
 
 
 @given(logits(2, largest=400))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_identities_hold_to_the_bit(z):
     for entropies in (entropies_of_pair(*z), entropies_of_views(z)):
         information, variation, jaccard = values(entropies)[:, 0]

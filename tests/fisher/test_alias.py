@@ -10,7 +10,7 @@ from advdetect.randomness import SampleGenerator
 weights = st.lists(st.floats(0, 1), min_size=1, max_size=30).filter(lambda row: sum(row) > 0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(weights)
 def test_columns_of_the_table_add_up_to_the_distribution(row: list[float]) -> None:
     expected = torch.tensor(row, dtype=torch.float64) / sum(row)

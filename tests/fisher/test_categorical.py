@@ -16,7 +16,7 @@ from advdetect.fisher.categorical import (
 logit_rows = st.lists(st.floats(-30, 30), min_size=2, max_size=8)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(logit_rows)
 def test_root_and_seeds_give_the_softmax_covariance(row: list[float]) -> None:
     logits = torch.tensor([row], dtype=torch.float64)

@@ -30,7 +30,7 @@ def explicit_grams(module: nn.Module, calls: list[LayerCall]) -> dict[str, Tenso
     return {name: row @ row.mT for name, row in zip(names, stacked, strict=True)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(shapes)
 def test_outer_products_in_any_order_of_summation(shape: tuple[int, ...]) -> None:
     images, seeds, outputs, inputs, positions = shape
@@ -63,7 +63,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, int]:
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(convolutions(), st.integers(5, 8), st.integers(1, 2))
 def test_any_convolution_agrees_with_autograd(
     layer_and_dimension: tuple[nn.Module, int], size: int, calls: int
