@@ -102,7 +102,7 @@ def test_first_run_is_that_of_the_paper(model: nn.Module, images: Tensor, labels
     assert (shown[20] - image).abs().amax() > 0.01
 
 
-@pytest.mark.parametrize("kappa", [0.0, 3.0])
+@pytest.mark.parametrize("kappa", [0.0, pytest.param(3.0, marks=pytest.mark.long)])
 def test_nearest_success_of_all_iterates_is_returned(
     kappa: float, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:

@@ -70,9 +70,9 @@ def reference_jsma(
         (1.0, 0.5, "logits"),
         (-1.0, 0.145, "logits"),
         (0.3, 0.5, "logits"),
-        (-0.4, 1.0, "logits"),
+        pytest.param(-0.4, 1.0, "logits", marks=pytest.mark.long),
         (1.0, 0.145, "probabilities"),
-        (-1.0, 0.3, "probabilities"),
+        pytest.param(-1.0, 0.3, "probabilities", marks=pytest.mark.long),
     ],
 )
 def test_is_what_the_paper_writes(

@@ -23,6 +23,7 @@ def read_metrics(content: bytes) -> pd.DataFrame:
     return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False).set_index(KEY)
 
 
+@pytest.mark.long
 def test_an_added_attack_changes_no_existing_file_and_no_existing_cell(finished):
     before = finished.state()
     finished.replace("config/experiment/tiny.yaml", "[fgsm, otcm,", "[fgsm, fgm, otcm,")

@@ -18,6 +18,7 @@ from snakemake_project import (
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.long,
     pytest.mark.skipif(bool(missing()), reason=missing() or "there is all"),
 ]
 

@@ -21,13 +21,21 @@ def labels(experiment):
     [
         ([{"model": "lenet5"}], [("", "mnist", "lenet5")]),
         ([{"model": "lenet5"}, {"model": "small_cnn"}], ["lenet5", "small_cnn"]),
-        ([{"dataset": "mnist"}, {"dataset": "digits"}], ["mnist", "digits"]),
+        pytest.param(
+            [{"dataset": "mnist"}, {"dataset": "digits"}],
+            ["mnist", "digits"],
+            marks=pytest.mark.long,
+        ),
         (RUNS, ["mnist/lenet5", "digits/small_cnn"]),
         (
             [{"name": "wide"}, {"name": "deep", "overrides": ["model.training.epochs=2"]}],
             ["wide", "deep"],
         ),
-        ([{"name": "wide"}, {"model": "small_cnn"}], ["wide", "small_cnn"]),
+        pytest.param(
+            [{"name": "wide"}, {"model": "small_cnn"}],
+            ["wide", "small_cnn"],
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_run_is_called_by_what_tells_it_apart(composed, runs, expected):
