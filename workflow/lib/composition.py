@@ -8,7 +8,7 @@ from typing import Any
 
 from advdetect.identity import canonical_json
 from checks import check_used, preferences, settle
-from configuration import Configuration
+from configuration import Configuration, key_of
 from experiment import ConfigurationError, Experiment, Run, Spec
 from methods import (
     CRAFTED_ON,
@@ -56,7 +56,7 @@ class _Composer:
     def __init__(self, config_dir: Path, overrides: list[str]) -> None:
         self._yaml = Configuration(config_dir)
         self._overrides = overrides
-        self._explicit = {_key(text) for text in overrides}
+        self._explicit = {key_of(text) for text in overrides}
 
     def experiment(self) -> Experiment:
         tree, names, titles = self._tree({})
@@ -78,7 +78,7 @@ class _Composer:
             self._yaml.with_schemas(FIGURE, tree[FIGURE]),
             self._yaml.folders[0] / "reference",
         )
-        of_runs = [_key(text) for entry in entries for text in entry.get("overrides", [])]
+        of_runs = [key_of(text) for entry in entries for text in entry.get("overrides", [])]
         check_used(experiment, [*sorted(self._explicit), *of_runs])
         return replace(experiment, left_out=(*experiment.left_out, *self._unreadable()))
 
@@ -210,9 +210,9 @@ class _Composer:
         choices = {
             key: text
             for text in [*self._overrides, *own]
-            if (key := _key(text)) in (EXPERIMENT, *OVERRIDES)
+            if (key := key_of(text)) in (EXPERIMENT, *OVERRIDES)
         }
-        rest = [t for t in [*own, *self._overrides, *preferred] if _key(t) not in choices]
+        rest = [t for t in [*own, *self._overrides, *preferred] if key_of(t) not in choices]
         kept: Spec = {}
         chosen = list(choices.values())
         if self._explicit & {"runs", *OVERRIDES}:
@@ -250,10 +250,6 @@ def _settings(tree: Spec) -> Spec:
     return {key: value for key, value in tree.items() if key not in _METHODS}
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
 def _overrides(workflow_config: Mapping[str, Any]) -> list[str]:
     """Turn Snakemake's configuration into Hydra overrides, explicit ones last."""
     explicit = workflow_config.get("overrides") or []
@@ -262,7 +258,7 @@ def _overrides(workflow_config: Mapping[str, Any]) -> list[str]:
             explicit = shlex.split(explicit)
         except ValueError as error:
             raise ConfigurationError(f"overrides: {error}: {explicit}") from error
-    keys = [_key(text) for text in explicit]
+    keys = [key_of(text) for text in explicit]
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise ConfigurationError(f"overrides: {twice[0]} is set twice: set it once.")
     rest = {key: value for key, value in workflow_config.items() if key != "overrides"}

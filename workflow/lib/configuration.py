@@ -1,7 +1,6 @@
 """The YAML files of the configuration, composed by Hydra."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from advdetect.identity import canonical_json, normalized
-from advdetect.yaml_text import read_yaml_file
 from experiment import ConfigurationError, Spec
 from methods import FIGURE, GROUPS, SCHEMA
-from yaml_files import EXPERIMENT, OVERRIDES, check_names, load, names_in
+from yaml_files import EXPERIMENT, OVERRIDES, check_names, load, names_in, read_mapping
 
 
 class Configuration:
@@ -59,8 +57,16 @@ class Configuration:
         }
         self.schema = load(self.folders, "schema", "config")
         self.model_schema = load(self.folders, "schema", "model")
-        root = read_yaml_file(self.folders[0] / "config.yaml")["defaults"]
-        self._default_experiment = next(d[EXPERIMENT] for d in root if EXPERIMENT in d)
+        defaults = read_mapping(self.folders[0] / "config.yaml").get("defaults") or []
+        chosen = (entry.get(EXPERIMENT) for entry in defaults if isinstance(entry, dict))
+        self._default_experiment = next(filter(None, chosen), None)
+        # Hydra resolves what refers to something else.
+        self._referring = {
+            (group, name)
+            for group, specs in self.methods.items()
+            for name, spec in specs.items()
+            if "${" in canonical_json(spec)
+        }
         self._chosen: dict[tuple[str, ...], dict[str, str]] = {}
 
     def with_schemas(self, group: str, specs: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +125,7 @@ class Configuration:
         for group, known in touched.items():
             specs = self.methods[group]
             if isinstance(tree.get(group), dict):
-                rest = {name: deepcopy(specs[name]) for name in specs if name not in known}
+                rest = {name: spec for name, spec in specs.items() if name not in known}
                 found = rest | tree[group]
                 order = dict.fromkeys([*specs, *found])
                 tree[group] = {name: found[name] for name in order if name in found}
@@ -128,26 +134,27 @@ class Configuration:
     def _touched(self, overrides: list[str], own: Spec | None) -> dict[str, dict[str, Spec]]:
         """Return the methods that something is set of, or that refer to something, by group.
 
-        Hydra takes half a second to take in all of them.
+        To take in all of them takes Hydra as long as everything else.
         """
         experiment = own or {}
-        names = [text for text in overrides if text.partition("=")[0].lstrip("~") == EXPERIMENT]
-        if not names or names[-1] != f"~{EXPERIMENT}":
-            name = names[-1].partition("=")[2].strip("'\"") if names else self._default_experiment
+        chosen = [text for text in overrides if key_of(text) == EXPERIMENT]
+        last = chosen[-1] if chosen else f"={self._default_experiment or ''}"
+        if name := last.partition("=")[2].strip("'\""):  # none where it is left out: ~experiment
             experiment = load(self.folders, EXPERIMENT, name) | experiment
-        keys = [text.lstrip("+~").partition("=")[0].split(".") for text in overrides]
-        refers = "${" in "".join([*overrides, canonical_json(experiment)])
-        touched: dict[str, dict[str, Spec]] = {}
-        for group, specs in self.methods.items():
-            every = refers or [group] in keys
-            set_of = {name for key, name, *_ in (k for k in keys if len(k) > 1) if key == group}
-            set_of |= set(experiment.get(group) or ())
-            touched[group] = {
+        set_of = {tuple(key_of(text).split(".")[:2]) for text in overrides}
+        for group in self.methods.keys() & experiment.keys():
+            own_names = experiment[group]  # where it is no mapping, that is Hydra's affair
+            named = isinstance(own_names, dict)
+            set_of |= {(group, name) for name in own_names} if named else {(group,)}
+        every = "${" in "".join([*overrides, canonical_json(experiment)])
+        return {
+            group: {
                 name: spec
                 for name, spec in specs.items()
-                if every or name in set_of or "${" in canonical_json(spec)
+                if every or {(group,), (group, name)} & set_of or (group, name) in self._referring
             }
-        return touched
+            for group, specs in self.methods.items()
+        }
 
     def names(self, *overrides: str) -> dict[str, str]:
         """Return the names of what is chosen of each of Hydra's groups, remembered from before."""
@@ -159,13 +166,18 @@ class Configuration:
         """Say in one line what Hydra refused, with the names that exist."""
         message = " ".join(str(error).split())
         refused = message.partition("Could not override '")[2].partition("'")[0]
-        without = [text for text in overrides if text.lstrip("+~").partition("=")[0] != refused]
+        without = [text for text in overrides if key_of(text) != refused]
         if refused and without != overrides:
             try:
                 return _not_there(refused, self._composed(without, None, whole=True)[0])
             except Exception:  # another override is wrong, too: then Hydra's own words must do
                 pass
         return f"The configuration cannot be composed: {message}."
+
+
+def key_of(override: str) -> str:
+    """Return what an override in Hydra's grammar sets, such as ``attack.fgsm.epsilon``."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _not_there(refused: str, node: Any) -> str:

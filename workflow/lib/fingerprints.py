@@ -20,6 +20,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.files.texts import read_json, write_json
 from advdetect.identity import digest
 
+_READER = Path(__file__).read_bytes()
 #: Beside Snakemake's own records.
 _REMEMBERED = Path(".snakemake", "advdetect", "code.json")
 
@@ -125,7 +126,7 @@ def remembered() -> Iterator[None]:
 def _read(path: Path, name: str, changed: int) -> _Module:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     content = path.read_bytes()
-    key = _sha256(b"\0".join([Path(__file__).read_bytes(), package.encode(), content]))
+    key = _sha256(b"\0".join([_READER, package.encode(), content]))
     if key not in _known:
         reader = _WithoutWords()
         reader.read(ast.parse(content, str(path)))

@@ -76,7 +76,7 @@ def _load(folders: Sequence[Path], group: str, name: str, children: tuple[str, .
         )
     if name in children:
         raise ConfigurationError(f"{path} starts from itself, by its defaults.")
-    own = _mapping(path)
+    own = read_mapping(path)
     defaults = own.pop(_DEFAULTS, None) or []
     _check_head(path, group, defaults)
     for entry in defaults:
@@ -95,7 +95,12 @@ def _load(folders: Sequence[Path], group: str, name: str, children: tuple[str, .
     return values
 
 
-def _mapping(path: Path) -> Spec:
+def read_mapping(path: Path) -> Spec:
+    """Return what a file holds.
+
+    Raises:
+        ConfigurationError: It cannot be read, or holds no mapping of names to values.
+    """
     try:
         own = read_yaml_file(path)
     except AdvdetectError as error:
