@@ -85,7 +85,8 @@ def test_detectors_are_trained_on_attacks_or_on_clean_images(metrics):
     supervised = {(one, another) for one in (*ATTACKS, "others") for another in ATTACKS}
     assert pairs.to_dict() == {
         "gaussian": {("clean", attack) for attack in ATTACKS},
-        **dict.fromkeys(("threshold", "random_forest", "random_scores"), supervised),
+        "threshold": {("clean", attack) for attack in ATTACKS},
+        **dict.fromkeys(("random_forest", "random_scores"), supervised),
         "true_labels": supervised,
     }
 

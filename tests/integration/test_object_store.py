@@ -18,7 +18,7 @@ from advdetect.files.texts import read_json
 pytestmark = pytest.mark.integration
 
 #: A part of the tiny experiment, whose files of the store are the same.
-CHOSEN = ["attacks=[fgsm]", "features=[max_probability]", "detectors=[threshold]"]
+CHOSEN = ["attacks=[fgsm]", "features=[max_probability]", "detectors=[random_forest]"]
 JOBS = {
     **dict.fromkeys(("prepare-data", "attack"), 2),
     **dict.fromkeys(("train", "classify", "fit-detectors", "score"), 1),
@@ -109,7 +109,7 @@ def test_the_metrics_are_those_of_a_run_on_files(contents, first_run):
     """A detector's on its own attack do not depend on what else is there."""
     made = pd.read_csv(BytesIO(contents["tiny/metrics/max_probability.csv"]))
     whole = pd.read_csv(first_run[0].results / "metrics" / "max_probability.csv")
-    rows = (whole["detector"] == "threshold") & (whole["trained_on"] == "fgsm")
+    rows = (whole["detector"] == "random_forest") & (whole["trained_on"] == "fgsm")
     expected = whole[rows & (whole["tested_on"] == "fgsm")].reset_index(drop=True)
     assert len(expected) > 10
     assert_frame_equal(made, expected, check_exact=True)

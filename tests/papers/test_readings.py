@@ -75,6 +75,16 @@ def test_a_cross_attack_table_has_every_pair_in_the_order_of_the_paper():
     assert [cell.seeds[0]["score"].iloc[0] for cell in found_cells] == [3, 2, 1, 0]
 
 
+def test_an_unsupervised_detector_is_the_same_in_every_row():
+    every = pd.concat([scores(trained_on="clean", tested_on=a) for a in ("bim", "fgm")])
+    spec = {"kind": "cross_attack", "methods": [["e", {"feature": "k", "detector": "threshold"}]]}
+    known = sources(scores={"k": {0: reader(every)}})
+    found_cells = found(spec, {"attacks": [["FGM", "fgm"], ["BIM", "bim"]]}, known)
+    assert len(found_cells) == 4
+    for cell in found_cells:
+        assert cell.seeds[0]["score"].tolist() == list(range(6))
+
+
 @pytest.mark.parametrize(
     ("reading", "expected"),
     [

@@ -128,7 +128,10 @@ _KINDS: Mapping[str, Callable[[Spec, Spec, Sources, pd.DataFrame], Iterator[Cell
 def _samples(
     method: Spec, trained_on: str, tested_on: str, reading: Spec, sources: Sources
 ) -> list[pd.DataFrame]:
-    """Return of each seed the scores of negatives and positives: index, kind and score."""
+    """Return of each seed the scores of negatives and positives: index, kind and score.
+
+    Those of an unsupervised detector are the same whatever it would be trained on.
+    """
     bits, positives, kinds = _what_counts(reading)
     if "column" in method:
         return column_samples(method, tested_on, reading, sources)
@@ -140,7 +143,9 @@ def _samples(
         "bits": bits,
         "positives": positives,
     }
-    tables = [read(**wanted) for read in seeds.values()]
+    tables = [read(**wanted | {"trained_on": CLEAN}) for read in seeds.values()]
+    if any(table.empty for table in tables):
+        tables = [read(**wanted) for read in seeds.values()]
     for read, table in zip(seeds.values(), tables, strict=True):
         if table.empty:
             raise _no_scores(method["feature"], wanted, read)
