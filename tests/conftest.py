@@ -8,7 +8,8 @@ import torch
 from hypothesis import settings
 
 from advdetect.models.small_cnn import SmallCNN
-from advdetect.training.standard import train
+from advdetect.training.loop import train
+from advdetect.training.standard import Standard
 
 pytest_plugins = ["made_up"]
 
@@ -93,6 +94,7 @@ def train_on_digits():
             model,
             split.images,
             split.labels,
+            objective=options.pop("objective", Standard()),
             epochs=epochs,
             batch_size=64,
             learning_rate=learning_rate,

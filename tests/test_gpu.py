@@ -10,7 +10,7 @@ from advdetect.inference import to_float
 from advdetect.models.activations import activations
 from advdetect.randomness import SampleGenerator
 from advdetect.steps.options import bind_target
-from advdetect.training.standard import accuracy
+from advdetect.training.loop import accuracy
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,7 +9,8 @@ from advdetect.data import mnist
 from advdetect.data.split import ImageSplit
 from advdetect.models.lenet5 import LeNet5
 from advdetect.randomness import SampleGenerator
-from advdetect.training.standard import train
+from advdetect.training.loop import train
+from advdetect.training.standard import Standard
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def lenet_and_digits(mnist_root) -> tuple[nn.Module, ImageSplit]:
         model,
         splits["train"].images[:6000],
         splits["train"].labels[:6000],
+        objective=Standard(),
         epochs=2,
         batch_size=64,
         learning_rate=0.004,

@@ -13,6 +13,7 @@ import pytest
 from snakemake_project import SNAKEMAKE, environment, new_project
 
 from advdetect.data import digits
+from advdetect.io import read_provenance
 
 pytestmark = pytest.mark.integration
 
@@ -27,12 +28,12 @@ def readme(repository):
 
 def test_every_kind_of_method_is_shown_in_full(readme):
     paths = [path for path, _ in BLOCK.findall(readme)]
-    for group in ("feature", "detector", "dataset", "model"):
+    for group in ("feature", "detector", "dataset", "model", "training"):
         assert len([path for path in paths if path.startswith(f"config/{group}/")]) == 1
     modules = {path.removesuffix(".py") for path in paths if path.endswith(".py")}
     targets = re.findall(r"^_target_: (\w+)\.", readme, re.MULTILINE)
     assert modules == set(targets) - {"advdetect"}
-    assert len(modules) == 5
+    assert len(modules) == 6
 
 
 def test_ci_runs_the_commands_of_the_readme(readme, repository):
@@ -172,3 +173,13 @@ def test_a_data_set_and_a_model(study, choice, folder):
     assert re.findall(r"<h1>(.*?)</h1>", report) == ["quickstart"]  # no title for digits
     assert len(study.made(folder)) == 2  # seeds
     assert without_reconstructions(study)
+
+
+@pytest.mark.long
+def test_a_training(study):
+    study.run("training=label_smoothing")
+    trained = [
+        read_provenance(path)["spec"]["training"] for path in study.made("*/*/model.safetensors")
+    ]
+    smoothed = [spec["share"] for spec in trained if spec["_target_"].startswith("label_smoothing")]
+    assert smoothed == [0.1, 0.1]  # seeds

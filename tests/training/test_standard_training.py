@@ -3,7 +3,7 @@ import torch
 
 from advdetect.data import digits
 from advdetect.errors import AdvdetectError
-from advdetect.training.standard import accuracy, batch_sizes
+from advdetect.training.loop import accuracy, batch_sizes
 from advdetect.training.unfinished import Unfinished
 
 

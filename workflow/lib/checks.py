@@ -8,10 +8,12 @@ from typing import Any
 from advdetect.naming import family
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
-from methods import FIGURE, GROUPS, SCHEMA, hydra_value, unknown, validate
+from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
 from needs import check_needs
 from reproductions import check_reported, unknown_names
 from reproductions import unknown as unknown_used
+from trainings import is_trained
+from yaml_files import OVERRIDES
 
 # What stands where the name of an attack, of a feature or of an experiment would.
 RESERVED = {
@@ -29,7 +31,7 @@ RESERVED = {
     },
 }
 #: The command line's choices after which what the experiment set for its own may not fit any more.
-_CHOICES = {"dataset", "model", "attacks", "features", "detectors", "defenses", "runs"}
+_CHOICES = {*OVERRIDES, *GROUPS.values(), "runs"}
 
 
 def settle(
@@ -141,6 +143,10 @@ def check_used(experiment: Experiment, keys: Iterable[str]) -> None:
     for key in keys:
         group, _, rest = key.partition(".")
         name = rest.partition(".")[0]
+        if group == TRAINING and not any(is_trained(run.model) for run in experiment.runs):
+            raise ConfigurationError(
+                f"{key} is set, but the model takes its weights from a file: leave out one of both."
+            )
         if group not in GROUPS or not name:
             continue
         used = {method for run in experiment.runs for method in _methods(run, group)}

@@ -15,6 +15,7 @@ from methods import (
     FIGURE,
     GROUPS,
     SCHEMA,
+    TRAINING,
     checked,
     choose,
     hydra_value,
@@ -23,11 +24,15 @@ from methods import (
 )
 from needs import check_model, images_of
 from titles import titles_of
+from trainings import with_training
 from yaml_files import EXPERIMENT, OVERRIDES, load
 
-#: What an experiment sets for its own data set, which does not follow to another.
-DATA_BOUND = ("dataset", "model", "attack", "feature", "defense", "defenses", "title", "runs")
-MODEL_BOUND = ("model", "title", "runs")
+#: What an experiment sets for its own data set, model and training, and not for another.
+_BOUND = {
+    "dataset": ("dataset", "attack", "feature", "defense", "defenses", *OVERRIDES, "title", "runs"),
+    "model": ("model", "training", "title", "runs"),
+    "training": ("training", "title", "runs"),
+}
 _METHODS = (*GROUPS, *OVERRIDES, FIGURE, SCHEMA)  # what is no setting
 
 
@@ -49,8 +54,8 @@ def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Exp
 class _Composer:
     """Composes the runs of one experiment.
 
-    Where the command line chooses another data set or model than the experiment is for, what the
-    experiment sets for its own is left out.
+    Where the command line chooses another data set, model or training than the experiment is for,
+    what the experiment sets for its own is left out.
     """
 
     def __init__(self, config_dir: Path, overrides: list[str]) -> None:
@@ -86,7 +91,7 @@ class _Composer:
         return (reason.removesuffix(".") for reason in self._yaml.unreadable.values())
 
     def _entries(self, tree: Spec) -> list[Spec]:
-        """Return the runs that are listed: those of YAML give way to a chosen data set or model."""
+        """Return the runs that are listed: those of YAML give way to a choice of a part."""
         if "runs" not in self._explicit and self._explicit & set(OVERRIDES):
             return []
         return tree["runs"] or []
@@ -97,17 +102,17 @@ class _Composer:
         return str((own and tree["title"]) or tree["name"])
 
     def _bound(self, choices: Mapping[str, str]) -> tuple[Spec, list[str]]:
-        """Leave out what the experiment sets for another data set or model than the chosen.
+        """Leave out what the experiment sets for another data set, model or training.
 
         Args:
-            choices: Overrides that choose the experiment, the data set and the model.
+            choices: Overrides that choose the experiment, the data set, the model and its training.
 
         Returns:
             What else the experiment sets, and overrides that make the choices without it.
         """
         names = self._yaml.names(*choices.values())
         tuned_for = self._yaml.names(*(choices[k] for k in choices if k == "experiment"))
-        for key, bound in (("dataset", DATA_BOUND), ("model", MODEL_BOUND)):
+        for key, bound in _BOUND.items():
             if names[key] != tuned_for[key]:
                 own = load(self._yaml.folders, "experiment", names["experiment"])
                 own = {name: value for name, value in own.items() if name not in bound}
@@ -115,7 +120,7 @@ class _Composer:
         return {}, list(choices.values())
 
     def _entry(self, entry: Spec, shared: Spec) -> tuple[Run, Mapping[str, str]]:
-        """Compose a run; its entry names its data set, its model and what it overrides."""
+        """Compose a run; its entry names its parts (data set, …) and what it overrides."""
         tree, names, titles = self._tree(entry)
         run = self._run(tree, names, entry.get("name", ""))
         settings = _settings(tree)
@@ -142,8 +147,8 @@ class _Composer:
         key = (run.dataset_name, model)
         given = [other.model for other in runs if (other.dataset_name, other.model_name) == key]
         if not given:
-            choices = ["~experiment", f"model={model}"]
-            given.append(self._model(self._yaml.compose(choices, whole=False)[0]["model"]))
+            tree, names = self._yaml.compose(["~experiment", f"model={model}"])
+            given.append(self._model(tree, names))
         return replace(run, model_name=model, model=given[0], name="")
 
     def _run(self, tree: Spec, names: Mapping[str, str], name: str) -> Run:
@@ -167,7 +172,8 @@ class _Composer:
             dataset_name=names["dataset"],
             dataset=checked("dataset", tree["dataset"]),
             model_name=names["model"],
-            model=self._model(tree["model"]),
+            model=self._model(tree, names),
+            training_name=names["training"],
             attacks=chosen["attack"],
             features=features,
             computed_features={part: computed[part] for part in dict.fromkeys(parts)},
@@ -180,10 +186,13 @@ class _Composer:
             images=images_of(tree["dataset"]),
         )
 
-    def _model(self, spec: Spec) -> Spec:
+    def _model(self, tree: Spec, names: Mapping[str, str]) -> Spec:
+        """Return the specification of a model with that of its training."""
+        spec = tree["model"]
         model = checked("model", spec | {SCHEMA: self._yaml.model_schema | spec.get(SCHEMA, {})})
         check_model(model)
-        return model
+        attacks = self._yaml.with_schemas("attack", tree["attack"])
+        return with_training(model, names[TRAINING], tree[TRAINING], attacks)
 
     def _choose(self, group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
         """Choose methods of a group; one whose file cannot be read is refused with the reason."""
@@ -228,7 +237,7 @@ def _named(runs: Sequence[Run]) -> Iterable[Run]:
     if len(runs) == 1:
         return runs
     parts = []
-    for attribute in ("model_name", "dataset_name"):
+    for attribute in ("training_name", "model_name", "dataset_name"):
         if len({getattr(run, attribute) for run in runs}) > 1:
             parts.append(attribute)
     named = [

@@ -22,7 +22,7 @@ class Run:
         dataset_name: Name of the data set.
         dataset: Its specification.
         model_name: Name of the model.
-        model: Its specification.
+        model: Its specification, that of its training included.
         attacks: Specification by name; a sweep's instances are named as in ``cw_l2,kappa=10``, an
             attack that is crafted on another model as in ``fgsm@lenet5``.
         features: Specification by name, unions among them.
@@ -33,6 +33,7 @@ class Run:
         detectors: Specification by name.
         defenses: Specification by name.
         name: What tables call it; empty where an experiment has no other.
+        training_name: Name of the kind of its training.
         images: What is known of the whole data set before it is loaded.
     """
 
@@ -47,6 +48,7 @@ class Run:
     detectors: dict[str, Spec]
     defenses: dict[str, Spec]
     name: str = ""
+    training_name: str = ""
     images: Images = field(default_factory=Images)
 
     def parts(self, feature: str) -> list[str]:

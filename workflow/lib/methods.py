@@ -18,6 +18,8 @@ GROUPS = {
 }
 #: The kinds of figure, all of which are known to every experiment.
 FIGURE = "figure"
+#: How a model is trained: what a model holds of it, and one of config/training/.
+TRAINING = "training"
 SCHEMA = "_schema_"
 TITLE = "_title_"
 #: In a data set: what says how many images it has.

@@ -13,7 +13,7 @@ _DEFAULTS = "defaults"
 _SELF = "_self_"
 EXPERIMENT = "experiment"
 #: What an experiment may choose in its ``defaults``.
-OVERRIDES = ("dataset", "model")
+OVERRIDES = ("dataset", "model", "training")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
 # Without this line, which nothing may precede, Hydra puts what a file holds below its group's name.
 _PACKAGE = re.compile(r"\A\s*#\s*@package +_global_\s*$", re.MULTILINE)
@@ -55,7 +55,7 @@ def load(folders: Sequence[Path], group: str, name: str) -> Spec:
         folders: Where groups are looked for; the first that has the file counts.
         group: Such as ``attack``.
         name: The file's name without suffix. Its ``defaults`` may name others of its group, and
-            those of an experiment a data set and a model.
+            those of an experiment a data set, a model and a training.
 
     Raises:
         ConfigurationError: There is no such file, or it is not what such a file must be.

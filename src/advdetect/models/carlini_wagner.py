@@ -5,7 +5,7 @@ from itertools import chain, pairwise
 
 from torch import Tensor, nn
 
-from advdetect.models.layers import Normalize, classifier_head
+from advdetect.models.layers import Normalize, activation_of, classifier_head
 
 
 class CarliniWagnerNet(nn.Module):
@@ -20,6 +20,7 @@ class CarliniWagnerNet(nn.Module):
         maps: Feature maps of both convolutions of each pair.
         hidden: Units of the hidden layers.
         dropout: Probability of dropping a hidden unit, in [0, 1).
+        activation: What follows each layer but the last, a name in `layers.ACTIVATIONS`.
         mean: Mean of each channel, for the normalisation.
         std: Standard deviation of each channel.
     """
@@ -32,18 +33,20 @@ class CarliniWagnerNet(nn.Module):
         maps: Sequence[int] = (32, 64),
         hidden: Sequence[int] = (200, 200),
         dropout: float = 0.5,
+        activation: str = "relu",
         mean: Sequence[float] = (0.1307,),
         std: Sequence[float] = (0.3081,),
     ) -> None:
         super().__init__()
+        act = activation_of(activation)
         self.features = nn.Sequential(
             Normalize(mean, std),
             *chain.from_iterable(
                 (
                     nn.Conv2d(before, after, kernel_size=3),
-                    nn.ReLU(),
+                    act(),
                     nn.Conv2d(after, after, kernel_size=3),
-                    nn.ReLU(),
+                    act(),
                     nn.MaxPool2d(2),
                 )
                 for before, after in pairwise((in_channels, *maps))
@@ -53,7 +56,7 @@ class CarliniWagnerNet(nn.Module):
         for _ in maps:
             side = (side - 4) // 2
         inputs = maps[-1] * side * side
-        self.classifier = classifier_head(inputs, hidden, num_classes, dropout)
+        self.classifier = classifier_head(inputs, hidden, num_classes, dropout, act)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (N, num_classes) logits of (N, C, H, W) images in [0, 1]."""

@@ -6,6 +6,28 @@ from itertools import chain, pairwise
 import torch
 from torch import Tensor, nn
 
+from advdetect.errors import AdvdetectError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+
+
+def activation_of(name: str) -> type[nn.Module]:
+    """Return the layer that a name in `ACTIVATIONS` stands for.
+
+    Raises:
+        AdvdetectError: There is none of that name.
+    """
+    if name not in ACTIVATIONS:
+        raise AdvdetectError(
+            f"model.arguments.activation: {name} is none of {', '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]
+
 
 class Normalize(nn.Module):
     """Normalise images inside the model, so that every other part works on pixels in [0, 1].
@@ -28,18 +50,25 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def classifier_head(inputs: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Module:
-    """Make the layers behind the features: flatten, hidden layers with ReLU and dropout, logits.
+def classifier_head(
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    dropout: float,
+    activation: type[nn.Module] = nn.ReLU,
+) -> nn.Module:
+    """Make the layers behind the features: flatten, hidden layers with dropout, logits.
 
     Args:
         inputs: Numbers per image that come in.
         hidden: Units of each hidden layer.
         outputs: Number of logits.
         dropout: Probability of dropping a hidden unit, in [0, 1).
+        activation: What follows each hidden layer.
     """
     widths = [inputs, *hidden]
     layers = (
-        (nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
+        (nn.Linear(before, after), activation(), nn.Dropout(dropout))
         for before, after in pairwise(widths)
     )
     return nn.Sequential(nn.Flatten(), *chain.from_iterable(layers), nn.Linear(widths[-1], outputs))

@@ -11,9 +11,10 @@ from torch import nn
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
-from advdetect.errors import AdvdetectError, explain_unreadable
+from advdetect.errors import AdvdetectError, explain_failure, explain_unreadable
 from advdetect.files.texts import write_json
 from advdetect.identity import digest, run_of
+from advdetect.imports import locate
 from advdetect.inference import to_float
 from advdetect.models.guard import TRIED, check_answers, check_weights
 from advdetect.models.store import build_model, resolve_arguments, write_model
@@ -22,12 +23,13 @@ from advdetect.progress import report
 from advdetect.requirements.training import check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-from advdetect.training.standard import accuracy, train
+from advdetect.training.loop import Objective, accuracy, train
+from advdetect.training.standard import Standard
 from advdetect.training.unfinished import History, Unfinished
 
 #: What the bits of a training depend on, and so whether an unfinished one goes on.
 _FACTS = ("key", "device", "threads", "packages", "hardware")
-#: What `model.training` holds.
+#: What `model.training` holds, whatever the kind.
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 
 
@@ -90,7 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
             model,
             training.images,
             training.labels,
-            **spec["training"],
+            objective=_objective(spec["training"]),
+            **{name: spec["training"][name] for name in TRAINING},
             seed=seed,
             after_epoch=after_epoch,
             unfinished=unfinished,
@@ -123,9 +126,21 @@ def _digest_of(weights: str) -> str:
         return digest(Path(weights).read_bytes())
 
 
+def _objective(training: Mapping[str, Any]) -> Objective:
+    """Make what a training minimises: its kind with the kind's settings, or standard training."""
+    target = training.get("_target_", f"{Standard.__module__}.{Standard.__qualname__}")
+    own = {name: value for name, value in training.items() if name not in (*TRAINING, "_target_")}
+    with explain_failure(f"training: {target}"):
+        objective: Objective = locate(target)(**own)
+    return objective
+
+
 def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
     check_source_of_weights(spec)
-    options.check_names(spec["training"], TRAINING, all_needed=True, option="model.training")
+    loop = spec["training"].keys()
+    if "_target_" in loop:  # with the settings of its kind
+        loop &= set(TRAINING)
+    options.check_names(loop, TRAINING, all_needed=True, option="model.training")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise AdvdetectError(
             f"model: all weights of {type(model).__name__} are frozen: there is nothing to train; "

@@ -1,109 +1,85 @@
-"""Training a classifier, repeatable to the bit for the same seed, threads and machine."""
+"""Standard training on the cross entropy."""
 
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.errors import AdvdetectError
-from advdetect.inference import predict_logits, to_float
-from advdetect.training.unfinished import History, Unfinished
 
 
-def train(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    seed: int,
-    after_epoch: Callable[[dict[str, Any]], None] = lambda epoch: None,
-    unfinished: Unfinished | None = None,
-) -> History:
-    """Train with AdamW and a one-cycle learning rate on the cross entropy; changes the model.
-
-    The global random state of torch is seeded here, since dropout knows no other, and restored.
-    A training that was killed goes on after its last epoch, and ends with the same bits.
+class Standard:
+    """The cross entropy, perhaps of images that are shifted and mirrored at random.
 
     Args:
-        model: Returns logits; already on its device, where it stays.
-        images: (N, C, H, W) uint8 training images.
-        labels: (N,) int64.
-        epochs: Passes over the images, at least 1.
-        batch_size: Images per step.
-        learning_rate: Highest learning rate of the cycle.
-        weight_decay: AdamW's decoupled weight decay.
-        seed: Seed of the order of the images and of dropout.
-        after_epoch: Called with each epoch, as it stands in what is returned.
-        unfinished: Keeps where the training stands.
+        shift: Pixels by which an image is shifted at most, each way; what comes in is black.
+        mirror: Whether half of the images are mirrored.
+        layer_decay: λ of the weight decay of Szegedy et al. 2014 (section 4.2), one for all layers
+            or one for each: λ Σ w²/k is added to the loss, k the units of the layer; biases are not
+            decayed.
+    """
 
-    Returns:
-        By epoch its number from 1, ``epoch``, the mean ``loss`` and the running ``train_accuracy``.
+    def __init__(
+        self,
+        *,
+        shift: int = 0,
+        mirror: bool = False,
+        layer_decay: float | Sequence[float] | None = None,
+    ) -> None:
+        self._shift, self._mirror, self._layer_decay = shift, mirror, layer_decay
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss and the logits; see `loop.Objective`."""
+        if self._mirror:
+            images = mirrored(images)
+        if self._shift:
+            images = shifted(images, self._shift)
+        logits = model(images)
+        loss = functional.cross_entropy(logits, labels)
+        if self._layer_decay is not None:
+            loss = loss + layer_decay(model, self._layer_decay)
+        return loss, logits
+
+
+def mirrored(images: Tensor) -> Tensor:
+    """Return (N, C, H, W) images, each mirrored with probability one half."""
+    drawn = torch.rand(len(images), device=images.device) < 0.5
+    return torch.where(drawn[:, None, None, None], images.flip(3), images)
+
+
+def shifted(images: Tensor, most: int) -> Tensor:
+    """Return (N, C, H, W) images, each shifted by at most so many pixels down and across."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (most, most, most, most))
+    down, across = torch.randint(2 * most + 1, (2, count, 1), device=images.device)
+    rows = down + torch.arange(height, device=images.device)
+    columns = across + torch.arange(width, device=images.device)
+    image = torch.arange(count, device=images.device)[:, None, None]
+    return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def layer_decay(model: nn.Module, factors: float | Sequence[float]) -> Tensor:
+    """Return Σ over layers of λ Σ w²/k, k the units of the layer.
+
+    Szegedy et al. 2014, section 4.2.
+
+    Args:
+        model: Its layers are its parameters of two dimensions and more, in their order.
+        factors: λ of all layers or of each.
 
     Raises:
-        AdvdetectError: The loss of an epoch is no finite number.
+        AdvdetectError: There are fewer or more λ than layers.
     """
-    device = next(model.parameters()).device
-    images, labels = images.to(device), labels.to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=device.type == "cuda"
-    )
-    sizes = batch_sizes(len(images), batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=epochs * len(sizes)
-    )
-    cuda_devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda_devices):
-        torch.manual_seed(seed)
-        history = unfinished.resume(model, optimizer, schedule) if unfinished else []
-        for epoch in range(len(history) + 1, epochs + 1):
-            model.train()
-            loss_sum = torch.zeros((), device=device)
-            correct = torch.zeros((), device=device)
-            for rows in torch.randperm(len(images)).to(device).split(sizes):
-                logits = model(to_float(images[rows]))
-                loss = functional.cross_entropy(logits, labels[rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                loss_sum += loss.detach() * len(rows)
-                correct += (logits.detach().argmax(1) == labels[rows]).sum()
-            model.eval()
-            mean_loss = loss_sum.item() / len(images)
-            if not math.isfinite(mean_loss):
-                raise AdvdetectError(
-                    f"The training has diverged: the mean loss of epoch {epoch} is {mean_loss}. "
-                    f"Take a lower model.training.learning_rate than {learning_rate}."
-                )
-            accuracy_now = correct.item() / len(images)
-            history.append({"epoch": epoch, "loss": mean_loss, "train_accuracy": accuracy_now})
-            if unfinished:
-                unfinished.keep(history, model, optimizer, schedule)
-            after_epoch(history[-1])
-    return history
-
-
-def batch_sizes(count: int, batch_size: int) -> list[int]:
-    """Return the sizes of batches of N images; none is of one image, which batch norm refuses."""
-    sizes = [batch_size] * (count // batch_size)
-    rest = count % batch_size
-    if rest == 1 and sizes:
-        sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
-    return sizes
-
-
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the share of (N, C, H, W) uint8 images that the model classifies correctly."""
-    device = next(model.parameters()).device
-    # Converted batch by batch: a whole split of floats would be four times the memory.
-    logits = predict_logits(lambda batch: model(to_float(batch)), images, device=device)
-    return (logits.argmax(1) == labels).double().mean().item()
+    weights = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    each = [factors] * len(weights) if isinstance(factors, float | int) else list(factors)
+    if len(each) != len(weights):
+        raise AdvdetectError(
+            f"training.standard.layer_decay has {len(each)} values, but the model has "
+            f"{len(weights)} layers: give one for each, or one number for all."
+        )
+    terms = [
+        factor * weight.square().sum() / len(weight)
+        for factor, weight in zip(each, weights, strict=True)
+    ]
+    return torch.stack(terms).sum()

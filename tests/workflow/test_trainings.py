@@ -1,0 +1,108 @@
+"""The kind of training that a model names, with what it sets and what it is made of."""
+
+import pytest
+
+from experiment import ConfigurationError
+
+SMALL = {"experiment": "quickstart"}
+
+
+def training(experiment, run=0):
+    return experiment.runs[run].model["training"]
+
+
+def test_a_model_is_trained_as_standard_where_nothing_else_is_chosen(composed):
+    found = training(composed(**SMALL))
+    assert found["_target_"] == "advdetect.training.standard.Standard"
+    assert found["epochs"] == 40
+    assert (found["shift"], found["mirror"], found["layer_decay"]) == (0, False, None)
+
+
+def test_the_attack_of_a_training_is_one_of_the_tool_with_values_of_its_own(composed):
+    found = training(composed(**SMALL, training="adversarial"))
+    assert found["attack"] == {"_target_": "advdetect.attacks.fgsm.fgsm", "epsilon": 0.25}
+    overrides = "training.attack='bim_linf, steps=3'"
+    found = training(composed(**SMALL, training="adversarial", overrides=[overrides]))["attack"]
+    assert found["_target_"] == "advdetect.attacks.bim.bim"
+    assert found["steps"] == 3
+    assert found["norm"] == "linf"
+    # The attack that is evaluated is another one.
+    both = composed(**SMALL, training="adversarial", overrides="attack.fgsm.epsilon=0.1")
+    assert training(both)["attack"]["epsilon"] == 0.25
+    assert both.runs[0].attacks["fgsm"]["epsilon"] == 0.1
+
+
+def test_runs_may_differ_in_their_training_alone(pipeline_of):
+    runs = [{}, {"training": "noise", "overrides": ["training.sigma=0.5"]}]
+    pipeline = pipeline_of(**SMALL, runs=runs)
+    first, second = pipeline.experiment.runs
+    assert [first.name, second.name] == ["standard", "noise"]
+    assert training(pipeline.experiment, 1)["sigma"] == 0.5
+    assert pipeline.store.model(first, 0).key != pipeline.store.model(second, 0).key
+
+
+OWN = """# @package _global_
+defaults:
+  - override /dataset: digits
+  - override /model: small_cnn
+  - override /training: noise
+name: own
+training: {sigma: 0.5}
+attacks: [fgsm]
+features: [kd]
+detectors: [threshold]
+"""
+
+
+def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_yaml, load):
+    own_yaml("experiment/own", OWN)
+    assert training(load(experiment="own"))["sigma"] == 0.5
+    other = training(load(experiment="own", training="adversarial"))
+    assert "sigma" not in other
+    assert other["alpha"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"training": "nosie"}, r"Unknown training: nosie. .* has: adversarial, noise, standard"),
+        ({"training": "noise", "overrides": "training.sigma=0"}, "training.sigma: 0 is"),
+        ({"training": "noise", "overrides": "training.simga=1"}, "training.simga; training has: s"),
+        (
+            {"training": "adversarial", "overrides": "training.attack=fgsmm"},
+            "training.attack: Unknown attack: fgsmm",
+        ),
+        (
+            {"training": "adversarial", "overrides": ["training.attack='fgsm,epsilon=-1'"]},
+            "training.attack.epsilon: -1 is",
+        ),
+        (
+            {"training": "adversarial", "overrides": ["training.attack='fgsm,steps=3'"]},
+            "training.attack: 'steps' is no parameter of fgsm, which has: epsilon",
+        ),
+        (
+            {"training": "adversarial", "overrides": ["training.attack='fgsm,epsilon'"]},
+            "write it as 'fgsm,parameter=value'",
+        ),
+        ({"overrides": "training.mirror=3"}, "training.mirror: 3 is"),
+        (
+            {"training": "noise", "overrides": "model.weights=some.safetensors"},
+            "training: noise is chosen, but the model takes its weights from a file",
+        ),
+        (
+            {"overrides": "model.weights=some.safetensors training.shift=1"},
+            "training.shift is set, but the model takes its weights from a file",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(composed, chosen, said):
+    with pytest.raises(ConfigurationError, match=said):
+        composed(**SMALL, **chosen)
+
+
+def test_the_code_of_a_training_makes_the_model_stale_and_no_other(pipeline_of):
+    """The kind's module is part of the fingerprint; that of a kind that is not chosen is not."""
+    chosen = pipeline_of(**SMALL, training="noise")
+    code = chosen.store.model(chosen.experiment.runs[0], 0).option("--code")
+    standard = pipeline_of(**SMALL)
+    assert standard.store.model(standard.experiment.runs[0], 0).option("--code") != code
