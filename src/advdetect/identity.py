@@ -8,7 +8,7 @@ an output whose name has another key than its inputs and its specification give.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,17 @@ def make_key(step: str, spec: Mapping[str, Any], code: str, **facts: object) -> 
     return digest(text.encode())
 
 
-def run_of(model: Mapping[str, Any], code: str, train: str) -> str:
+def run_of(model: Mapping[str, Any], code: str, train: str, others: Sequence[str] = ()) -> str:
     """Return what identifies a run: a model and its training images, whatever the seed.
 
     Args:
         model: The model's specification.
         code: Fingerprint of its code.
         train: Key of the training split.
+        others: What identifies the runs of the models that it is made from.
     """
-    return make_key("run", model, code, train=train)
+    more = {"others": list(others)} if others else {}
+    return make_key("run", model, code, train=train, **more)
 
 
 def digest(content: bytes) -> str:

@@ -28,6 +28,7 @@ MADE_BY: Mapping[str, tuple[str, ...]] = {
     "train": ("prepare-data",),
     "test": ("prepare-data",),
     "model": ("train",),
+    "others": ("train",),
     "clean": ("classify",),
     "attack": _ATTACKS,
     "attacks": _ATTACKS,

@@ -1,4 +1,4 @@
-"""A training whose process is killed goes on at its last epoch."""
+"""A training goes on when it was killed, and is given the models that it needs."""
 
 import os
 import signal
@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from step_runs import SEED
+from step_runs import MODEL_SPEC, SEED
 
+from advdetect.__main__ import main
 from advdetect.files.texts import read_json
+from advdetect.io import read_provenance
 
 EPOCHS = 6
 TRAINING = f"{{epochs: {EPOCHS}, batch_size: 64, learning_rate: 0.004, weight_decay: 0.0005}}"
@@ -60,3 +62,46 @@ def test_a_killed_job_is_completed_with_the_same_bits(chain, config, tmp_path):
     for name in ("model.safetensors", "model.json"):
         assert (halves / name).read_bytes() == (whole / name).read_bytes()
     assert len(read_json(halves / "model.json")["history"]) == EPOCHS
+
+
+def distilled(chain, config, folder, *more):
+    """Run the step for a student of the chain's model."""
+    spec = folder / "student.yaml"
+    spec.write_text(
+        (config / "model/small_cnn.yaml").read_text().partition("training:")[0]
+        + """training:
+  epochs: 2
+  batch_size: 64
+  learning_rate: 0.004
+  weight_decay: 0.0005
+  _target_: advdetect.training.distillation.Distillation
+  temperature: 5
+  _others_: {teacher: [temperature]}
+"""
+    )
+    return main(
+        [
+            *("train", "--spec", str(spec), "--seed", SEED, "--device", "cpu"),
+            *("--train", str(chain / "train.safetensors"), *map(str, more)),
+            *("--output", str(folder / "model.safetensors")),
+            *("--history", str(folder / "model.json")),
+        ]
+    )
+
+
+def test_a_student_is_trained_from_its_teacher(chain, config, tmp_path):
+    teacher = ("--others", chain / "model.safetensors", "--others-spec", MODEL_SPEC)
+    assert distilled(chain, config, tmp_path, *teacher) == 0
+    facts, of_teacher = (
+        read_provenance(folder / "model.safetensors") for folder in (tmp_path, chain)
+    )
+    assert facts["inputs"]["others"] == of_teacher["key"]
+    assert facts["run"] != of_teacher["run"]
+    loss = [epoch["loss"] for epoch in read_json(tmp_path / "model.json")["history"]]
+    assert len(loss) == 2
+    assert loss[1] < loss[0]
+
+
+def test_a_training_without_the_models_that_it_needs_is_refused(chain, config, tmp_path, capsys):
+    assert distilled(chain, config, tmp_path) == 1
+    assert "--others and --others-spec: give one for each of: teacher." in capsys.readouterr().err

@@ -14,8 +14,10 @@ from advdetect.inference import to_float
 from advdetect.models.small_cnn import SmallCNN
 from advdetect.randomness import SampleGenerator
 from advdetect.training.adversarial import Adversarial
+from advdetect.training.distillation import Distillation
+from advdetect.training.loop import accuracy
 from advdetect.training.noise import Noise
-from advdetect.training.standard import Standard, mirrored, shifted
+from advdetect.training.standard import Standard, mirrored, part_of, shifted
 
 FGSM = {"_target_": "advdetect.attacks.fgsm.fgsm", "epsilon": 0.2}
 
@@ -61,6 +63,26 @@ def test_layer_decay_is_the_sum_over_layers_by_units(batch):
     assert same == pytest.approx(0.5 * ((first**2).sum() / 7 + (second**2).sum() / 10), rel=1e-5)
     with pytest.raises(AdvdetectError, match="has 3 values, but the model has 2 layers"):
         Standard(layer_decay=[1.0, 1.0, 1.0])(model, *batch)
+
+
+def test_a_temperature_is_that_of_the_softmax_alone(model, batch):
+    loss, logits = Standard(temperature=7.0)(model, *batch)
+    torch.testing.assert_close(logits, model(batch[0]), rtol=0, atol=0)
+    assert loss.item() == pytest.approx(cross_entropy(logits / 7, batch[1]).item(), rel=1e-6)
+
+
+def test_parts_are_disjoint_and_have_their_share_of_every_class(split):
+    parts = [part_of(split.labels, part, 3) for part in (1, 2, 3)]
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(split)))
+    counts = torch.stack([split.labels[rows].bincount(minlength=10) for rows in parts])
+    assert (counts.max(0).values - counts.min(0).values).max() <= 1
+    images, labels = Standard(part="2/3").begin(nn.Identity(), split.images, split.labels)
+    assert torch.equal(images, split.images[parts[1]])
+    assert torch.equal(labels, split.labels[parts[1]])
+    images, labels = Standard().begin(nn.Identity(), split.images, split.labels)
+    assert torch.equal(images, split.images)
+    with pytest.raises(AdvdetectError, match="3/2 is none of 2 parts"):
+        Standard(part="3/2")
 
 
 def test_images_are_shifted_by_whole_pixels_and_mirrored():
@@ -122,6 +144,50 @@ def test_adversarial_training_is_on_images_crafted_for_these_weights(model, batc
     assert model.training
     loss.backward()  # through the model's weights, not through the crafting
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_student_learns_the_probabilities_of_its_teacher_at_their_temperature(model, batch):
+    """The loss by hand in float64, and that no gradient reaches the teacher."""
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    with torch.no_grad():
+        for weights in teacher.parameters():
+            weights.mul_(3)
+    loss, logits = Distillation(teacher=teacher, temperature=5.0)(model, *batch)
+    soft = (teacher(batch[0]).double() / 5).softmax(1)
+    own = (logits.double() / 5).log_softmax(1)
+    assert loss.item() == pytest.approx(-(soft * own).sum(1).mean().item(), rel=1e-6)
+    loss.backward()
+    assert all(weights.grad is None for weights in teacher.parameters())
+
+
+def test_a_student_at_temperature_one_is_as_good_as_standard_training(split, train_on_digits):
+    """To within the binomial noise of the test images; its teacher is what it is compared with."""
+    test = digits.load(test_fraction=0.4, split_seed=0)["test"]
+    teacher, _ = train_on_digits(split, epochs=8, objective=Standard())
+    teacher.eval().requires_grad_(False)
+    objective = Distillation(teacher=teacher, temperature=1.0)
+    student, _ = train_on_digits(split, epochs=8, seed=1, objective=objective)
+    found = [accuracy(each, test.images, test.labels) for each in (teacher, student)]
+    deviation = np.sqrt(2 * found[0] * (1 - found[0]) / len(test))
+    assert found[0] > 0.95
+    assert abs(found[1] - found[0]) < 3 * deviation
+
+
+def test_the_gradient_of_a_distilled_model_s_probabilities_vanishes(split, train_on_digits):
+    """Its logits are about T times as large, so that float32 probabilities are exactly one."""
+    zero = {}
+    images = to_float(split.images[:200])
+    for temperature in (1.0, 50.0):
+        options = {"epochs": 8, "dropout": 0.0}
+        teacher, _ = train_on_digits(split, objective=Standard(temperature=temperature), **options)
+        teacher.eval().requires_grad_(False)
+        objective = Distillation(teacher=teacher, temperature=temperature)
+        student, _ = train_on_digits(split, objective=objective, **options)
+        inputs = images.clone().requires_grad_()
+        student(inputs).softmax(1).amax(1).sum().backward()
+        zero[temperature] = (inputs.grad == 0).flatten(1).all(1).double().mean().item()
+    assert zero[1.0] < 0.05
+    assert zero[50.0] > 0.5
 
 
 def test_adversarial_training_makes_a_model_robust(split, train_on_digits):

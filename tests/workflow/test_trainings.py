@@ -65,7 +65,10 @@ def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_ya
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"training": "nosie"}, r"Unknown training: nosie. .* has: adversarial, noise, standard"),
+        (
+            {"training": "nosie"},
+            r"Unknown training: nosie. .* has: adversarial, distillation, noise, standard",
+        ),
         ({"training": "noise", "overrides": "training.sigma=0"}, "training.sigma: 0 is"),
         ({"training": "noise", "overrides": "training.simga=1"}, "training.simga; training has: s"),
         (

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from advdetect.identity import canonical_json
 from checks import check_used, preferences, settle
 from configuration import Configuration, key_of
 from experiment import ConfigurationError, Experiment, Run, Spec
+from links import Links
 from methods import (
-    CRAFTED_ON,
     FIGURE,
     GROUPS,
     SCHEMA,
@@ -24,7 +23,7 @@ from methods import (
 )
 from needs import check_model, images_of
 from titles import titles_of
-from trainings import with_training
+from trainings import STANDARD, MadeFrom, with_training
 from yaml_files import EXPERIMENT, OVERRIDES, load
 
 #: What an experiment sets for its own data set, model and training, and not for another.
@@ -68,14 +67,15 @@ class _Composer:
         entries = self._entries(tree)
         runs = [self._entry(entry, tree) for entry in entries]
         runs = runs or [(self._run(tree, names, ""), titles)]
-        named = tuple(_named([run for run, _ in runs]))
+        named = list(_named([run for run, _ in runs]))
+        links = Links(named, self._alone, self._like)
         if preferred := preferences(tree["evaluation"], named, self._explicit, self._yaml.methods):
             tree = self._tree({}, preferred)[0]
         experiment = settle(
             Experiment(
                 settings=_settings(tree) | {"title": self._title(tree)},
-                runs=named,
-                sources=self._sources(named),
+                runs=links.runs,
+                sources=links.sources(),
                 titles=titles | {k: v for _, more in runs for k, v in more.items()},
                 figures={name: without_words(kind) for name, kind in tree[FIGURE].items()},
             ),
@@ -132,24 +132,20 @@ class _Composer:
             )
         return run, titles
 
-    def _sources(self, runs: Sequence[Run]) -> dict[tuple[str, str], Run]:
-        """Compose the models that only craft images for others, one for each data set."""
-        found = {(canonical_json(run.dataset), run.model_name): run for run in reversed(runs)}
-        for run in runs:
-            for spec in run.attacks.values():
-                where = (canonical_json(run.dataset), spec.get(CRAFTED_ON, run.model_name))
-                if where not in found:
-                    found[where] = self._source(run, where[1], runs)
-        return found
+    def _alone(self, run: Run, model: str) -> Run:
+        """Return a run of the same data with a model of ``config/model/``, by itself."""
+        tree, names = self._yaml.compose(["~experiment", f"model={model}"])
+        spec, made_from = self._model(tree, names)
+        return replace(run, model_name=model, model=spec, made_from=made_from, name="")
 
-    def _source(self, run: Run, model: str, runs: Sequence[Run]) -> Run:
-        """Return a run of the same data with another model, that of a run or of its own YAML."""
-        key = (run.dataset_name, model)
-        given = [other.model for other in runs if (other.dataset_name, other.model_name) == key]
-        if not given:
-            tree, names = self._yaml.compose(["~experiment", f"model={model}"])
-            given.append(self._model(tree, names))
-        return replace(run, model_name=model, model=given[0], name="")
+    def _like(self, run: Run, shared: Sequence[str]) -> Run:
+        """Return a run of the same model in standard training, with some settings of its own."""
+        loop = self._yaml.model_schema[TRAINING]["properties"]
+        own = run.model[TRAINING]
+        kind = load(self._yaml.folders, TRAINING, STANDARD) | {key: own[key] for key in shared}
+        base = run.model | {TRAINING: {key: own[key] for key in loop}}
+        spec, made_from = with_training(base, STANDARD, kind, {})
+        return replace(run, model=spec, training_name=STANDARD, made_from=made_from, name="")
 
     def _run(self, tree: Spec, names: Mapping[str, str], name: str) -> Run:
         specs = {group: self._yaml.with_schemas(group, tree[group]) for group in GROUPS}
@@ -168,11 +164,13 @@ class _Composer:
         users = [*computed.values(), *chosen["defense"].values()]
         owners = [owner for spec in users if (owner := spec.get("_fitted_by_"))]
         borrowed = self._choose("feature", list(dict.fromkeys(owners)), specs["feature"])
+        model, made_from = self._model(tree, names)
         return Run(
             dataset_name=names["dataset"],
             dataset=checked("dataset", tree["dataset"]),
             model_name=names["model"],
-            model=self._model(tree, names),
+            model=model,
+            made_from=made_from,
             training_name=names["training"],
             attacks=chosen["attack"],
             features=features,
@@ -186,8 +184,8 @@ class _Composer:
             images=images_of(tree["dataset"]),
         )
 
-    def _model(self, tree: Spec, names: Mapping[str, str]) -> Spec:
-        """Return the specification of a model with that of its training."""
+    def _model(self, tree: Spec, names: Mapping[str, str]) -> tuple[Spec, MadeFrom]:
+        """Return the specification of a model with that of its training, and what it needs."""
         spec = tree["model"]
         model = checked("model", spec | {SCHEMA: self._yaml.model_schema | spec.get(SCHEMA, {})})
         check_model(model)

@@ -1,6 +1,6 @@
 """What an experiment is: settings, and runs of a data set and a model with their methods."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,9 @@ class Run:
         defenses: Specification by name.
         name: What tables call it; empty where an experiment has no other.
         training_name: Name of the kind of its training.
+        made_from: What other models its training needs, by setting: the name of a run or of a
+            model, and the settings that one which takes the place of no name shares with it.
+        others: The runs of these models, by setting.
         images: What is known of the whole data set before it is loaded.
     """
 
@@ -49,6 +52,8 @@ class Run:
     defenses: dict[str, Spec]
     name: str = ""
     training_name: str = ""
+    made_from: Mapping[str, tuple[str, Sequence[str]]] = field(default_factory=dict)
+    others: Mapping[str, "Run"] = field(default_factory=dict)
     images: Images = field(default_factory=Images)
 
     def parts(self, feature: str) -> list[str]:
@@ -73,7 +78,8 @@ class Experiment:
     Attributes:
         settings: Everything that is no method: name, seeds, device, evaluation, …
         runs: Its runs, at least one.
-        sources: Runs that craft images for others, by data set (its canonical JSON) and model.
+        sources: Runs that craft images for others, by data set (its canonical JSON) and by the name
+            that attacks have for it.
         figures: Specification by name of the kinds of figure.
         titles: What readers see, by the name of a method, a data set or a model.
         left_out: Sentences on what the choices of the command line leave out.
@@ -86,9 +92,9 @@ class Experiment:
     figures: Mapping[str, Spec]
     left_out: tuple[str, ...] = ()
 
-    def source(self, run: Run, model: str) -> Run:
-        """Return the run of a model that crafts images for another run, of the same data."""
-        return self.sources[canonical_json(run.dataset), model]
+    def source(self, run: Run, name: str) -> Run:
+        """Return the run that crafts images for another run, of the same data."""
+        return self.sources[canonical_json(run.dataset), name]
 
     def names(self, group: str) -> list[str]:
         """Return the names of a group (``attacks``, ``features``, …) over all runs, in order."""

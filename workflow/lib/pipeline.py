@@ -104,8 +104,8 @@ class Pipeline:
         """Return the step of a job and its options, those for files and machines left out."""
         file = self._job(wildcards)
         words = [file.step, *file.options]
-        for model in file.inputs.get("model", ()):
-            words += ["--model-spec", canonical_json(built_from(model))]
+        for role, model in ((r, m) for r in ("model", "others") for m in file.inputs.get(r, ())):
+            words += [f"--{role}-spec", canonical_json(built_from(model))]
         return shlex.join(words)
 
     def runtime(self, wildcards: Any, input: Any, output: Any, threads: int) -> str:

@@ -96,11 +96,12 @@ class Store:
     def model(self, run: Run, seed: int) -> StoreFile:
         """A trained classifier, or the user's own weights."""
         train, weights = self.split(run, TRAIN), run.model.get("weights")
+        others = [self.model(run.others[setting], seed) for setting in sorted(run.others)]
         return self._registry.add(
             "train",
             f"{train.folder}/{run.model_name}-seed{seed}.{{key}}/model",
             run.model | {"weights": digest(Path(weights).read_bytes()) if weights else None},
-            {"train": [train], "weights": [weights] if weights else []},
+            {"train": [train], "weights": [weights] if weights else [], "others": others},
             {"seed": seed},
             {"dataset": run.dataset_name, "model": run.model_name, "seed": seed},
         )
@@ -113,7 +114,8 @@ class Store:
         """What its files say a run is, whatever the seed."""
         model = self.model(run, 0)
         spec, code = json.loads(model.option("--spec")), model.option("--code")
-        return run_of(spec, code, self.split(run, TRAIN).key)
+        others = [self.run_id(run.others[setting]) for setting in sorted(run.others)]
+        return run_of(spec, code, self.split(run, TRAIN).key, others)
 
     @_once
     def clean(self, run: Run, seed: int) -> StoreFile:

@@ -8,11 +8,17 @@ from experiment import ConfigurationError, Spec
 from methods import TRAINING, checked, unknown
 
 _ATTACK = "attack"
-_STANDARD = "standard"
+STANDARD = "standard"
+#: Of other models that a training needs: the name of each, and the settings that one which takes
+#: the place of no name shares with it.
+MadeFrom = dict[str, tuple[str, list[str]]]
+_OTHERS = "_others_"
 
 
-def with_training(model: Spec, name: str, kind: Spec, attacks: Mapping[str, Spec]) -> Spec:
-    """Return a model's specification with the kind of its training.
+def with_training(
+    model: Spec, name: str, kind: Spec, attacks: Mapping[str, Spec]
+) -> tuple[Spec, MadeFrom]:
+    """Return a model's specification with the kind of its training, and the models that it needs.
 
     Args:
         model: The model as composed; its own ``training`` holds epochs, batch size, learning rate
@@ -26,12 +32,12 @@ def with_training(model: Spec, name: str, kind: Spec, attacks: Mapping[str, Spec
         ConfigurationError: A name is unknown, or a value is impossible.
     """
     if not is_trained(model):
-        if name != _STANDARD:
+        if name != STANDARD:
             raise ConfigurationError(
                 f"training: {name} is chosen, but the model takes its weights from a file: leave "
                 "out one of both."
             )
-        return model
+        return model, {}
     own = checked(TRAINING, kind)
     if twice := [key for key in own if key in model[TRAINING]]:
         raise ConfigurationError(
@@ -39,7 +45,15 @@ def with_training(model: Spec, name: str, kind: Spec, attacks: Mapping[str, Spec
         )
     if isinstance(own.get(_ATTACK), str):
         own[_ATTACK] = _attack(own[_ATTACK], attacks)
-    return model | {TRAINING: model[TRAINING] | own}
+    # The names of other models change nothing by themselves: what these are made by does.
+    made_from = {key: (own.pop(key) or "", shared) for key, shared in own.get(_OTHERS, {}).items()}
+    if unnamed := [
+        key for key, (given, shared) in made_from.items() if not given and shared is None
+    ]:
+        raise ConfigurationError(
+            f"{TRAINING}.{unnamed[0]} must be set: the name of a run or of a model."
+        )
+    return model | {TRAINING: model[TRAINING] | own}, made_from
 
 
 def is_trained(model: Spec) -> bool:

@@ -16,8 +16,9 @@ from advdetect.files.texts import write_json
 from advdetect.identity import digest, run_of
 from advdetect.imports import locate
 from advdetect.inference import to_float
+from advdetect.io import read_provenance
 from advdetect.models.guard import TRIED, check_answers, check_weights
-from advdetect.models.store import build_model, resolve_arguments, write_model
+from advdetect.models.store import build_model, read_model, resolve_arguments, write_model
 from advdetect.models.weights import load_weights
 from advdetect.progress import report
 from advdetect.requirements.training import check_source_of_weights
@@ -40,6 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_runtime(parser)
     parser.add_argument("--train", required=True, help="training split, from prepare-data")
     parser.add_argument("--weights", help="file of your own weights, in place of training")
+    parser.add_argument(
+        "--others",
+        nargs="*",
+        default=[],
+        help="models that the training needs, from train, in the order of its settings' names",
+    )
+    parser.add_argument(
+        "--others-spec",
+        action="append",
+        default=[],
+        metavar="YAML|JSON",
+        help="what each of these was trained from",
+    )
     parser.add_argument("--output", required=True, help="file to write: the weights")
     parser.add_argument(
         "--history", required=True, help="file to write: loss and accuracy by epoch"
@@ -56,13 +70,14 @@ def run(arguments: argparse.Namespace) -> None:
         "train",
         spec,
         arguments.code,
-        inputs={"train": arguments.train},
+        inputs={"train": arguments.train, "others": arguments.others},
         outputs=[arguments.output, arguments.history],
         keyed={"seed": arguments.seed},
         device=device.type,
         threads=arguments.threads,
     )
-    facts["run"] = run_of(spec, arguments.code, facts["inputs"]["train"])
+    of_others = [read_provenance(path)["run"] for path in arguments.others]
+    facts["run"] = run_of(spec, arguments.code, facts["inputs"]["train"], of_others)
     training = read_split(arguments.train)
     seed = derive_seed(arguments.seed, "train")
     model_arguments = resolve_arguments(spec.get("arguments") or {}, training)
@@ -88,11 +103,13 @@ def run(arguments: argparse.Namespace) -> None:
                 f"loss {epoch['loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}"
             )
 
+        others = _others(spec["training"], arguments, device)
+        objective = _objective(spec["training"], others)
+        begin = getattr(objective, "begin", lambda model, *images_and_labels: images_and_labels)
         history = train(
             model,
-            training.images,
-            training.labels,
-            objective=_objective(spec["training"]),
+            *begin(model, training.images, training.labels),
+            objective=objective,
             **{name: spec["training"][name] for name in TRAINING},
             seed=seed,
             after_epoch=after_epoch,
@@ -126,12 +143,26 @@ def _digest_of(weights: str) -> str:
         return digest(Path(weights).read_bytes())
 
 
-def _objective(training: Mapping[str, Any]) -> Objective:
+def _others(
+    training: Mapping[str, Any], arguments: argparse.Namespace, device: torch.device
+) -> dict[str, nn.Module]:
+    """Read the models that a training needs, by the settings that name them."""
+    settings = sorted(training.get("_others_", ()))
+    if not len(settings) == len(arguments.others) == len(arguments.others_spec):
+        raise AdvdetectError(
+            f"--others and --others-spec: give one for each of: {', '.join(settings) or 'none'}."
+        )
+    specs = [options.read_mapping(text, "--others-spec") for text in arguments.others_spec]
+    models = map(read_model, arguments.others, specs, [device] * len(specs))
+    return dict(zip(settings, models, strict=True))
+
+
+def _objective(training: Mapping[str, Any], others: Mapping[str, nn.Module]) -> Objective:
     """Make what a training minimises: its kind with the kind's settings, or standard training."""
     target = training.get("_target_", f"{Standard.__module__}.{Standard.__qualname__}")
-    own = {name: value for name, value in training.items() if name not in (*TRAINING, "_target_")}
+    own = {name: value for name, value in training.items() if name not in TRAINING}
     with explain_failure(f"training: {target}"):
-        objective: Objective = locate(target)(**own)
+        objective: Objective = locate(target)(**options.parameters(own), **others)
     return objective
 
 

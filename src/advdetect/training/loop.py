@@ -13,7 +13,11 @@ from advdetect.training.unfinished import History, Unfinished
 
 
 class Objective(Protocol):
-    """What a kind of training minimises, and on which images."""
+    """What a kind of training minimises, and on which images.
+
+    It may have a method ``begin(model, images, labels)``, which is called once before the first
+    epoch and returns the (N, C, H, W) uint8 images and the labels to train on.
+    """
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, and the logits by which its accuracy is counted.

@@ -18,6 +18,11 @@ class Standard:
         layer_decay: λ of the weight decay of Szegedy et al. 2014 (section 4.2), one for all layers
             or one for each: λ Σ w²/k is added to the loss, k the units of the layer; biases are not
             decayed.
+        temperature: T of softmax(z/T) in the loss; the logits' own is 1.
+        part: ``i/n``, the i-th of n parts of the training images; None for all.
+
+    Raises:
+        AdvdetectError: There are fewer parts than i.
     """
 
     def __init__(
@@ -26,8 +31,19 @@ class Standard:
         shift: int = 0,
         mirror: bool = False,
         layer_decay: float | Sequence[float] | None = None,
+        temperature: float = 1.0,
+        part: str | None = None,
     ) -> None:
         self._shift, self._mirror, self._layer_decay = shift, mirror, layer_decay
+        self._temperature = temperature
+        self._part, self._parts = map(int, part.split("/")) if part else (1, 1)
+        if self._part > self._parts:
+            raise AdvdetectError(f"training.part: {part} is none of {self._parts} parts.")
+
+    def begin(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the part of the images that is trained on; see `loop.Objective`."""
+        rows = part_of(labels, self._part, self._parts)
+        return images[rows], labels[rows]
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the logits; see `loop.Objective`."""
@@ -36,10 +52,27 @@ class Standard:
         if self._shift:
             images = shifted(images, self._shift)
         logits = model(images)
-        loss = functional.cross_entropy(logits, labels)
+        loss = functional.cross_entropy(logits / self._temperature, labels)
         if self._layer_decay is not None:
             loss = loss + layer_decay(model, self._layer_decay)
         return loss, logits
+
+
+def part_of(labels: Tensor, part: int, parts: int) -> Tensor:
+    """Return the (M,) rows of one of several disjoint parts with the same share of each class.
+
+    Every ``parts``-th image of a class is in a part, in the order of the images.
+
+    Args:
+        labels: (N,) int64.
+        part: From 1.
+        parts: How many.
+    """
+    number = torch.zeros_like(labels)
+    for label in labels.unique():
+        rows = (labels == label).nonzero().flatten()
+        number[rows] = torch.arange(len(rows)) % parts
+    return (number == part - 1).nonzero().flatten()
 
 
 def mirrored(images: Tensor) -> Tensor:

@@ -1,0 +1,115 @@
+"""Models that are made from other models of the experiment, and images crafted on runs."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from experiment import ConfigurationError
+
+SMALL = {"experiment": "quickstart"}
+STUDENT = {"name": "student", "training": "distillation"}
+
+
+def test_a_student_without_a_named_teacher_has_one_like_itself(composed):
+    (run,) = composed(**SMALL, training="distillation", overrides="training.temperature=50").runs
+    teacher = run.others["teacher"]
+    assert teacher.model["training"]["_target_"] == "advdetect.training.standard.Standard"
+    assert teacher.model["training"]["temperature"] == 50
+    assert teacher.model["training"]["epochs"] == run.model["training"]["epochs"] == 40
+    assert teacher.model["arguments"] == run.model["arguments"]
+    assert (teacher.dataset, dict(teacher.others)) == (run.dataset, {})
+
+
+@pytest.mark.parametrize("name", ["master", "lenet5"])
+def test_a_teacher_is_a_run_or_a_model(composed, name):
+    overrides = [f"training.teacher={name}"]
+    runs = [{"name": "master", "model": "lenet5"}, STUDENT | {"overrides": overrides}]
+    experiment = composed(**SMALL, runs=runs)
+    master, student = experiment.runs
+    assert student.others["teacher"] is master
+
+
+def test_a_teacher_may_be_a_model_that_no_run_has(composed):
+    overrides = "training.teacher=softmax_regression"
+    (run,) = composed(**SMALL, training="distillation", overrides=overrides).runs
+    assert run.others["teacher"].model_name == "softmax_regression"
+
+
+def test_a_student_is_made_from_the_file_of_its_teacher(pipeline_of):
+    pipeline = pipeline_of(**SMALL, training="distillation", seeds=["3"])
+    (run,) = pipeline.experiment.runs
+    student = pipeline.store.model(run, 3)
+    (teacher,) = student.inputs["others"]
+    assert teacher.names["seed"] == 3
+    assert "teacher" not in json.loads(student.option("--spec"))["training"]
+    words = pipeline.command(SimpleNamespace(job=student.job))
+    assert words.count("--others-spec") == 1
+    # The same student of another teacher is another run.
+    other = pipeline_of(
+        **SMALL, training="distillation", seeds=["3"],
+        overrides="training.teacher=softmax_regression",
+    )  # fmt: skip
+    assert other.store.model(other.experiment.runs[0], 3).option("--spec") == student.option(
+        "--spec"
+    )
+    assert other.store.model(other.experiment.runs[0], 3).key != student.key
+    assert other.store.run_id(other.experiment.runs[0]) != pipeline.store.run_id(run)
+
+
+def test_a_teacher_that_is_a_run_is_trained_once(pipeline_of):
+    runs = [{"name": "master"}, STUDENT | {"overrides": ["training.teacher=master"]}]
+    pipeline = pipeline_of(**SMALL, runs=runs)
+    master, student = pipeline.experiment.runs
+    (teacher,) = pipeline.store.model(student, 0).inputs["others"]
+    assert teacher is pipeline.store.model(master, 0)
+
+
+def test_images_may_be_crafted_on_a_run(pipeline_of):
+    runs = [
+        {"name": "plain", "overrides": ["attacks=[fgsm@robust]"]},
+        {"name": "robust", "training": "noise"},
+    ]
+    pipeline = pipeline_of(**SMALL, runs=runs)
+    plain, robust = pipeline.experiment.runs
+    transferred = pipeline.store.attack(plain, 0, "fgsm@robust")
+    (crafted,) = transferred.inputs["crafted"]
+    assert crafted.inputs["model"] == [pipeline.store.model(robust, 0)]
+    assert transferred.inputs["model"] == [pipeline.store.model(plain, 0)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (
+            [STUDENT | {"overrides": ["training.teacher=student"]}, {"name": "other"}],
+            "training: a model would be made from itself: student from student",
+        ),
+        (
+            [
+                STUDENT | {"overrides": ["training.teacher=b"]},
+                STUDENT | {"name": "b", "overrides": ["training.teacher=student"]},
+            ],
+            "made from itself: student from b from student",
+        ),
+        (
+            [STUDENT | {"overrides": ["training.teacher=nobody"]}, {"name": "other"}],
+            "Unknown model: nobody",
+        ),
+        (
+            [
+                {"name": "a", "model": "lenet5", "overrides": ["attacks=[fgsm@small_cnn]"]},
+                {"name": "b", "training": "noise"},
+                {"name": "c"},
+            ],
+            "@small_cnn: the runs b, c have the model small_cnn: name one of the runs",
+        ),
+        (
+            [STUDENT | {"overrides": ["training.teacher=3"]}, {"name": "o"}],
+            "training.teacher: 3 is",
+        ),
+    ],
+)
+def test_models_that_cannot_be_made_are_refused(composed, runs, said):
+    with pytest.raises(ConfigurationError, match=said):
+        composed(**SMALL, runs=runs)
