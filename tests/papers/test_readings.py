@@ -129,6 +129,33 @@ def test_beyond_the_radius_of_a_reading_nothing_is_a_success():
         assert values == {"least_l2": mean, "fooling_rate": rate}
 
 
+def test_a_transfer_table_has_images_of_each_model_on_each_other():
+    """Rates by hand; a mean is over models, however many images each gets right."""
+
+    def judged(success, crafted):
+        own = norms("fgm@a", [1.0] * len(success), success)
+        own.seeds[0]["crafted_success"] = crafted
+        return own
+
+    of = {
+        "one": {"fgm@a": judged([True, True, False, False], [True, True, True, False])},
+        "two": {"fgm@a": judged([True, False], [True, False])},
+        "three": {"fgm@a": judged([False], [True])},
+    }
+    runs = {label: sources(norms=known) for label, known in of.items()}
+    spec = {"kind": "transfer", "runs": [["A", "one"], ["B", ["two", "three"]]]}
+    for crafted, expected in (("all", [0.5, 0.25]), ("successful", [2 / 3, 0.5])):
+        reading = {"attacks": [["FGM", "fgm@a"]], "crafted": crafted}
+        found_cells = found(spec, reading, sources(runs=runs))
+        assert [(c.row, c.column) for c in found_cells] == [("FGM", "A"), ("FGM", "B")]
+        rates = [
+            cell.statistic(table, np.ones((3, len(table)))).tolist()
+            for cell in found_cells
+            for table in cell.seeds
+        ]
+        assert rates == [[pytest.approx([rate] * 3)] for rate in expected]
+
+
 def test_the_norm_at_a_rate_is_the_smallest_that_fools_so_many():
     random = np.random.default_rng(1)
     table = norms("fgm", random.random(30), random.random(30) < 0.9).seeds[0]

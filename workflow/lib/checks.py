@@ -10,7 +10,7 @@ from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
 from needs import check_needs
-from reproductions import check_reported, unknown_names
+from reproductions import check_reported, runs_of, unknown_names
 from reproductions import unknown as unknown_used
 from trainings import is_trained
 from yaml_files import OVERRIDES
@@ -196,15 +196,14 @@ def _check_reported_files(tables: Mapping[str, Spec], references: Path) -> None:
 def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> Iterable[str]:
     """Yield what keeps a paper's table from being made, a sentence each."""
     runs = {run.name: run for run in experiment.runs}
-    label = spec.get("run")
-    if label is not None and label not in runs:
+    labels = runs_of(spec)
+    if missing := [label for label in labels or () if label not in runs]:
         there = ", ".join(filter(None, runs)) or "none has a name"
-        yield f"the run {label} is not among those of this experiment ({there})"
+        yield f"the run {missing[0]} is not among those of this experiment ({there})"
         return
-    run = experiment.runs[0] if label is None else runs[label]
-    own = experiment if label is None else replace(experiment, runs=(run,))
-    yield from unknown_names(spec, _known(own))
-    yield from check_reported(spec, references / spec["reported"], run.dataset_name)
+    named = experiment.runs if labels is None else tuple(runs[label] for label in labels)
+    yield from unknown_names(spec, _known(replace(experiment, runs=named)))
+    yield from check_reported(spec, references / spec["reported"], named[0].dataset_name)
 
 
 def _known(experiment: Experiment) -> dict[str, Iterable[str]]:

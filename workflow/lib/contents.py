@@ -152,7 +152,7 @@ def in_order(spec: Any) -> Any:
         return [in_order(value) for value in spec]
     if not isinstance(spec, dict):
         return spec
-    shown = ("values", "methods", "attacks", "defenses", "columns")
+    shown = ("values", "methods", "attacks", "defenses", "columns", "runs")
     return {
         key: list(value.items()) if key in shown and isinstance(value, dict) else in_order(value)
         for key, value in spec.items()

@@ -13,7 +13,7 @@ from experiment import Experiment, Spec
 from figures import Contents as FigureContents
 from figures import Figures
 from published import ALSO, FOLDER, Published, Publisher
-from reproductions import files
+from reproductions import files, runs_of
 from store import Store
 from store_file import StoreFile
 from titles import titles_shown
@@ -134,10 +134,11 @@ class Publication(Contents):
 
     def _reproduction(self, name: str) -> Published:
         spec = self._reproductions[name]
+        labels = runs_of(spec)
         sources = [
             file
             for run, seed in self._runs
-            if spec.get("run", run.name) == run.name
+            if labels is None or run.name in labels
             for read in files(spec, run.attacks)
             if (file := self._named(run, seed, read))
         ]

@@ -23,8 +23,8 @@ def unknown_names(reproduction: Spec, known: Mapping[str, Iterable[str]]) -> Ite
         used.append(("computed" if "column" in method else "feature", method["feature"]))
         if "detector" in method:
             used.append(("detector", method["detector"]))
+    used += [("attack", name) for name in attacks_of(reproduction)]
     for reading in reproduction["readings"]:
-        used += [("attack", name) for name in reading["attacks"].values()]
         used += [("defense", name) for name in reading.get("defenses", {}).values()]
     yield from unknown(used, known)
 
@@ -40,6 +40,23 @@ def unknown(used: Iterable[tuple[str, str]], known: Mapping[str, Iterable[str]])
                 f"the {what} {name} is not among those of this experiment "
                 f"({'; '.join(known[group]) or 'none'})"
             )
+
+
+def attacks_of(reproduction: Spec) -> list[str]:
+    """Return the attacks that the readings of a reproduction name."""
+    return _flat(value for each in reproduction["readings"] for value in each["attacks"].values())
+
+
+def runs_of(reproduction: Spec) -> list[str] | None:
+    """Return the labels of the runs that a reproduction is made from, None for the only one."""
+    if "runs" in reproduction:
+        return _flat(reproduction["runs"].values())
+    return [reproduction["run"]] if "run" in reproduction else None
+
+
+def _flat(values: Iterable[str | list[str]]) -> list[str]:
+    parts = ([value] if isinstance(value, str) else value for value in values)
+    return list(dict.fromkeys(name for part in parts for name in part))
 
 
 def check_reported(reproduction: Spec, path: Path, dataset: str) -> Iterable[str]:
@@ -71,7 +88,7 @@ def files(reproduction: Spec, attacks: Iterable[str]) -> Iterable[str]:
         reproduction: Its specification.
         attacks: The attacks of the experiment.
     """
-    named = {name for reading in reproduction["readings"] for name in reading["attacks"].values()}
+    named = attacks_of(reproduction)
     own = [name for name in attacks if name in named]
     if reproduction["kind"] == "defense":
         defenses = (

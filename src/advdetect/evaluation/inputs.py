@@ -26,7 +26,8 @@ def read_norms(paths: Sequence[str]) -> list[AttackNorms]:
     one_step: dict[str, bool] = {}
     for path in paths:
         attack = AttackFile(path)
-        facts, arrays = attack.facts, attack.columns("index", "success", "l2", "iterations")
+        columns = ("index", "success", "crafted_success", "l2", "iterations")
+        facts, arrays = attack.facts, attack.columns(*columns)
         name = facts["name"]
         steps = arrays.pop("iterations")
         tables.setdefault(name, {})[facts["seed"]] = pd.DataFrame(arrays)

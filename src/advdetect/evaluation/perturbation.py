@@ -27,8 +27,9 @@ class AttackNorms:
         attack: Name of the attack.
         minimal_norm: Whether it looks for the least perturbation, as against spending a budget.
         one_step: Whether no image took more than one step.
-        seeds: For each seed a table with a row per attacked image: index, success, and l2, the L2
-            norm of the clipped perturbation in pixel units of [0, 1].
+        seeds: For each seed a table with a row per attacked image: index, success, crafted_success
+            (where it was crafted), and l2, the L2 norm of the clipped perturbation in pixel units
+            of [0, 1].
     """
 
     attack: str
@@ -81,6 +82,15 @@ def mean_success_norm(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDAr
 def fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share of the attacked images that fool the model, (1, B)."""
     return _weighted_mean(table["success"], weights)[None]
+
+
+def mean_fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the values of ``part`` of the shares of images that fool, (1, B)."""
+    rates = [
+        fooling_rate(rows, weights[:, np.flatnonzero(table["part"] == part)])
+        for part, rows in table.groupby("part", sort=False)
+    ]
+    return np.mean(rates, axis=0)
 
 
 def fooled_within(radii: NDArray[np.float64]) -> Statistic:

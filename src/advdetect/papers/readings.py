@@ -4,8 +4,9 @@ A table's specification names what the paper calls things; a reading maps these 
 says what counts. Both are described in ``config/config.yaml``.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from advdetect.evaluation.defenses import defended_share, defended_tables
 from advdetect.evaluation.perturbation import (
     AttackNorms,
     fooling_rate,
+    mean_fooling_rate,
     mean_success_norm,
     norm_at_rate,
 )
@@ -41,12 +43,14 @@ class Sources:
         features: By feature and attack (or ``clean``), its columns with index and kind.
         norms: By attack, what it reached.
         defenses: By defence, a row per image: attack, kind, index, success and good.
+        runs: The same of every run, by its label, for a table of several.
     """
 
     scores: Mapping[str, Mapping[int, ScoreReader]]
     features: Mapping[tuple[str, str], Seeds]
     norms: Mapping[str, AttackNorms]
     defenses: Mapping[str, Seeds]
+    runs: Mapping[str, "Sources"] = field(default_factory=dict)
 
 
 def cells(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame) -> Iterator[Cell]:
@@ -55,7 +59,7 @@ def cells(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame) -
     Args:
         spec: The table: kind, methods (pairs of the paper's name and ours), rate, ….
         reading: The reading: attacks and defenses (pairs of the paper's name and ours), positives,
-            bits, negatives, within.
+            bits, negatives, within, crafted.
         sources: What the pipeline found.
         reported: What `reproduction.reported_cells` returns.
 
@@ -116,12 +120,43 @@ def _defense(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
                 yield Cell(facts["row"], column, "defense_accuracy", tables, defended_share)
 
 
+def _transfer(
+    spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
+) -> Iterator[Cell]:
+    """Yield the fooling rates of images that were crafted on one model, on each of the others.
+
+    Several attacks or runs under one name of the paper are its mean over them.
+    """
+    for row, attacks in reading["attacks"]:
+        for column, labels in spec["runs"]:
+            pairs = itertools.product(_listed(labels), _listed(attacks))
+            parts = [_judged(attack, reading, sources.runs[label]) for label, attack in pairs]
+            tables = [
+                pd.concat([t.assign(part=n) for n, t in enumerate(of_seed)], ignore_index=True)
+                for of_seed in zip(*parts, strict=True)
+            ]
+            yield Cell(row, column, "fooling_rate", tables, mean_fooling_rate)
+
+
+def _judged(attack: str, reading: Spec, sources: Sources) -> list[pd.DataFrame]:
+    """Return the norms of each seed, perhaps only of what fooled the model of its crafting."""
+    tables = _norms(attack, reading, sources)
+    if reading.get("crafted", "all") == "all":
+        return tables
+    return [table[table["crafted_success"]] for table in tables]
+
+
+def _listed(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
+
+
 _KINDS: Mapping[str, Callable[[Spec, Spec, Sources, pd.DataFrame], Iterator[Cell]]] = {
     "detection": _detection,
     "cross_attack": _cross_attack,
     "least_perturbation": _least_perturbation,
     "norm_at_rate": _norm_at_rate,
     "defense": _defense,
+    "transfer": _transfer,
 }
 
 

@@ -9,7 +9,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.evaluation.cells import RUN
 from advdetect.files.published import read_csv
 from advdetect.files.texts import csv_of, write_text
-from advdetect.papers.readings import cells
+from advdetect.papers.readings import Sources, cells
 from advdetect.papers.reproduction import (
     compare,
     reported_cells,
@@ -17,7 +17,7 @@ from advdetect.papers.reproduction import (
 )
 from advdetect.papers.sources import read_sources
 from advdetect.progress import report
-from advdetect.runs import RunFiles, group_by_run
+from advdetect.runs import group_by_run
 from advdetect.steps import options
 from advdetect.tables.names import titled
 from advdetect.tables.rendering import to_latex, to_markdown, to_text
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
         columns=spec.get("columns"),
         values=dict(spec["values"]),
     )
-    label, files = _run_of(spec, arguments)
-    sources = read_sources(files.paths)
+    label, sources = _sources(spec, arguments)
     comparison = compare(
         {
             reading["name"]: list(cells(spec, reading, sources, reported))
@@ -83,12 +82,15 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _run_of(spec: Mapping[str, Any], arguments: argparse.Namespace) -> tuple[str, RunFiles]:
-    """Return the run that the table is of: the one that it names, or the only one."""
+def _sources(spec: Mapping[str, Any], arguments: argparse.Namespace) -> tuple[str, Sources]:
+    """Read the run that the table is of: the one that it names, or the only one; or several."""
     runs = group_by_run(arguments.inputs, arguments.runs)
+    if "runs" in spec:
+        of_each = {label: read_sources(files.paths) for label, files in runs.items()}
+        return "", Sources({}, {}, {}, {}, of_each)
     label = spec.get("run", "" if len(runs) > 1 else next(iter(runs)))
     if label not in runs:
         raise AdvdetectError(
             f"The table {arguments.name} is of one run: name it with run, one of {', '.join(runs)}."
         )
-    return label, runs[label]
+    return label, read_sources(runs[label].paths)
