@@ -304,3 +304,26 @@ def test_a_block_that_leaves_the_model_is_fine(images):
         model(images).sum().backward()
         model.train()
         model.eval()
+
+
+class LabelsOnly(Linear):
+    """Says so, and answers what looks like probabilities."""
+
+    labels_only = True
+
+    def forward(self, images):
+        return nn.functional.one_hot(super().forward(images).argmax(1), CLASSES).float()
+
+
+class RandomLabels(LabelsOnly):
+    def forward(self, images):
+        return super().forward(torch.rand_like(images))
+
+
+def test_a_model_may_say_that_it_answers_labels_only(images):
+    model = guard(LabelsOnly().eval())
+    check_answers(model, images, CLASSES)
+    with pytest.raises(AdvdetectError, match="LabelsOnly answers labels only and has no gradient"):
+        model(images.clone().requires_grad_())
+    with pytest.raises(AdvdetectError, match="is random: asked twice"):
+        check_answers(guard(RandomLabels().eval()), images, CLASSES)

@@ -56,7 +56,7 @@ def test_a_run_is_called_by_what_tells_it_apart(composed, runs, expected):
         ([{"model": "lenet5"}, {"model": "lenet5"}], "give each a name, as in {name: wide, model:"),
         (
             [{"model": "lenet6"}],
-            "Unknown model: lenet6. config/model/ has: carlini_wagner, fully_connected, lenet5",
+            "Unknown model: lenet6. config/model/ has: carlini_wagner, decision_tree, fully",
         ),
         ([{"modle": "lenet5"}], "Additional properties are not allowed ('modle' was unexpected)"),
         (["lenet5"], "runs.0: 'lenet5' is not of type 'object'"),

@@ -78,3 +78,47 @@ def test_a_method_of_ones_own_says_what_it_needs(load, own_yaml, tmp_path, monke
     assert load(features=["mine"], dataset={"test_count": 30}).runs[0].features["mine"]
     with pytest.raises(ConfigurationError, match=r"^feature.mine: 31 are too many"):
         load(features=["mine"], dataset={"test_count": 31})
+
+
+ORACLE = {"model": "svm", "attacks": ["fgsm@small_cnn"], "features": ["feature_squeezing"]}
+
+
+def test_an_oracle_is_attacked_from_another_model(composed, pipeline_of):
+    """It needs no training; each of its words is in its key."""
+    experiment = composed(**ORACLE, defenses=[])
+    (run,) = experiment.runs
+    assert run.model["training"] is None
+    assert experiment.source(run, "small_cnn").model["training"]["epochs"] == 40
+    model = pipeline_of(**ORACLE, defenses=[]).store.model(run, 0)
+    assert '"_fitted_":true' in model.option("--spec").replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (
+            ORACLE | {"attacks": ["fgsm"]},
+            "attack.fgsm: the model svm answers labels only and has no gradient: craft on another "
+            "(fgsm@model)",
+        ),
+        (
+            {"attacks": ["fgsm@decision_tree"], "features": ["kd"]},
+            "attack.fgsm@decision_tree: the model decision_tree answers labels only",
+        ),
+        (
+            ORACLE | {"features": ["kd"]},
+            "feature.kd: the model svm answers labels only and has no activations",
+        ),
+        (ORACLE | {"training": "noise"}, "training: noise is chosen, but the model takes its"),
+        (ORACLE | {"model.training": {"epochs": 1}}, "model.training"),
+    ],
+)
+def test_what_an_oracle_has_not_is_said_before_any_job(composed, choice, said):
+    with pytest.raises(ConfigurationError) as error:
+        composed(**choice)
+    assert said in str(error.value)
+
+
+def test_an_attack_that_asks_for_labels_alone_may_be_on_an_oracle(load, own_yaml):
+    own_yaml("attack/walk", "_target_: my_module.walk\n_labels_only_: true\n")
+    assert load(**ORACLE | {"attacks": ["walk"]}).runs[0].attacks["walk"]

@@ -9,7 +9,7 @@ from advdetect.naming import family
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
-from needs import check_needs
+from needs import check_labels_only, check_needs
 from reproductions import check_reported, runs_of, unknown_names
 from reproductions import unknown as unknown_used
 from trainings import is_trained
@@ -70,6 +70,7 @@ def settle(
     for run in experiment.runs:
         _check_run(run)
         check_needs(run, experiment.settings)
+        check_labels_only(experiment, run)
     settings = dict(experiment.settings)
     _check_paper_figures(settings["paper_figures"], kinds)
     _check_reported_files(settings["reproductions"], references)
@@ -145,7 +146,8 @@ def check_used(experiment: Experiment, keys: Iterable[str]) -> None:
         name = rest.partition(".")[0]
         if group == TRAINING and not any(is_trained(run.model) for run in experiment.runs):
             raise ConfigurationError(
-                f"{key} is set, but the model takes its weights from a file: leave out one of both."
+                f"{key} is set, but the model takes its weights from a file or fits itself: leave "
+                f"out one of both."
             )
         if group not in GROUPS or not name:
             continue

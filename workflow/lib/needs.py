@@ -8,9 +8,9 @@ from advdetect.errors import AdvdetectError
 from advdetect.imports import locate
 from advdetect.requirements.detection import fitting_count
 from advdetect.requirements.subsets import Images, chosen
-from advdetect.requirements.training import check_source_of_weights
-from experiment import ConfigurationError, Run, Spec
-from methods import SIZES
+from advdetect.requirements.training import LABELS_ONLY, check_source_of_weights
+from experiment import ConfigurationError, Experiment, Run, Spec
+from methods import CRAFTED_ON, FILE, SIZES
 
 #: In a method: what says whether it can run (`advdetect.requirements`).
 REQUIRES = "_requires_"
@@ -59,6 +59,29 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
         if REQUIRES in spec:
             with _explained(name):
                 locate(spec[REQUIRES])(images, _parameters(owner), **_parameters(spec))
+
+
+def check_labels_only(experiment: Experiment, run: Run) -> None:
+    """Check that what needs more than labels is not asked of a model that answers these only.
+
+    Raises:
+        ConfigurationError: An attack would be crafted on it, or a feature made of activations.
+    """
+    for name, spec in run.attacks.items():
+        source = experiment.source(run, spec[CRAFTED_ON]) if CRAFTED_ON in spec else run
+        if source.model.get(LABELS_ONLY) and not (FILE in spec or spec.get(LABELS_ONLY)):
+            method = name.partition("@")[0]
+            raise ConfigurationError(
+                f"attack.{name}: the model {source.model_name} answers labels only and has no "
+                f"gradient: craft on another ({method}@model), or say {LABELS_ONLY}: true in the "
+                f"YAML of an attack that asks for labels alone."
+            )
+    for name, spec in run.computed_features.items():
+        if run.model.get(LABELS_ONLY) and spec.get("_activations_"):
+            raise ConfigurationError(
+                f"feature.{name}: the model {run.model_name} answers labels only and has no "
+                f"activations: remove the feature."
+            )
 
 
 def _parameters(spec: Spec) -> Spec:

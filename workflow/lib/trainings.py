@@ -34,8 +34,8 @@ def with_training(
     if not is_trained(model):
         if name != STANDARD:
             raise ConfigurationError(
-                f"training: {name} is chosen, but the model takes its weights from a file: leave "
-                "out one of both."
+                f"training: {name} is chosen, but the model takes its weights from a file or fits "
+                "itself: leave out one of both."
             )
         return model, {}
     own = checked(TRAINING, kind)

@@ -11,6 +11,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.fisher.capture import LayerRecording, UnsupportedStructureError
 from advdetect.fisher.gram import Grams
 from advdetect.fisher.per_sample import LoopedGradients, VectorizedGradients, weight_gradients
+from advdetect.models.guard import check_differentiable
 
 
 class WeightGradients(Protocol):
@@ -55,7 +56,7 @@ def record_weight_gradients(model: nn.Module, images: Tensor) -> WeightGradients
         images: (N, C, H, W) float, at least one.
 
     Raises:
-        AdvdetectError: The model has no parameters.
+        AdvdetectError: The model has no parameters, or no gradient.
 
     Warns:
         UserWarning: The layer rules do not cover the model; once per model, with the reason.
@@ -80,6 +81,7 @@ def _choose(model: nn.Module, images: Tensor) -> WeightGradients:
             f"The model {type(model).__name__} has no parameters, so there is no Fisher "
             "information of its weights: use a feature of the input instead."
         )
+    check_differentiable(model)
     reasons = []
     for candidate in (LayerRecording, VectorizedGradients):
         # Whatever goes wrong in a short cut, the loop is right, or raises the error that matters.

@@ -61,13 +61,34 @@ def _checked(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             f"{_the(model)} returns {output.dtype} for {images.dtype} images: gradients need the "
             f"digits of the images; convert its weights or its answers to that type."
         )
+    if torch.is_grad_enabled() and images.requires_grad:
+        check_differentiable(model)
+
+
+def labels_only(model: nn.Module) -> bool:
+    """Return whether a model says of itself that it answers labels only, without a gradient."""
+    return bool(getattr(model, "labels_only", False))
+
+
+def check_differentiable(model: nn.Module) -> None:
+    """Refuse a model that answers labels only, where a gradient is asked for.
+
+    Raises:
+        AdvdetectError: It does.
+    """
+    if labels_only(model):
+        raise AdvdetectError(
+            f"{_the(model)} answers labels only and has no gradient: craft the attack on another "
+            f"model (attack@model), or remove the feature that needs one."
+        )
 
 
 def check_answers(model: nn.Module, images: Tensor, classes: int) -> None:
     """Check that a model answers as a classifier does that can be attacked.
 
     One logit per class, finite, no probabilities, with a gradient; the same for an image whether it
-    is asked for once or twice, alone or among others.
+    is asked for once or twice, alone or among others. What says ``labels_only`` may have logits
+    that look like probabilities, and no gradient.
 
     Args:
         model: In eval mode, guarded by `guard`.
@@ -81,7 +102,7 @@ def check_answers(model: nn.Module, images: Tensor, classes: int) -> None:
         logits = _answers(model, images)
     check_classes(logits, classes)
     check_finite(logits)
-    if looks_like_probabilities(logits):
+    if not labels_only(model) and looks_like_probabilities(logits):
         raise AdvdetectError(
             f"{_the(model)} returns probabilities: it must return logits, what goes into the "
             f"softmax (or sigmoid); leave its last layer out."
@@ -101,7 +122,8 @@ def check_answers(model: nn.Module, images: Tensor, classes: int) -> None:
             f"batch of {len(images)} (they differ by {difference:.2g}): in eval mode each image "
             f"must be classified by itself; a batch norm needs its running statistics."
         )
-    _check_gradient(model, images[:1])
+    if not labels_only(model):
+        _check_gradient(model, images[:1])
 
 
 def check_weights(model: nn.Module) -> None:

@@ -1,18 +1,29 @@
-"""What a model needs: weights, or how to train them."""
+"""What a model needs: weights, how to train them, or a method of its own that fits it."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from advdetect.errors import AdvdetectError
 
+#: In a model: whether its method ``fit`` fits it, in place of a training.
+FITTED = "_fitted_"
+#: In a model that answers labels only, and in an attack that asks for no more.
+LABELS_ONLY = "_labels_only_"
+
 
 def check_source_of_weights(model: Mapping[str, Any]) -> None:
     """Refuse the specification of a model that has neither weights nor a training.
 
     Raises:
-        AdvdetectError: It has neither.
+        AdvdetectError: It has neither and is not fitted by its own method, or it has one and is.
     """
-    if not model.get("weights") and not model.get("training"):
+    given = [key for key in ("weights", "training") if model.get(key)]
+    if model.get(FITTED):
+        if given:
+            raise AdvdetectError(
+                f"model.{given[0]}: this model is fitted by its own method fit: set it to null."
+            )
+    elif not given:
         raise AdvdetectError(
             "model: there is neither model.weights, a file, nor model.training, how to train: give "
             "one of them."

@@ -1,4 +1,4 @@
-"""Train a classifier, or take the user's own weights."""
+"""Train a classifier, have it fit itself, or take the user's own weights."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from advdetect import provenance
+from advdetect.data.split import ImageSplit
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError, explain_failure, explain_unreadable
@@ -21,7 +22,7 @@ from advdetect.models.guard import TRIED, check_answers, check_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments, write_model
 from advdetect.models.weights import load_weights
 from advdetect.progress import report
-from advdetect.requirements.training import check_source_of_weights
+from advdetect.requirements.training import FITTED, check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.loop import Objective, accuracy, train
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train (or load) the model; write its weights and how its training went."""
+    """Train (fit, load) the model; write its weights and how its training went."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     weights = arguments.weights or spec.pop("weights", None)
@@ -90,8 +91,11 @@ def run(arguments: argparse.Namespace) -> None:
     classes = len(training.class_names)
     history: History = []
     unfinished = Unfinished(arguments.output, {name: facts[name] for name in _FACTS})
+    check_source_of_weights(spec)
     if weights:
         load_weights(model, weights, spec.get("weights_key"), spec.get("weights_prefix"))
+    elif spec.get(FITTED):
+        _fit(model, training, seed)
     else:
         _check_trainable(model, spec)
         check_answers(model, few, classes)  # of what is wrong already training is spared
@@ -166,8 +170,15 @@ def _objective(training: Mapping[str, Any], others: Mapping[str, nn.Module]) -> 
     return objective
 
 
+def _fit(model: nn.Module, training: ImageSplit, seed: int) -> None:
+    """Have a model fit itself to the training images."""
+    with explain_failure(f"model: the method fit of {type(model).__name__}"):
+        fit: Any = model.fit
+        fit(training.images, training.labels, seed=seed)
+    model.eval()
+
+
 def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
-    check_source_of_weights(spec)
     loop = spec["training"].keys()
     if "_target_" in loop:  # with the settings of its kind
         loop &= set(TRAINING)

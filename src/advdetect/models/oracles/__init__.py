@@ -1,0 +1,1 @@
+"""Classifiers of scikit-learn that answer labels only, each computed from plain tensors."""
