@@ -49,8 +49,8 @@ def predict_logits(
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Convert uint8 images to float32 in [0, 1]."""
-    return images.to(torch.float32) / 255
+    """Convert uint8 images to float32 in [0, 1]; what is float already stays as it is."""
+    return images if images.is_floating_point() else images.to(torch.float32) / 255
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def train(
 
     Args:
         model: Returns logits; already on its device, where it stays.
-        images: (N, C, H, W) uint8 training images.
+        images: (N, C, H, W) training images, uint8 or float32 in [0, 1].
         labels: (N,) int64.
         objective: What is minimised.
         epochs: Passes over the images, at least 1.

@@ -1,6 +1,7 @@
 """A training that has not ended: where it stands, beside the model's file, after each epoch."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,22 @@ from advdetect.errors import AdvdetectError
 from advdetect.io import read_tensors, write_tensors
 
 History = list[dict[str, Any]]
-_MODEL, _OPTIMIZER, _RANDOM = "model/", "optimizer/", "random/"
+_MODEL, _OPTIMIZER, _RANDOM, _PART = "model/", "optimizer/", "random/", "part/"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several trainings that follow each other, such as a round of a substitute.
+
+    Attributes:
+        number: Which one.
+        history: That of the parts before.
+        tensors: What it starts from, by name.
+    """
+
+    number: int
+    history: History
+    tensors: Mapping[str, Tensor]
 
 
 class Unfinished:
@@ -20,12 +36,27 @@ class Unfinished:
     Args:
         output: The model's file, beside which it lies under a hidden name.
         facts: All that the training depends on. What another training has left is not taken up.
+        part: Which part of the training it is, where there are several.
     """
 
-    def __init__(self, output: str | Path, facts: Mapping[str, Any]) -> None:
-        output = Path(output)
+    def __init__(
+        self, output: str | Path, facts: Mapping[str, Any], part: Part | None = None
+    ) -> None:
+        self._output = output = Path(output)
         self._path = output.with_name(f".{output.name}.partial")
         self._facts = dict(facts)
+        self._part = part
+
+    def of(self, part: Part) -> "Unfinished":
+        """Return where a part of the training stands; it lies in the place of the one before."""
+        return Unfinished(self._output, self._facts, part)
+
+    def last_part(self) -> Part | None:
+        """Return the part that was left; None where nothing is there that could be taken up."""
+        tensors, standing = self._left()
+        if "part" not in standing:
+            return None
+        return Part(standing["part"], standing["before"], _below(tensors, _PART))
 
     def keep(
         self,
@@ -46,6 +77,9 @@ class Unfinished:
             "groups": state["param_groups"],
             "schedule": schedule.state_dict(),
         }
+        if self._part is not None:
+            tensors |= {f"{_PART}{name}": value for name, value in self._part.tensors.items()}
+            standing |= {"part": self._part.number, "before": self._part.history}
         write_tensors(self._path, tensors, standing)
 
     def resume(
@@ -59,11 +93,8 @@ class Unfinished:
         Returns:
             The history so far, empty where nothing is there that could be taken up.
         """
-        try:
-            tensors, standing = read_tensors(self._path)
-        except AdvdetectError:  # not there, or damaged: from the beginning
-            return []
-        if standing.get("training") != self._facts:
+        tensors, standing = self._left()
+        if not standing or standing.get("part") != (self._part and self._part.number):
             return []
         model.load_state_dict(_below(tensors, _MODEL))
         state: dict[int, dict[str, Tensor]] = {}
@@ -77,6 +108,14 @@ class Unfinished:
         if "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"], _device(model))
         return list(standing["history"])
+
+    def _left(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what this training has left, nothing where it is not there or damaged."""
+        try:
+            tensors, standing = read_tensors(self._path)
+        except AdvdetectError:  # from the beginning
+            return {}, {}
+        return (tensors, standing) if standing.get("training") == self._facts else ({}, {})
 
     def remove(self) -> None:
         """Leave nothing, where the training has ended."""
