@@ -17,6 +17,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 COUNT = 64
+#: What share of images agrees, where it is less than of others. EAD keeps the best of thousands of
+#: iterates: on a CPU 29 % of its images move when weights change by 1e-6 of themselves.
+AGREEING = {"ead": 0.6}
 FEWER_EPOCHS = {"epochs": 3}  # of auto-encoders
 
 
@@ -56,7 +59,7 @@ def test_attacks_agree(world, repository):
         # A sign or a projection can turn on a tie, and a thousand steps amplify rounding: all but a
         # few images agree closely, those of a search to a hundredth of a typical norm.
         tolerance = 1e-2 if spec.get("_minimal_norm_") else 1e-3
-        assert (difference < tolerance).double().mean() > 0.9, name
+        assert (difference < tolerance).double().mean() > AGREEING.get(name, 0.9), name
         assert (cpu.success == gpu.success.cpu()).double().mean() > 0.95, name
         names.append(name)
     assert "ossa" in names

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from snakemake_interface_common.exceptions import WorkflowError
 
 from experiment import ConfigurationError
 
@@ -76,6 +77,16 @@ def test_images_may_be_crafted_on_a_run(pipeline_of):
     (crafted,) = transferred.inputs["crafted"]
     assert crafted.inputs["model"] == [pipeline.store.model(robust, 0)]
     assert transferred.inputs["model"] == [pipeline.store.model(plain, 0)]
+
+
+def test_the_weights_of_a_teacher_must_be_there(make, tmp_path):
+    runs = [STUDENT | {"overrides": ["training.teacher=mine"]}, {"name": "other"}]
+    (tmp_path / "config/model").mkdir(parents=True)
+    (tmp_path / "config/model/mine.yaml").write_text(
+        "_target_: advdetect.models.small_cnn.SmallCNN\nweights: none.safetensors\n"
+    )
+    with pytest.raises(WorkflowError, match=r"model.weights: the file none.safetensors does not"):
+        make(**SMALL, runs=runs)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What an experiment is: settings, and runs of a data set and a model with their methods."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,15 @@ class Experiment:
     titles: Mapping[str, str]
     figures: Mapping[str, Spec]
     left_out: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> Iterator[Run]:
+        """The runs, those that craft images for others, and those that models are made from."""
+        waiting = [*self.runs, *self.sources.values()]
+        while waiting:
+            run = waiting.pop(0)
+            yield run
+            waiting += run.others.values()
 
     def source(self, run: Run, name: str) -> Run:
         """Return the run that crafts images for another run, of the same data."""

@@ -269,7 +269,7 @@ class Pipeline:
 
     def _check_files(self) -> None:
         """Check that the weights and images that the configuration names exist."""
-        for run in (*self.experiment.runs, *self.experiment.sources.values()):
+        for run in self.experiment.models:
             named = [("model.weights", run.model.get("weights"))]
             named += [(f"attack.{n}.{FILE}", spec.get(FILE)) for n, spec in run.attacks.items()]
             for setting, file in named:
