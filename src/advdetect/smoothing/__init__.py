@@ -1,0 +1,1 @@
+"""Randomised smoothing (Cohen et al. 2019): classes under noise, counted, and what they certify."""
