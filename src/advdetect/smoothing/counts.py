@@ -1,0 +1,101 @@
+"""Counts of classes under noise, in blocks, so that those of fewer draws are a part of more."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advdetect.errors import AdvdetectError
+
+#: Draws of an image that are made, counted and kept together.
+BLOCK = 100
+#: What a row of counts holds, in this order.
+COLUMNS = ("image", "use", "block", "class", "count")
+
+
+class Block(NamedTuple):
+    """Draws of one image that are counted together.
+
+    Attributes:
+        row: Position of the image among those that are counted.
+        use: What its draws are for.
+        number: Position of the block among those of its image and use.
+        size: Number of draws: `BLOCK` or, in a last block, fewer.
+    """
+
+    row: int
+    use: str
+    number: int
+    size: int
+
+
+class Counts:
+    """How often each class came, of each image, use and block.
+
+    Only classes that came have a row, so that a thousand classes take no more room than ten.
+
+    Args:
+        uses: What draws are for, such as selection and estimation.
+        table: (M, 5) integers, one row for each image, use, block and class that came (`COLUMNS`).
+        blocks: How many blocks they are of.
+    """
+
+    def __init__(
+        self, uses: Sequence[str], table: NDArray[np.integer] | None = None, blocks: int = 0
+    ) -> None:
+        self.uses, self.blocks = tuple(uses), blocks
+        start = np.empty((0, len(COLUMNS))) if table is None else table
+        self._parts = [start.astype(np.int32)]
+
+    def add(self, blocks: Sequence[Block], classes: NDArray[np.integer]) -> None:
+        """Count the next blocks.
+
+        Args:
+            blocks: The blocks.
+            classes: Class of each of their draws, block after block.
+        """
+        sizes = [block.size for block in blocks]
+        pairs = np.stack([np.repeat(np.arange(len(blocks)), sizes), classes], axis=1)
+        found, count = np.unique(pairs, axis=0, return_counts=True)
+        keys = np.array([(block.row, self.uses.index(block.use), block.number) for block in blocks])
+        self._parts.append(
+            np.column_stack([keys[found[:, 0]], found[:, 1], count]).astype(np.int32)
+        )
+        self.blocks += len(blocks)
+
+    def table(self) -> NDArray[np.int32]:
+        """Return the (M, 5) rows (`COLUMNS`)."""
+        self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]
+
+    def of(
+        self, use: str, images: int, classes: int, draws: int | None = None
+    ) -> NDArray[np.int64]:
+        """Return how often each class came in the draws for a use.
+
+        Args:
+            use: One of the uses.
+            images: Number of images, N.
+            classes: Number of classes, C.
+            draws: How many draws of each image, the first ones; None for all.
+
+        Returns:
+            (N, C).
+
+        Raises:
+            AdvdetectError: There are not as many draws, or not in whole blocks.
+        """
+        table = self.table()
+        table = table[table[:, 1] == self.uses.index(use)]
+        if draws is not None:
+            table = table[table[:, 2] < -(-draws // BLOCK)]
+        total = np.zeros((images, classes), np.int64)
+        np.add.at(total, (table[:, 0], table[:, 3]), table[:, 4])
+        if draws is not None and (wrong := total.sum(axis=1) != draws).any():
+            raise AdvdetectError(
+                f"There are no {draws} draws for {use} of each image, but "
+                f"{total.sum(axis=1)[wrong][0]}: ask for a multiple of {BLOCK} of those that there "
+                f"are, or for all."
+            )
+        return total
