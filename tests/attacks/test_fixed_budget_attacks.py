@@ -16,6 +16,7 @@ from advdetect.attacks.mi_fgsm import mi_fgsm
 from advdetect.attacks.ossa import ossa
 from advdetect.attacks.otcm import otcm
 from advdetect.attacks.result import AttackResult
+from advdetect.attacks.smoothed_bim import smoothed_bim
 from advdetect.randomness import SampleGenerator
 
 Attack = Callable[..., AttackResult]
@@ -30,6 +31,7 @@ ATTACKS: dict[str, tuple[Attack, float, float, int, int]] = {
     "bim_linf": (partial(bim, epsilon=0.1, norm="linf", step_size=0.03), torch.inf, 0.1, 10, 1),
     "mi_fgsm": (partial(mi_fgsm, epsilon=0.1), torch.inf, 0.1, 10, 1),
     "ossa": (partial(ossa, epsilon=1.0), 2, 1.0, 1, 4),
+    "smoothed_bim_l2": (partial(smoothed_bim, epsilon=1.0, sigma=0.1, draws=3), 2, 1.0, 10, 3),
     "ossa_iterated": (partial(ossa, epsilon=1.0, steps=4, step_size=0.4), 2, 1.0, 4, 4),
 }
 every_attack = pytest.mark.parametrize("name", ATTACKS)
