@@ -60,7 +60,8 @@ def killed_after(last):
 def test_a_killed_training_goes_on_after_its_last_epoch(splits, train_on_digits, tmp_path):
     """With dropout, whose random state it takes up as well; killed twice, in different epochs."""
     whole, expected = train_on_digits(splits["train"], epochs=5)
-    unfinished = Unfinished(tmp_path / "model.safetensors", {"key": "one"})
+    folder = tmp_path / "lenet5-seed0.0123456789ab"  # as in the store, named by the key
+    unfinished = Unfinished(folder / "model.safetensors", {"key": "0123456789ab"})
     for last in (2, 3):
         with pytest.raises(KilledError):
             train_on_digits(
@@ -75,7 +76,7 @@ def test_a_killed_training_goes_on_after_its_last_epoch(splits, train_on_digits,
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in whole.state_dict().items())
     unfinished.remove()
-    assert not any(tmp_path.iterdir())
+    assert not any(folder.iterdir())
 
 
 @pytest.mark.parametrize("what", ["another training", "a damaged file"])

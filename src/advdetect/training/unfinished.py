@@ -72,6 +72,7 @@ class Unfinished:
             tensors |= {f"{_OPTIMIZER}{number}/{name}": value for name, value in values.items()}
         tensors |= {f"{_RANDOM}{name}": value for name, value in _random_state(model).items()}
         standing = {
+            "key": self._facts.get("key", ""),  # of the store's folder, in which it lies
             "training": self._facts,
             "history": history,
             "groups": state["param_groups"],
