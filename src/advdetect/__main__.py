@@ -30,6 +30,7 @@ STAGES = {
     "fit-detectors": "fit detectors on each attack",
     "score": "score every attack's images with fitted detectors",
     "defend": "apply a defence: which images it flags, which it mends",
+    "certify": "count the classes of images under noise, for certificates",
     "evaluate": "metrics of one feature's detectors with bootstrap intervals",
     "paired": "paired tests between all features",
     "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",

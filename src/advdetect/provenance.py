@@ -39,6 +39,7 @@ MADE_BY: Mapping[str, tuple[str, ...]] = {
     "split": ("fit-detectors",),
     "defenses": ("defend",),
     "scores": ("score",),
+    "certificates": ("certify",),
 }
 #: Images that were crafted on another model, of which only the test split must be the same.
 CRAFTED = "crafted"

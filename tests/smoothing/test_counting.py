@@ -166,12 +166,12 @@ def test_an_interrupted_count_goes_on_and_ends_with_the_same_counts(batch_size, 
     model, _ = linear_model(classes=4)
     asked = noisy(some_images(), draws={"selection": 100, "estimation": 330})
     expected = count_classes(model, asked, batch_size=256, device=CPU)
-    kept, passes = Counts(tuple(asked.draws)), []
+    kept, passes = Counts(), []
     for _ in range(3):  # killed within images, and gone on with
 
-        def die(counts):
+        def die(counts, _draws):
             nonlocal kept
-            kept = Counts(counts.uses, counts.table().copy(), counts.blocks)
+            kept = Counts(counts.table().copy(), counts.blocks)
             if kept.blocks % 3 == 1 or kept.blocks > 10:
                 raise KilledError
 
@@ -188,7 +188,7 @@ def test_an_interrupted_count_goes_on_and_ends_with_the_same_counts(batch_size, 
 
 
 def test_counts_hold_only_the_classes_that_came():
-    counts = Counts(("selection",))
+    counts = Counts()
     counts.add([Block(0, "selection", 0, 3), Block(1, "selection", 0, 1)], np.array([7, 2, 7, 900]))
     expected = [[0, 0, 0, 2, 1], [0, 0, 0, 7, 2], [1, 0, 0, 900, 1]]
     np.testing.assert_array_equal(counts.table(), expected)
@@ -202,12 +202,14 @@ def test_a_model_without_an_answer_is_refused():
         return images.flatten(1)[:, :2] * torch.nan
 
     with pytest.raises(AdvdetectError, match="no finite numbers"):
-        count_classes(broken, noisy(some_images(), draws={"n": 10}), batch_size=10, device=CPU)
+        count_classes(
+            broken, noisy(some_images(), draws={"prediction": 10}), batch_size=10, device=CPU
+        )
 
 
 def test_noise_of_no_width_is_refused():
     with pytest.raises(AdvdetectError, match="sigma"):
-        noisy(some_images(), draws={"n": 10}, sigma=0.0)
+        noisy(some_images(), draws={"prediction": 10}, sigma=0.0)
 
 
 @pytest.mark.gpu

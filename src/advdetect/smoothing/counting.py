@@ -4,7 +4,9 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
@@ -22,14 +24,14 @@ class Noisy:
 
     Attributes:
         images: Maps the position of an image among the N to the image (C, H, W), float in [0, 1].
-        index: (N,) positions in the data split, to which the noise belongs.
+        index: (N,) positions in the data split, to which the noise belongs; images may share one.
         sigma: Standard deviation of the noise, greater than 0; nothing is clipped.
-        draws: Number of draws for each use, such as selection and estimation.
+        draws: Number of draws for each use (`counts.USES`).
         seed: Seed of the run.
     """
 
     images: Callable[[int], Tensor]
-    index: Sequence[int]
+    index: Sequence[int] | NDArray[np.integer]
     sigma: float
     draws: Mapping[str, int]
     seed: int
@@ -61,7 +63,7 @@ def count_classes(
     batch_size: int,
     device: torch.device,
     so_far: Counts | None = None,
-    after_chunk: Callable[[Counts], None] = lambda counts: None,
+    after_chunk: Callable[[Counts, int], None] = lambda counts, draws: None,
 ) -> Counts:
     """Count the classes of f(x + noise), noise of N(0, σ²I), for each image and use.
 
@@ -75,7 +77,7 @@ def count_classes(
         batch_size: Draws at a time, of one image or of several.
         device: Where the noise is drawn.
         so_far: What `after_chunk` was called with before, to go on from there.
-        after_chunk: Called now and then with all counts so far.
+        after_chunk: Called now and then with all counts so far, and how many draws came to them.
 
     Returns:
         The counts.
@@ -83,7 +85,7 @@ def count_classes(
     Raises:
         AdvdetectError: Logits are no finite numbers.
     """
-    counts = so_far or Counts(tuple(noisy.draws))
+    counts = so_far or Counts()
     streams = _Streams(noisy, device)
     blocks = itertools.islice(noisy.blocks(), counts.blocks, None)
     together = max(1, batch_size // BLOCK)
@@ -96,7 +98,7 @@ def count_classes(
         answers = torch.cat(logits)
         check_finite(answers)
         counts.add(chunk, answers.argmax(1).cpu().numpy())
-        after_chunk(counts)
+        after_chunk(counts, len(answers))
     return counts
 
 

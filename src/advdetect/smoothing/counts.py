@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
 
+#: What draws are for: CERTIFY selects a class by some and bounds its probability by fresh ones, and
+#: PREDICT answers by them.
+USES = SELECTION, ESTIMATION, PREDICTION = "selection", "estimation", "prediction"
 #: Draws of an image that are made, counted and kept together.
 BLOCK = 100
 #: What a row of counts holds, in this order.
@@ -36,15 +39,13 @@ class Counts:
     Only classes that came have a row, so that a thousand classes take no more room than ten.
 
     Args:
-        uses: What draws are for, such as selection and estimation.
-        table: (M, 5) integers, one row for each image, use, block and class that came (`COLUMNS`).
+        table: (M, 5) integers, one row for each image, use, block and class that came (`COLUMNS`);
+            a use is its position in `USES`.
         blocks: How many blocks they are of.
     """
 
-    def __init__(
-        self, uses: Sequence[str], table: NDArray[np.integer] | None = None, blocks: int = 0
-    ) -> None:
-        self.uses, self.blocks = tuple(uses), blocks
+    def __init__(self, table: NDArray[np.integer] | None = None, blocks: int = 0) -> None:
+        self.blocks = blocks
         start = np.empty((0, len(COLUMNS))) if table is None else table
         self._parts = [start.astype(np.int32)]
 
@@ -58,7 +59,7 @@ class Counts:
         sizes = [block.size for block in blocks]
         pairs = np.stack([np.repeat(np.arange(len(blocks)), sizes), classes], axis=1)
         found, count = np.unique(pairs, axis=0, return_counts=True)
-        keys = np.array([(block.row, self.uses.index(block.use), block.number) for block in blocks])
+        keys = np.array([(block.row, USES.index(block.use), block.number) for block in blocks])
         self._parts.append(
             np.column_stack([keys[found[:, 0]], found[:, 1], count]).astype(np.int32)
         )
@@ -69,13 +70,17 @@ class Counts:
         self._parts = [np.concatenate(self._parts)]
         return self._parts[0]
 
+    def draws(self) -> int:
+        """Return how many draws of all images are counted."""
+        return int(self.table()[:, -1].sum())
+
     def of(
         self, use: str, images: int, classes: int, draws: int | None = None
     ) -> NDArray[np.int64]:
         """Return how often each class came in the draws for a use.
 
         Args:
-            use: One of the uses.
+            use: One of `USES`.
             images: Number of images, N.
             classes: Number of classes, C.
             draws: How many draws of each image, the first ones; None for all.
@@ -87,7 +92,7 @@ class Counts:
             AdvdetectError: There are not as many draws, or not in whole blocks.
         """
         table = self.table()
-        table = table[table[:, 1] == self.uses.index(use)]
+        table = table[table[:, 1] == USES.index(use)]
         if draws is not None:
             table = table[table[:, 2] < -(-draws // BLOCK)]
         total = np.zeros((images, classes), np.int64)
