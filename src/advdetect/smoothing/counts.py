@@ -56,13 +56,14 @@ class Counts:
             blocks: The blocks.
             classes: Class of each of their draws, block after block.
         """
-        sizes = [block.size for block in blocks]
-        pairs = np.stack([np.repeat(np.arange(len(blocks)), sizes), classes], axis=1)
-        found, count = np.unique(pairs, axis=0, return_counts=True)
+        classes = np.asarray(classes, np.int64)
+        width = int(classes.max()) + 1
+        position = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
+        count = np.bincount(position * width + classes)
+        found = np.flatnonzero(count)
         keys = np.array([(block.row, USES.index(block.use), block.number) for block in blocks])
-        self._parts.append(
-            np.column_stack([keys[found[:, 0]], found[:, 1], count]).astype(np.int32)
-        )
+        rows = [keys[found // width], found % width, count[found]]
+        self._parts.append(np.column_stack(rows).astype(np.int32))
         self.blocks += len(blocks)
 
     def table(self) -> NDArray[np.int32]:
