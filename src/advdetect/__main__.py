@@ -34,6 +34,7 @@ STAGES = {
     "evaluate": "metrics of one feature's detectors with bootstrap intervals",
     "paired": "paired tests between all features",
     "tables": "detection and cross-attack tables: CSV, Markdown, LaTeX",
+    "certified": "the table of certified accuracy: CSV, Markdown, LaTeX",
     "reproduce": "a paper's table: reported values beside ours",
     "figure": "a plot: ROC, scores, heat maps, gallery, spectra and the like",
     "manifest": "which files of the store stand behind an experiment and its cells",

@@ -42,6 +42,13 @@ _WORDS = {
     # columns of the least perturbations
     "least_l2": "Mean least L2",
     "fooling_rate": "Fooling rate (%)",
+    # columns of certified accuracy
+    "base_accuracy": "Base classifier",
+    "smoothed_accuracy": "Smoothed",
+    "abstained": "Abstained",
+    "certified": "Certified",
+    "attacked": "Under attack",
+    "broken": "Broken",
     # columns and rows of reproduced tables
     "reported": "Reported",
     "reproduced": "Reproduced",
