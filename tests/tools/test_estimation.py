@@ -441,5 +441,6 @@ def test_every_step_of_a_rule_has_its_factors(project):
     made = [
         *project("attacks=[fgsm,fgsm@lenet5]").made,
         *project("experiment=zhao2019_small").made,
+        *project("certification.sigmas=[0.25]").made,
     ]
     assert {each.step for each in made} == set(TIME_FACTORS) == set(SIZE_FACTORS)

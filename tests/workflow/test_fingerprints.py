@@ -191,7 +191,7 @@ def test_what_was_read_is_remembered_by_its_content(project, tmp_path, monkeypat
 
 def test_no_computing_step_imports_what_only_publishes(repository):
     publishing = {
-        *("compare", "estimate", "evaluate", "figure", "paired"),
+        *("certified", "compare", "estimate", "evaluate", "figure", "paired"),
         *("report", "reproduce", "results_page", "settings", "tables"),
     }
     packages = ("evaluation", "tables", "figures", "report", "papers")

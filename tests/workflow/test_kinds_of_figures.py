@@ -36,6 +36,7 @@ def contents(**changes):
         "features": ["kd", "lid"],
         "computed": {"kd", "lid", "spectrum"},
         "defenses": ["mid"],
+        "noises": ["sigma=0.25", "sigma=1"],
         "reproductions": TABLES,
         "paper_figures": {
             "f1": {"kind": "column", "caption": "As in F1", "attacks": ["fgsm"], "feature": "kd"}

@@ -25,6 +25,7 @@ IMAGES, TRAINING, TEST = "images", "training images", "test images"
 EPOCHS, KEPT = "epochs", "training images kept"
 ATTACKS, DETECTORS, SEEDS = "attacks", "detectors", "seeds"
 INTERVALS, REPLICATES, EXAMPLES = "cells with intervals", "replicates", "examples"
+DRAWS = "draws of attacked or clean images"
 FEATURES, PATH_POINTS, FILES = "features", "points of paths", "files"
 
 #: The factors that a job's seconds in the method are proportional to, by step.
@@ -39,6 +40,7 @@ TIME_FACTORS: dict[str, tuple[str, ...]] = {
     "sensitivity": (EXAMPLES,),
     "eigenvalue-path": (PATH_POINTS,),
     "defend": (TEST, ATTACKS),
+    "certify": (DRAWS,),
     # Each is fitted on every attack and on all attacks but one, and scores them all.
     "fit-detectors": (TEST, ATTACKS, ATTACKS, DETECTORS),
     "score": (TEST, ATTACKS, ATTACKS, DETECTORS),
@@ -46,6 +48,7 @@ TIME_FACTORS: dict[str, tuple[str, ...]] = {
     "paired": (TEST, SEEDS, ATTACKS, FEATURES, REPLICATES),
     "tables": (TEST, SEEDS, ATTACKS, REPLICATES),
     "reproduce": (TEST, SEEDS, REPLICATES),
+    "certified": (TEST, SEEDS, REPLICATES),
     "figure": (TEST, SEEDS),
     "report": (TEST, SEEDS, ATTACKS, REPLICATES),
     "manifest": (FILES,),
@@ -61,6 +64,7 @@ SIZE_FACTORS: dict[str, tuple[str, ...]] = {
     "paired": (ATTACKS, FEATURES, FEATURES),
     "tables": (ATTACKS,),
     "reproduce": (),
+    "certified": (),
     "figure": (ATTACKS,),
     "report": (ATTACKS,),
 }
@@ -138,6 +142,8 @@ class Extent:
         if factor == ATTACKS:
             made = [made for made in file.inputs["attacks"] if isinstance(made, StoreFile)]
             return sum(attack.names["attack"] != UNCHANGED for attack in made)
+        if factor == DRAWS:
+            return _draws(file)
         spec = spec_of(next(_upstream(file, "fit-detectors")) if factor == DETECTORS else file)
         if factor == DETECTORS:
             return len(spec["detectors"])
@@ -204,6 +210,13 @@ class Extent:
 def spec_of(file: StoreFile) -> Spec:
     """Return the specification of a file."""
     return json.loads(file.option("--spec"))
+
+
+def _draws(file: StoreFile) -> int:
+    """Return the draws of each image, times images, times attacks where they are attacked."""
+    spec = spec_of(file)
+    each = sum(spec.get(use, 0) for use in ("selection", "estimation", "prediction"))
+    return each * spec["images"] * max(1, len(file.inputs.get("attacks", ())))
 
 
 def auxiliary_model(made: Made) -> StoreFile | None:

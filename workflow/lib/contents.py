@@ -8,9 +8,10 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.protocol import CLEAN
+from certification import USES, CertifiedStore, noises
 from experiment import Experiment, Run, Spec
 from figures import sort_attacks
-from store import EXAMPLES, Store
+from store import EXAMPLES
 from store_file import StoreFile
 
 FORMATS = ("csv", "md", "tex", "txt")  # of every table
@@ -29,7 +30,7 @@ class Contents:
         WorkflowError: Two runs are one.
     """
 
-    def __init__(self, experiment: Experiment, store: Store, base: Path) -> None:
+    def __init__(self, experiment: Experiment, store: CertifiedStore, base: Path) -> None:
         self._experiment, self._store, self._base = experiment, store, base
         self._settings = experiment.settings
         self.folder = f"{self._settings['results']}/{self._settings['name']}"
@@ -96,6 +97,8 @@ class Contents:
         if stage == "features":
             has_both = source in (CLEAN, *run.attacks) and feature in run.computed_features
             return self._store.feature(run, seed, source, feature) if has_both else None
+        if stage in USES:
+            return self._store.counts(stage, run, seed, name)
         for step, (folder, _) in EXAMPLES.items():
             if stage == folder:
                 has = name in run.attacks
@@ -135,6 +138,16 @@ class Contents:
             *(["paired"] if len(self._features) > 1 else []),
             *(["least_perturbation"] if sort_attacks(self._attacks)["minimal_norm"] else []),
             *self._defense_tables,
+        ]
+
+    @property
+    def _counts(self) -> list[StoreFile]:
+        """Counts of images under noise of all runs, for certificates; none without a noise."""
+        return [
+            self._store.counts(kind, run, seed, noise)
+            for run, seed in self._runs
+            for noise in noises(self._settings)
+            for kind in USES
         ]
 
     @property

@@ -4,8 +4,8 @@ A kind is a file of ``config/figure/``. Its parameters are those of the function
 names with underscores say when it is drawn and from what:
 
 - ``_reads_``: names of what is stored, such as ``scores/{feature}``, without folders and suffixes.
-  What stands in braces is filled in: an attack, a feature, a defence, a table of ``reproductions``,
-  a source (clean images or an attack), a file of reported values.
+  What stands in braces is filled in: an attack, a feature, a defence, a noise of certificates, a
+  table of ``reproductions``, a source (clean images or an attack), a file of reported values.
 - ``_attacks_``: of which attacks; without it, of all.
 - ``_each_``: one figure for each feature or table, with its name behind that of the kind.
 - ``_when_``: what the experiment must have; ``_needs_`` says it in words.
@@ -40,6 +40,7 @@ class Contents:
         features: Names of the features that are evaluated.
         computed: Names of the features that are computed.
         defenses: Names of the defences.
+        noises: Names of the noises that models are certified with.
         reproductions: The papers' tables by name.
         paper_figures: The papers' figures by name: kind, caption, attacks and parameters.
         main_feature: The feature that is shown where one is.
@@ -50,6 +51,7 @@ class Contents:
     features: Sequence[str]
     computed: Collection[str]
     defenses: Sequence[str]
+    noises: Sequence[str]
     reproductions: Mapping[str, Spec]
     paper_figures: Mapping[str, Spec]
     main_feature: str
@@ -148,6 +150,7 @@ class Figures:
             "source": [CLEAN, *attacks],
             "feature": [kind["feature"]] if "feature" in kind else list(self._has.features),
             "defense": list(self._has.defenses),
+            "noise": list(self._has.noises),
             "reported": list(dict.fromkeys(table["reported"] for table in reported.values())),
             **{name: [value] for name, value in each.items()},
         }
@@ -182,6 +185,7 @@ class Figures:
             "trained": self._has.trained,
             "computed": name in self._has.computed,
             "defenses": bool(self._has.defenses),
+            "certification": bool(self._has.noises),
             "number_sweep": what == "number_sweep" and has_number_sweep(self._has.attacks),
             "named": False,
         }[what]

@@ -14,6 +14,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.identity import canonical_json
 from advdetect.progress import replace_unprintable
+from certification import CertifiedStore
 from command_words import STAMPS, built_from, command_line, file_options
 from composition import load_experiment
 from experiment import ConfigurationError, Spec
@@ -22,7 +23,6 @@ from methods import FILE
 from object_store import print_results
 from publication import Publication
 from published import Published
-from store import Store
 from store_file import StoreFile
 
 #: Memory of a process with PyTorch and a batch of images, and what comes to it for each megabyte of
@@ -64,7 +64,7 @@ class Pipeline:
         self.settings = self.experiment.settings
         self.results = self.settings["results"]
         self._check_files()
-        self._store = Store(self.experiment, self.code, self._source_files)
+        self._store = CertifiedStore(self.experiment, self.code, self._source_files)
         self._publication = Publication(
             self.experiment, self._store, self.code, base, self.command_line
         )
@@ -88,7 +88,7 @@ class Pipeline:
     # A job of the store
 
     @property
-    def store(self) -> Store:
+    def store(self) -> CertifiedStore:
         """The files between the stages."""
         return self._store
 

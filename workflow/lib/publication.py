@@ -8,13 +8,14 @@ from pathlib import Path
 from snakemake_interface_common.exceptions import WorkflowError
 
 from advdetect.identity import canonical_json, digest
+from certification import NAME as CERTIFIED
+from certification import CertifiedStore, noises, publish_table
 from contents import Contents, in_order, placeless
 from experiment import Experiment, Spec
 from figures import Contents as FigureContents
 from figures import Figures
 from published import ALSO, FOLDER, Published, Publisher
 from reproductions import files, runs_of
-from store import Store
 from store_file import StoreFile
 from titles import titles_shown
 
@@ -36,7 +37,7 @@ class Publication(Contents):
     def __init__(
         self,
         experiment: Experiment,
-        store: Store,
+        store: CertifiedStore,
         code: Callable[[str, Spec], str],
         base: Path,
         command: str,
@@ -66,6 +67,9 @@ class Publication(Contents):
             {"output": f"{self.folder}/metrics/paired.csv"},
         )
         self._publish_tables(metrics, paired)
+        if counts := self._counts:
+            paths = self._table_files([CERTIFIED])
+            publish_table(self._publisher, self._settings | self._bootstrap, paths, counts)
         reproductions = [self._reproduction(name) for name in self._settings["reproductions"]]
         figures = [self._figure(name) for name in self._figure_names]
         path = f"{self.folder}/manifest.json"
@@ -170,6 +174,7 @@ class Publication(Contents):
                 features=self._features,
                 computed=experiment.names("computed_features"),
                 defenses=experiment.names("defenses"),
+                noises=list(noises(self._settings)),
                 reproductions=self._reproductions,
                 paper_figures=self._settings["paper_figures"],
                 main_feature=self._evaluation["main_feature"],
@@ -235,6 +240,7 @@ class Publication(Contents):
             {
                 **_of_detection(metrics, paired),
                 "defense_tables": [f"{folder}/{name}.csv" for name in self._defense_tables],
+                "certified": [f"{folder}/{CERTIFIED}.csv"] if self._counts else [],
                 "reproductions": [
                     path
                     for job in reproductions
@@ -256,7 +262,8 @@ class Publication(Contents):
     def _configuration(self) -> Spec:
         """The whole resolved configuration, which the report shows."""
         settings, experiment = self._settings, self._experiment
-        names = ("name", "title", "seeds", "evaluate_on", "activations", "sensitivity")
+        names = ["name", "title", "seeds", "evaluate_on", "activations", "sensitivity"]
+        names += ["certification"] if self._counts else []
         return {
             "settings": {name: settings[name] for name in (*names, "evaluation")},
             "runs": [

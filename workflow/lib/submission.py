@@ -6,8 +6,8 @@ from advdetect.protocol import CLEAN, HELD_OUT, UNCHANGED
 from pipeline import Pipeline
 from published import Published
 
-#: Steps that run where Snakemake is called, and that are about all attacks of a model.
-ALONE = ("prepare-data", "defend")
+#: Steps that run where Snakemake is called, are about all attacks of a model, or take long.
+ALONE = ("prepare-data", "defend", "certify")
 
 
 class Submission:

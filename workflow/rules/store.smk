@@ -61,6 +61,11 @@ use rule classify as attack with:
         job="[^/]+/[^/]+/attacks/[^/]+",
 
 
+use rule classify as certify with:
+    wildcard_constraints:
+        job="[^/]+/[^/]+/(certificates|attacked)/[^/]+",
+
+
 use rule classify as fit_feature with:
     wildcard_constraints:
         job="[^/]+/[^/]+/fitted/[^/]+",

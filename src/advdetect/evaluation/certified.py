@@ -73,7 +73,7 @@ def _smoothed(
     clean = kinds.get(CLEAN, {})
     attacked = {seed: c for kind, of in kinds.items() if kind != CLEAN for seed, c in of.items()}
     for seed, counted in attacked.items():
-        of_clean = clean[seed].images["index"] if seed in clean else []
+        of_clean: ArrayLike = clean[seed].images["index"] if seed in clean else []
         if not np.isin(counted.images["index"], of_clean).all():
             raise AdvdetectError(
                 f"There are counts of attacked images with σ = {sigma:g} and seed {seed}, but none "

@@ -19,6 +19,7 @@ FIGURE_SECTIONS = (
     "attacks",
     "detection",
     "cross_attack",
+    "certification",
     "gallery",
     "reproduction",
 )
@@ -69,6 +70,7 @@ class ReportContext:
         timings: One row per stage, see `stage_timings`.
         provenance: Groups of names and values: package versions, hardware, code fingerprints, …
         defense_tables: The tables of defence accuracy; none without defences.
+        certified_tables: The table of certified accuracy, if there are certificates.
         reproduction_tables: Tables of reported and reproduced values, perhaps none.
         unchanged: The metrics of `protocol.UNCHANGED`, None where there are none.
     """
@@ -89,6 +91,7 @@ class ReportContext:
     timings: pd.DataFrame
     provenance: Mapping[str, Mapping[str, str]]
     defense_tables: Sequence[Table] = ()
+    certified_tables: Sequence[Table] = ()
     reproduction_tables: Sequence[Table] = ()
     unchanged: pd.DataFrame | None = None
 
@@ -168,6 +171,7 @@ def _sections(context: ReportContext) -> dict[str, str]:
         "cross-attack": "Across attacks",
         "other-metrics": "Other metrics",
         **({"defenses": "Defences"} if context.defense_tables else {}),
+        **({"certification": "Certificates"} if context.certified_tables else {}),
         **({"gallery": "Gallery"} if "gallery" in pictured else {}),
         "timings": "Timings",
         "provenance": "Provenance",

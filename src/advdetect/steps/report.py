@@ -20,6 +20,7 @@ from advdetect.report.timings import stage_timings
 from advdetect.runs import group_by_run, read_frame
 from advdetect.steps import options
 from advdetect.steps.tables import least_perturbations_of_runs
+from advdetect.tables.certified_table import certified_table
 from advdetect.tables.defense_table import DEFENSE_TABLES, stored_defense_table
 from advdetect.tables.names import display_name, titled
 from advdetect.tables.reproduction_tables import read_comparison, reproduction_tables
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--defense-tables", nargs="*", default=[], help="defense_accuracy*.csv from tables"
     )
+    parser.add_argument("--certified", help="certified.csv from certified")
     parser.add_argument(
         "--reproductions", nargs="*", default=[], help="tables of papers, CSV, from reproduce"
     )
@@ -88,6 +90,11 @@ def run(arguments: argparse.Namespace) -> None:
             stored_defense_table(read_frame(path), DEFENSE_TABLES[Path(path).stem])
             for path in arguments.defense_tables
         ],
+        certified_tables=[
+            certified_table(read_frame(arguments.certified), settings["certification"]["alpha"])
+        ]
+        if arguments.certified
+        else [],
         reproduction_tables=[
             table
             for path in arguments.reproductions
@@ -123,7 +130,8 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
         "seeds": ", ".join(map(str, settings["seeds"])),
         **{
             name: _described(settings[name])
-            for name in ("activations", "sensitivity", "evaluation")
+            for name in ("activations", "sensitivity", "certification", "evaluation")
+            if name in settings
         },
     }
     for run in spec["runs"]:
