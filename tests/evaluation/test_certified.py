@@ -38,6 +38,7 @@ def test_what_is_known_of_each_image(smoothed):
     np.testing.assert_allclose(table["radius"], [*expected, -1, -1])
     # The weak attack changes what PREDICT says of the second image, the strong one of both.
     assert table["broken"].tolist() == [2.0, 0.5, 0.0, 0.0]
+    assert table["changed"].tolist() == [2.0, 0.5, np.inf, np.inf]
     assert table["base_broken"].tolist() == [2.0, np.inf, 0.0, 1.5]
 
 
@@ -53,8 +54,10 @@ def test_shares_at_radii(smoothed):
 def test_a_certificate_that_an_attack_breaks_is_counted(smoothed):
     (table,) = smoothed.seeds.values()
     assert broken_certificates(table) == 0
-    inside = table.assign(broken=[0.9 * table["radius"][0], np.inf, 0.0, 0.0])
-    assert broken_certificates(inside) == 1
+    inside = 0.9 * table["radius"][0]
+    assert broken_certificates(table.assign(changed=[inside, np.inf, 0.0, 0.0])) == 1
+    # An abstention breaks no certificate.
+    assert broken_certificates(table.assign(broken=[inside, np.inf, 0.0, 0.0])) == 0
 
 
 def test_cells_are_means_over_seeds(tmp_path):

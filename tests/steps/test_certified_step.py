@@ -39,7 +39,7 @@ def test_a_broken_certificate_is_a_warning(tmp_path, capsys):
     run(*options_for(tmp_path, clean_file(tmp_path, sigma=0.5), attacked_file(tmp_path, sigma=0.5)))
     capsys.readouterr()
     run(*options_for(tmp_path, clean_file(tmp_path, sigma=2.0), attacked_file(tmp_path, sigma=2.0)))
-    assert "warning: attacks break 2 images inside" in capsys.readouterr().err
+    assert "warning: attacks change 2 images inside" in capsys.readouterr().err
 
 
 def test_files_of_another_stage_are_refused(chain, tmp_path, capsys):

@@ -52,6 +52,6 @@ def run(arguments: argparse.Namespace) -> None:
     report(f"certified: {folder / NAME}.csv")
     if broken:
         report(
-            f"certified: warning: attacks break {broken} images inside their certified radius; α "
+            f"certified: warning: attacks change {broken} images inside their certified radius; α "
             f"allows for {arguments.alpha:g} of the certificates"
         )

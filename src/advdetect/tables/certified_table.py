@@ -23,8 +23,8 @@ def certified_table(cells: pd.DataFrame, alpha: float) -> Table:
         caption="Randomised smoothing, in percent of the test images: accuracy of the base "
         "classifier and of the smoothed one, its abstentions, and its certified accuracy at the "
         f"L2 radius r (α = {alpha:g}); beside that, what attacks within r leave of its accuracy. "
-        "Broken: images that an attack breaks inside their certified radius. In brackets the 95 % "
-        "bootstrap interval over seeds and images.",
+        "Broken: images to which an attack inside their certified radius gives another class. In "
+        "brackets the 95 % bootstrap interval over seeds and images.",
         rows="noise",
         columns="quantity",
         cells=cells,
