@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from snakemake_project import Project
 
 from advdetect.files.attack import AttackFile
+from advdetect.files.counts import read_counts
 from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
 
@@ -37,6 +38,10 @@ MODELS = SHARED | {
     "attacks": ["fgsm", "otcm@wide", "mine", "harmless", "untouched"],
     "dataset": {"train_count": 300, "test_count": 120},
     "attack": {"fgsm": {"epsilon": 0.4}},
+    "certification": {
+        **{"sigmas": [0.1, 0.3], "images": 30, "estimation": 300, "prediction": 100},
+        "radii": [0.1],
+    },
 }
 DIGITS = f"dataset.train_count=300 dataset.test_count=120 attack.fgsm.epsilon=0.4 {EPOCHS}"
 FOLDER = (
@@ -200,3 +205,20 @@ def test_an_attack_without_a_success_leaves_its_own_cells_empty(models):
     assert cells[~empty]["value"].notna().all()
     page = (models.results / "report.html").read_text()
     assert all(reason in page for reason in cells[empty]["reason"])
+
+
+def test_each_model_is_certified_with_each_noise(models):
+    cells = pd.read_csv(models.results / "tables" / "certified.csv")
+    values = cells.pivot_table("value", ["run", "noise"], "quantity")
+    noises = ("σ = 0.1", "σ = 0.3")
+    assert set(values.index) == {(run, n) for run in ("small_cnn", "wide") for n in noises}
+    assert (values["certified,r=0.1"] > 0).any()
+    assert (values["certified,r=0.1"] <= values["attacked,r=0.1"]).all()
+    assert (values["broken"] == 0).all()
+    counts = read_counts(models.file("wide-seed0/attacked/sigma=0.3"))
+    assert counts.facts["attacks"] == MODELS["attacks"]
+    assert set(counts.images["index"]) <= set(range(30))
+    page = (models.results / "report.html").read_text()
+    assert "Certificates" in page
+    assert "Certified accuracy over the L2 radius" in page
+    assert (models.results / "figures" / "certified_accuracy.png").is_file()
