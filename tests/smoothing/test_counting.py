@@ -187,6 +187,18 @@ def test_an_interrupted_count_goes_on_and_ends_with_the_same_counts(batch_size, 
     assert sum(passes) == sum(block.size for block in list(asked.blocks())[done:])
 
 
+def test_merged_blocks_hold_the_same_counts():
+    model, _ = linear_model(classes=4)
+    asked = noisy(some_images(), draws={"selection": 100, "estimation": 730})
+    counts = count_classes(model, asked, batch_size=256, device=CPU)
+    merged = counts.merged(3)
+    for use, draws in (("selection", None), ("estimation", None), ("estimation", 600)):
+        np.testing.assert_array_equal(merged.of(use, 4, 4, draws), counts.of(use, 4, 4, draws))
+    assert len(merged.table()) < len(counts.table())
+    with pytest.raises(AdvdetectError, match="a multiple of 300"):
+        merged.of("estimation", 4, 4, 200)
+
+
 def test_counts_hold_only_the_classes_that_came():
     counts = Counts()
     counts.add([Block(0, "selection", 0, 3), Block(1, "selection", 0, 1)], np.array([7, 2, 7, 900]))

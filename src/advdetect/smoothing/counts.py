@@ -11,7 +11,7 @@ from advdetect.errors import AdvdetectError
 #: What draws are for: CERTIFY selects a class by some and bounds its probability by fresh ones, and
 #: PREDICT answers by them.
 USES = SELECTION, ESTIMATION, PREDICTION = "selection", "estimation", "prediction"
-#: Draws of an image that are made, counted and kept together.
+#: Draws of an image that are made and counted together.
 BLOCK = 100
 #: What a row of counts holds, in this order.
 COLUMNS = ("image", "use", "block", "class", "count")
@@ -41,11 +41,14 @@ class Counts:
     Args:
         table: (M, 5) integers, one row for each image, use, block and class that came (`COLUMNS`);
             a use is its position in `USES`.
-        blocks: How many blocks they are of.
+        blocks: How many blocks were counted.
+        size: Draws of a block, of which only a last one may have fewer.
     """
 
-    def __init__(self, table: NDArray[np.integer] | None = None, blocks: int = 0) -> None:
-        self.blocks = blocks
+    def __init__(
+        self, table: NDArray[np.integer] | None = None, blocks: int = 0, size: int = BLOCK
+    ) -> None:
+        self.blocks, self.size = blocks, size
         start = np.empty((0, len(COLUMNS))) if table is None else table
         self._parts = [start.astype(np.int32)]
 
@@ -71,6 +74,19 @@ class Counts:
         self._parts = [np.concatenate(self._parts)]
         return self._parts[0]
 
+    def merged(self, times: int) -> "Counts":
+        """Return the same counts in larger blocks.
+
+        Args:
+            times: How many blocks become one.
+        """
+        table = self.table().astype(np.int64)
+        keys = table[:, :-1]
+        keys[:, COLUMNS.index("block")] //= times
+        found, row = np.unique(keys, axis=0, return_inverse=True)
+        count = np.bincount(row, table[:, -1], len(found))
+        return Counts(np.column_stack([found, count]), size=times * self.size)
+
     def draws(self) -> int:
         """Return how many draws of all images are counted."""
         return int(self.table()[:, -1].sum())
@@ -95,13 +111,13 @@ class Counts:
         table = self.table()
         table = table[table[:, 1] == USES.index(use)]
         if draws is not None:
-            table = table[table[:, 2] < -(-draws // BLOCK)]
+            table = table[table[:, 2] < -(-draws // self.size)]
         total = np.zeros((images, classes), np.int64)
         np.add.at(total, (table[:, 0], table[:, 3]), table[:, 4])
         if draws is not None and (wrong := total.sum(axis=1) != draws).any():
             raise AdvdetectError(
                 f"There are no {draws} draws for {use} of each image, but "
-                f"{total.sum(axis=1)[wrong][0]}: ask for a multiple of {BLOCK} of those that there "
-                f"are, or for all."
+                f"{total.sum(axis=1)[wrong][0]}: ask for a multiple of {self.size} of those that "
+                f"there are, or for all."
             )
         return total
