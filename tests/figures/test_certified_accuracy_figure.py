@@ -43,8 +43,8 @@ def test_the_line_under_attack_is_above_what_is_certified(classifiers):
     assert line(axis, "base")[1].tolist() == [75]
     assert line(axis, "base attacked")[1][0] == 75
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        *("σ = 0.25, certified", "σ = 0.25, under attack", "σ = 1, certified"),
-        *("Base classifier, clean", "Base classifier, under attack"),
+        *("σ = 0.25", "σ = 1", "Certified", "Under attack", "Base, clean images"),
+        "Base, under attack",
     ]
 
 

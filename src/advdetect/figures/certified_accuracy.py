@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
@@ -16,7 +17,7 @@ from advdetect.evaluation.certified import (
     standing_at,
 )
 from advdetect.evaluation.perturbation import Statistic, mean_with_interval
-from advdetect.figures.plotting import Canvas, line_style, new_figure, panels, shared_legend, styled
+from advdetect.figures.plotting import Canvas, line_style, new_figure, panels, styled
 from advdetect.runs import RunFiles
 
 _RADII = 301
@@ -76,31 +77,34 @@ def certified_accuracy_figure(
     radii = np.linspace(0, longest, _RADII)
     legend: dict[str, Mapping[str, Any]] = {}
     with styled():
-        figure, (axis,) = panels([""], width=6.4, height=4.2, canvas=canvas)
+        figure, (axis,) = panels([""], width=8.4, height=4.0, canvas=canvas)
 
         def line(of: SmoothedClassifier, statistic: Statistic, gid: str, **style: Any) -> None:
             _draw(axis, of, statistic, radii, replicates, seed, gid, style)
 
         for position, one in enumerate(classifiers):
-            name, style = f"σ = {one.sigma:g}", line_style(position) | {"linewidth": 1.6}
+            style = line_style(position) | {"linewidth": 1.6}
             line(one, certified_at(radii), f"certified {one.sigma:g}", **style)
-            legend[f"{name}, certified"] = style
+            legend[f"σ = {one.sigma:g}"] = style
             if one.attacks:
-                style = style | _ATTACKED
-                line(one, standing_at(radii), f"attacked {one.sigma:g}", **style)
-                legend[f"{name}, under attack"] = style
+                line(one, standing_at(radii), f"attacked {one.sigma:g}", **style | _ATTACKED)
+        legend["Certified"] = {"color": "black", "linewidth": 1.6}
+        if any(one.attacks for one in classifiers):
+            legend["Under attack"] = {"color": "black"} | _ATTACKED
         first = classifiers[0]  # the base classifier is the same for each σ
         mark = _BASE | {"marker": "D", "markersize": 5, "linestyle": "none"}
         line(first, standing_at(radii[:1], "base_broken"), "base", clip_on=False, **mark)
-        legend["Base classifier, clean"] = mark
+        legend["Base, clean images"] = mark
         if any(one.attacks for one in classifiers):
             style = _BASE | _ATTACKED
             attacked = next(one for one in classifiers if one.attacks)
             line(attacked, standing_at(radii, "base_broken"), "base attacked", **style)
-            legend["Base classifier, under attack"] = style
+            legend["Base, under attack"] = style
         axis.set(ylim=(-1, 101), xlabel="L2 radius", ylabel="Accuracy (%)")
         axis.set_xlim(0, longest)
-        shared_legend(figure, legend)
+        handles = [Line2D([], [], **style) for style in legend.values()]
+        # At the side: above it is the name of the run, where there are several.
+        figure.legend(handles, list(legend), loc="outside right upper", frameon=False)
     return figure
 
 
@@ -117,7 +121,7 @@ def _draw(
     tables = list(of.seeds.values())
     shares = 100 * mean_with_interval(tables, statistic, replicates=replicates, seed=seed)
     where = radii[: len(shares)]
-    if len(shares) > 1:
+    if style.get("linestyle") == "-":  # what is certified; bands of all would hide it
         band = {"color": style["color"], "alpha": _BAND, "linewidth": 0}
         axis.fill_between(where, shares["low"], shares["high"], **band)
     axis.plot(where, shares["value"], gid=gid, **style)
