@@ -8,7 +8,7 @@ an output whose name has another key than its inputs and its specification give.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def make_key(step: str, spec: Mapping[str, Any], code: str, **facts: object) -> 
     return digest(text.encode())
 
 
-def run_of(model: Mapping[str, Any], code: str, train: str, others: Sequence[str] = ()) -> str:
+def run_of(model: Mapping[str, Any], code: str, train: str, others: Iterable[str] = ()) -> str:
     """Return what identifies a run: a model and its training images, whatever the seed.
 
     Args:
@@ -46,7 +46,8 @@ def run_of(model: Mapping[str, Any], code: str, train: str, others: Sequence[str
         train: Key of the training split.
         others: What identifies the runs of the models that it is made from.
     """
-    more = {"others": list(others)} if others else {}
+    made_from = list(others)
+    more = {"others": made_from} if made_from else {}
     return make_key("run", model, code, train=train, **more)
 
 

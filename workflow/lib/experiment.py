@@ -36,7 +36,7 @@ class Run:
         training_name: Name of the kind of its training.
         made_from: What other models its training needs, by setting: the name of a run or of a
             model, and the settings that one which takes the place of no name shares with it.
-        others: The runs of these models, by setting.
+        others: The runs of these models, by setting, in the order of the settings' names.
         images: What is known of the whole data set before it is loaded.
     """
 

@@ -48,7 +48,7 @@ class Links:
             names = " from ".join(other.name or other.model_name for other in (*made, run))
             raise ConfigurationError(f"training: a model would be made from itself: {names}.")
         others = {}
-        for setting, (name, shared) in run.made_from.items():
+        for setting, (name, shared) in sorted(run.made_from.items()):
             where = f"training.{setting}"
             other = self._find(run, name, where) if name else self._like(run, shared)
             others[setting] = self._with_others(other, (*made, run))

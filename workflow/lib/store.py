@@ -96,12 +96,15 @@ class Store:
     def model(self, run: Run, seed: int) -> StoreFile:
         """A trained classifier, or the user's own weights."""
         train, weights = self.split(run, TRAIN), run.model.get("weights")
-        others = [self.model(run.others[setting], seed) for setting in sorted(run.others)]
         return self._registry.add(
             "train",
             f"{train.folder}/{run.model_name}-seed{seed}.{{key}}/model",
             run.model | {"weights": digest(Path(weights).read_bytes()) if weights else None},
-            {"train": [train], "weights": [weights] if weights else [], "others": others},
+            {
+                "train": [train],
+                "weights": [weights] if weights else [],
+                "others": [self.model(other, seed) for other in run.others.values()],
+            },
             {"seed": seed},
             {"dataset": run.dataset_name, "model": run.model_name, "seed": seed},
         )
@@ -114,8 +117,7 @@ class Store:
         """What its files say a run is, whatever the seed."""
         model = self.model(run, 0)
         spec, code = json.loads(model.option("--spec")), model.option("--code")
-        others = [self.run_id(run.others[setting]) for setting in sorted(run.others)]
-        return run_of(spec, code, self.split(run, TRAIN).key, others)
+        return run_of(spec, code, self.split(run, TRAIN).key, map(self.run_id, run.others.values()))
 
     @_once
     def clean(self, run: Run, seed: int) -> StoreFile:
@@ -147,17 +149,14 @@ class Store:
             }
             crafted = self._crafted(source, seed, name.replace(f"@{model}", "", 1), attacks)
         inputs: Inputs = {"crafted": [crafted], **judged}
-        keyed = {"name": name, "seed": seed}
-        return self._of_run(
-            "transfer", f"attacks/{name}", own, inputs, run, seed, keyed, attack=name
-        )
+        job, keyed = f"attacks/{name}", {"name": name, "seed": seed}
+        return self._of_run("transfer", job, own, inputs, run, seed, keyed, attack=name)
 
     def _crafted(self, run: Run, seed: int, name: str, attacks: Mapping[str, Spec]) -> StoreFile:
         spec, inputs = attacks[name], self._judged(run, seed)
         keyed: dict[str, Any] = {"name": name, "seed": seed}
-        file = self._of_run(
-            "attack", f"attacks/{name}", spec, inputs, run, seed, keyed, attack=name
-        )
+        job = f"attacks/{name}"
+        file = self._of_run("attack", job, spec, inputs, run, seed, keyed, attack=name)
         self._swept[file.job] = sweep_values(name, attacks)
         return file
 
