@@ -139,7 +139,7 @@ def all_axes(figure):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_block_of_a_run_shows_what_its_own_figure_does(kind, tmp_path):
+def test_the_block_of_a_run_shows_what_its_own_figure_does(kind):
     draw, make = KINDS[kind]
     both = draw_runs({run: make(scale) for run, scale in RUNS.items()}, draw)
     assert [block.get_suptitle() for block in both.subfigs] == list(RUNS)
@@ -153,7 +153,11 @@ def test_the_block_of_a_run_shows_what_its_own_figure_does(kind, tmp_path):
         assert titles[0] == titles[1]
     heights = [figure.get_size_inches()[1] for figure in alone]
     assert both.get_size_inches()[1] > sum(heights)
-    svg, png = save_figure(both, tmp_path / kind)
+
+
+def test_a_figure_of_several_runs_can_be_saved(tmp_path):
+    figure = draw_runs({run: samples(scale) for run, scale in RUNS.items()}, score_histograms)
+    svg, png = save_figure(figure, tmp_path / "figure")
     assert svg.read_text().startswith("<?xml")
     assert png.read_bytes().startswith(b"\x89PNG")
 
