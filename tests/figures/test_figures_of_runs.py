@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from advdetect.evaluation.certified import SmoothedClassifier
 from advdetect.evaluation.perturbation import AttackNorms
+from advdetect.figures.certified_accuracy import certified_accuracy_figure
 from advdetect.figures.column_roc import column_roc_figure
 from advdetect.figures.cross_attack import cross_attack_heatmap
 from advdetect.figures.defense_accuracy import defense_accuracy_figure
@@ -71,6 +73,16 @@ def defenses(scale):
     return table.assign(low=table["value"] - 0.01, high=table["value"] + 0.01)
 
 
+def smoothed(scale):
+    rows = np.arange(N)
+    table = pd.DataFrame({"index": rows, "base": rows > 2, "smoothed": rows > 3})
+    table = table.assign(
+        abstained=rows == 3, radius=np.where(rows > 3, scale * rows / N, -1.0),
+        broken=np.inf, base_broken=np.inf, changed=np.inf,
+    )  # fmt: skip
+    return [SmoothedClassifier(0.25 * scale, scale, (), {0: table})]
+
+
 KINDS = {
     "roc": (roc_figure, lambda s: {"kd": {0: samples(s)}}),
     "roc_low": (partial(roc_figure, log_scale=True), lambda s: {"kd": {0: samples(s)}}),
@@ -112,6 +124,10 @@ KINDS = {
         defenses,
     ),
     "reproduction": (reproduction_figure, comparison),
+    "certified_accuracy": (
+        partial(certified_accuracy_figure, replicates=10, seed=0),
+        smoothed,
+    ),
     "distribution": (
         lambda values, **on: distribution_figure(values, "x", **on),
         lambda s: {"fgsm": samples(s)},
