@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 #: Where images come from, if not from an attack.
 CLEAN = "clean"
 TRAIN = "train"
+UNUSED = "unused"  # the training images that `dataset.train_count` leaves out
 HELD_OUT = "held_out"
 #: The attack that changes nothing: of clean images that take its path, features must be the same,
 #: and no detector may tell them from clean ones.

@@ -27,6 +27,7 @@ _ATTACKS = ("attack", "transfer")
 MADE_BY: Mapping[str, tuple[str, ...]] = {
     "train": ("prepare-data",),
     "test": ("prepare-data",),
+    "unused": ("prepare-data",),
     "model": ("train",),
     "others": ("train",),
     "clean": ("classify",),
@@ -118,7 +119,7 @@ def read_made_by(path: str | Path, role: str) -> dict[str, Any]:
             f"{path} is no file of {' or '.join(steps)}, which --{role} must be, but of "
             f"{facts.get('step', 'another tool')}."
         )
-    if role in ("train", "test") and facts.get("split", role) != role:
+    if role in ("train", "unused", "test") and facts.get("split", role) != role:
         raise AdvdetectError(f"{path} is the {facts['split']} split, not the {role} split.")
     return facts
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from advdetect.data.split import ImageSplit
-from advdetect.data.subset import hold_out_validation, subset
+from advdetect.data.subset import hold_out_validation, left_out, stratified, subset
 from advdetect.errors import AdvdetectError
 
 
@@ -37,6 +37,35 @@ def test_the_whole_split_is_left_alone(split, count):
 def test_impossible_counts_say_what_to_ask_for(split, count, said):
     with pytest.raises(AdvdetectError, match=said):
         subset(split, count, 0, "test")
+
+
+def test_what_a_subset_leaves_out_is_all_the_rest(split):
+    parts = [subset(split, 60, 3, "train"), left_out(split, 60, 3)]
+    assert torch.bincount(parts[1].labels).tolist() == [10, 10, 10, 10]
+    rows = [part.images.flatten().tolist() for part in parts]
+    assert sorted(rows[0] + rows[1]) == list(range(100))
+    assert rows[1] == sorted(rows[1])
+    assert torch.equal(parts[1].images.flatten().long() % 4, parts[1].labels)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (None, "set dataset.train_count to fewer than the 100 that there are"),
+        (100, "set dataset.train_count to fewer than the 100 that there are"),
+        (101, "has only 100 images"),
+    ],
+)
+def test_where_nothing_is_left_out_it_says_what_to_set(split, count, said):
+    with pytest.raises(AdvdetectError, match=said):
+        left_out(split, count, 0)
+
+
+@pytest.mark.parametrize("count", [8, 100])
+def test_rows_are_drawn_in_proportion_to_the_classes(split, count):
+    rows = stratified(split.labels, count, 5)
+    assert torch.equal(rows, rows.unique())
+    assert torch.bincount(split.labels[rows]).tolist() == [count // 4] * 4
 
 
 def test_the_validation_split_is_a_stratified_sixth_that_training_no_longer_has(split):

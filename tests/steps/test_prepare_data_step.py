@@ -5,19 +5,23 @@ from step_runs import run
 from advdetect.data.store import read_split
 from advdetect.io import read_provenance
 
+LESS = ("--set", "train_count=200")
+
 
 @pytest.fixture
 def prepare(config, tmp_path):
     """Prepare the digits; return both splits and the provenance of the second."""
 
     def prepare(*arguments):
-        files = {split: tmp_path / f"{split}.safetensors" for split in ("train", "test")}
+        names = ("train", "test", "unused") if LESS[1] in arguments else ("train", "test")
+        files = {split: tmp_path / f"{split}.safetensors" for split in names}
         for split, file in files.items():
             run(
                 *("prepare-data", "--spec", config / "dataset/digits.yaml", *arguments),
                 *("--split", split, "--output", file),
             )
-        return *map(read_split, files.values()), read_provenance(files["test"])
+        train, test = (read_split(files[name]) for name in ("train", "test"))
+        return train, test, read_provenance(files["test"])
 
     return prepare
 
@@ -55,3 +59,15 @@ def test_a_split_is_the_same_whatever_the_number_of_images_of_the_other(config, 
     assert first.read_bytes() == second.read_bytes()
     assert len(read_split(first)) == 15
     assert read_provenance(first)["split"] == "test"
+
+
+@pytest.mark.parametrize("evaluated", ["test", "validation"])
+def test_what_the_training_split_leaves_out_is_a_split_of_its_own(prepare, evaluated, tmp_path):
+    options = ("--evaluate-on", evaluated)
+    (everything, test, _), (train, _, _) = prepare(*options), prepare(*options, *LESS)
+    unused = read_split(tmp_path / "unused.safetensors")
+    assert len(train) == 200
+    assert len(unused) == len(everything) - 200
+    assert rows(train) | rows(unused) == rows(everything)
+    assert not rows(unused) & (rows(train) | rows(test))
+    assert read_provenance(tmp_path / "unused.safetensors")["split"] == "unused"

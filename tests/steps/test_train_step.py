@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from step_runs import MODEL_SPEC, SEED
+from step_runs import MODEL_SPEC, SEED, run
 
 from advdetect.__main__ import main
+from advdetect.data.store import read_split
 from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
 
@@ -100,6 +101,66 @@ def test_a_student_is_trained_from_its_teacher(chain, config, tmp_path):
     loss = [epoch["loss"] for epoch in read_json(tmp_path / "model.json")["history"]]
     assert len(loss) == 2
     assert loss[1] < loss[0]
+
+
+SUBSTITUTE = """training:
+  epochs: 2
+  batch_size: 64
+  learning_rate: 0.004
+  weight_decay: 0.0005
+  _target_: advdetect.training.substitute.Substitute
+  seed_images: 30
+  rounds: 3
+  _others_: {oracle: null}
+  _unused_: true
+"""
+
+
+def imitated(chain, config, folder, *more):
+    """Run the step for a substitute of the chain's model."""
+    spec = folder / "substitute.yaml"
+    model = (config / "model/small_cnn.yaml").read_text().partition("training:")[0]
+    spec.write_text(model + SUBSTITUTE)
+    return main(
+        [
+            *("train", "--spec", str(spec), "--seed", SEED, "--device", "cpu"),
+            *("--train", str(chain / "train.safetensors"), *map(str, more)),
+            *("--others", str(chain / "model.safetensors"), "--others-spec", str(MODEL_SPEC)),
+            *("--output", str(folder / "model.safetensors")),
+            *("--history", str(folder / "model.json")),
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def unused(config, tmp_path_factory):
+    path = tmp_path_factory.mktemp("unused") / "unused.safetensors"
+    options = ("--set", "train_count=300", "--set", "test_count=100", "--split", "unused")
+    run("prepare-data", "--spec", config / "dataset/digits.yaml", *options, "--output", path)
+    return path
+
+
+def test_a_substitute_learns_what_its_oracle_says_of_unused_images(
+    chain, config, unused, tmp_path, capsys
+):
+    assert imitated(chain, config, tmp_path, "--unused", unused) == 0
+    facts = read_provenance(tmp_path / "model.safetensors")
+    assert facts["inputs"]["unused"] == read_provenance(unused)["key"]
+    assert facts["inputs"]["others"] == read_provenance(chain / "model.safetensors")["key"]
+    summary = read_json(tmp_path / "model.json")
+    assert [epoch["queries"] for epoch in summary["history"]] == [30, 30, 60, 60, 120, 120]
+    assert summary["train_count"] == len(read_split(unused)) == 1078 - 300
+    assert "epoch 6 of 6" in capsys.readouterr().err
+
+
+def test_unused_images_belong_to_the_trainings_that_say_so(chain, config, unused, tmp_path, capsys):
+    assert imitated(chain, config, tmp_path) == 1
+    assert "--unused: give it where the training says _unused_: true" in capsys.readouterr().err
+    assert imitated(chain, config, tmp_path, "--unused", chain / "train.safetensors") == 1
+    assert "is the train split, not the unused split" in capsys.readouterr().err
+    teacher = ("--others", chain / "model.safetensors", "--others-spec", MODEL_SPEC)
+    assert distilled(chain, config, tmp_path, *teacher, "--unused", unused) == 1
+    assert "--unused: give it where" in capsys.readouterr().err
 
 
 def test_a_training_without_the_models_that_it_needs_is_refused(chain, config, tmp_path, capsys):

@@ -13,7 +13,6 @@ from advdetect.models.small_cnn import SmallCNN
 from advdetect.training.substitute import Substitute, ask, labels_of
 from advdetect.training.unfinished import Unfinished
 
-CPU = torch.device("cpu")
 LOOP = {"batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0}
 SEED = 3
 
@@ -71,13 +70,20 @@ def network():
         return SmallCNN().eval()
 
 
-def trained(images, oracle, *, model=None, epochs=2, seed=SEED, unfinished=None, **options):
+def imitating(**options):
+    return Substitute(oracle=LabelsAlone(brighter_half), **options)
+
+
+def trained(
+    images, oracle, *, labels=None, model=None, epochs=2, seed=SEED, unfinished=None, **options
+):
     after_epoch = options.pop("after_epoch", lambda epoch: None)
     model = model or network()
-    found = Substitute(**options).train(
+    options = {"seed_images": len(images)} | options
+    found = Substitute(oracle=oracle, **options).train(
         model,
         images,
-        oracle,
+        torch.arange(len(images)) % 10 if labels is None else labels,
         epochs=epochs,
         seed=seed,
         after_epoch=after_epoch,
@@ -100,19 +106,18 @@ def trained(images, oracle, *, model=None, epochs=2, seed=SEED, unfinished=None,
 def test_the_oracle_is_asked_once_for_each_image(seed_set, options, expected):
     oracle = LabelsAlone(brighter_half)
     _, found = trained(seed_set, oracle, model=linear(2), epochs=1, **options)
-    assert found.queries == oracle.queries == expected
+    assert found[-1]["queries"] == oracle.queries == expected
     assert torch.equal(torch.cat(oracle.asked)[:40], to_float(seed_set))
-    assert [epoch["round"] for epoch in found.history] == list(range(1, options["rounds"] + 1))
-    assert found.history[-1]["queries"] == expected
+    assert [epoch["round"] for epoch in found] == list(range(1, options["rounds"] + 1))
 
 
 def test_by_default_it_is_what_the_paper_does(splits):
     """150 images, six rounds without a reservoir: 4,800 labels; ten epochs would be 60 records."""
     oracle = LabelsAlone(brighter_half)
     _, found = trained(splits["test"].images[:150], oracle, model=linear(2), epochs=2)
-    assert found.queries == oracle.queries == 4800
-    assert [epoch["epoch"] for epoch in found.history] == list(range(1, 13))
-    assert [e["queries"] for e in found.history[::2]] == [150, 300, 600, 1200, 2400, 4800]
+    assert found[-1]["queries"] == oracle.queries == 4800
+    assert [epoch["epoch"] for epoch in found] == list(range(1, 13))
+    assert [e["queries"] for e in found[::2]] == [150, 300, 600, 1200, 2400, 4800]
 
 
 @pytest.mark.parametrize("scale", [1, 30])
@@ -128,7 +133,7 @@ def test_images_move_along_the_sign_of_a_hand_made_jacobian(seed_set, scale):
     jacobian = softmax[:, :, None] * (weight - (softmax @ weight)[:, None])
     row = jacobian[np.arange(40), labels.numpy()]
     expected = np.clip(x + 0.15 * np.sign(row), 0, 1)
-    found = Substitute(step_size=0.15).augment(model, images, labels, 1, SEED)
+    found = imitating(step_size=0.15).augment(model, images, labels, 1, SEED)
     assert found.shape == images.shape
     np.testing.assert_allclose(found.flatten(1).numpy(), expected, atol=1e-6)
 
@@ -136,9 +141,9 @@ def test_images_move_along_the_sign_of_a_hand_made_jacobian(seed_set, scale):
 def test_a_certain_substitute_has_a_direction_too(seed_set):
     """Where F_y is 1 in float32, its gradient is zero, and the image would be added once more."""
     model, images = linear(scale=1e4), to_float(seed_set)
-    labels = labels_of(model, CPU)(images)
+    labels = labels_of(model)(images)
     assert (model(images).softmax(1).gather(1, labels[:, None]) == 1).any()
-    found = Substitute().augment(model, images, labels, 1, SEED)
+    found = imitating().augment(model, images, labels, 1, SEED)
     inside = (images > 0.1) & (images < 0.9)
     torch.testing.assert_close((found - images).abs()[inside], torch.full_like(images, 0.1)[inside])
 
@@ -146,8 +151,8 @@ def test_a_certain_substitute_has_a_direction_too(seed_set):
 def test_the_sign_of_the_step_alternates(seed_set):
     model, images = linear(), to_float(seed_set) * 0.5 + 0.25  # nothing is clipped
     labels = torch.arange(40) % 10
-    always = Substitute().augment(model, images, labels, 1, SEED) - images
-    substitute = Substitute(alternate_every=2)
+    always = imitating().augment(model, images, labels, 1, SEED) - images
+    substitute = imitating(alternate_every=2)
     signs = []
     for number in range(1, 7):
         moved = substitute.augment(model, images, labels, number, SEED) - images
@@ -159,7 +164,7 @@ def test_the_sign_of_the_step_alternates(seed_set):
 def test_the_reservoir_is_a_random_part_of_all(seed_set):
     model, images = linear(), to_float(seed_set)
     labels = torch.arange(40) % 10
-    substitute = Substitute(reservoir=15, reservoir_after=1)
+    substitute = imitating(reservoir=15, reservoir_after=1)
     everything = substitute.augment(model, images, labels, 1, SEED)
     assert len(everything) == 40
     drawn = set()
@@ -229,7 +234,7 @@ def test_a_killed_training_goes_on_after_its_last_epoch(seed_set, tmp_path, last
         seed_set, oracle, **options, unfinished=unfinished, after_epoch=reported.append
     )
     assert found == expected
-    assert reported == expected.history[last:]
+    assert reported == expected[last:]
     asked_after = {1: 40 + 20, 2: 40 + 20, 3: 20, 4: 20, 6: 0}  # by the epochs that had ended
     assert oracle.queries == asked_after[last]
     state = model.state_dict()
@@ -245,7 +250,7 @@ def test_what_another_training_has_left_is_not_taken_up(seed_set, tmp_path):
     oracle = LabelsAlone(brighter_half)
     own = Unfinished(path, {"key": "one"})
     _, found = trained(seed_set, oracle, rounds=2, unfinished=own)
-    assert len(found.history) == 4
+    assert len(found) == 4
     assert oracle.queries == 80
 
 
@@ -253,14 +258,14 @@ def test_the_agreement_with_an_svm_rises_over_the_rounds(splits):
     """On images that neither was trained on, from 80 labels to 640; the substitute is linear."""
     svm = SVM().eval()
     svm.fit(splits["train"].images, splits["train"].labels, seed=0)
-    oracle = labels_of(svm, CPU)
+    oracle = labels_of(svm)
     held_out = to_float(splits["test"].images[80:])
     expected = oracle(held_out)
     agreement = []
     for rounds in (1, 2, 3, 4):
         options = {"model": linear(), "rounds": rounds, "epochs": 10}
         model, _ = trained(splits["test"].images[:80], oracle, **options)
-        agreement.append((labels_of(model, CPU)(held_out) == expected).double().mean().item())
+        agreement.append((labels_of(model)(held_out) == expected).double().mean().item())
     assert agreement == sorted(agreement)
     assert agreement[0] + 0.1 < agreement[-1]
     assert agreement[-1] > 0.7
@@ -278,3 +283,36 @@ def test_the_agreement_with_an_svm_rises_over_the_rounds(splits):
 def test_an_oracle_that_says_more_or_less_is_refused(seed_set, oracle, said):
     with pytest.raises(AdvdetectError, match=said):
         ask(oracle, to_float(seed_set))
+
+
+def test_of_a_model_it_asks_for_labels_alone(splits):
+    """What it says beside the label does not matter: logits of another size, the same bits."""
+    model = linear(scale=10)
+    images = splits["test"].images[:40]
+    first, said = trained(images, model, rounds=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 2
+    second, again = trained(images, model, rounds=2)
+    assert said == again
+    states = [found.state_dict() for found in (first, second)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_seed_images_are_drawn_in_proportion_and_their_labels_are_not_learnt(splits):
+    """The oracle's are: the substitute never sees the class that it does not name."""
+    oracle, images = LabelsAlone(brighter_half), splits["test"].images
+    labels = splits["test"].labels
+    _, found = trained(images, oracle, labels=labels, rounds=1, seed_images=50)
+    (asked,) = oracle.asked
+    same = (asked[:, None] == to_float(images)).flatten(2).all(2)
+    counts = torch.bincount(labels[same.int().argmax(1)], minlength=10)
+    expected = 50 * torch.bincount(labels).double() / len(labels)
+    assert len(asked) == 50
+    assert ((counts - expected).abs() <= 1).all()
+    assert found[-1]["queries"] == 50
+
+
+def test_more_seed_images_than_there_are_is_refused(seed_set):
+    with pytest.raises(AdvdetectError, match=r"seed_images=50, but there are only 40 images"):
+        trained(seed_set, LabelsAlone(brighter_half), seed_images=50)

@@ -58,6 +58,23 @@ def test_a_student_is_made_from_the_file_of_its_teacher(pipeline_of):
     assert other.store.run_id(other.experiment.runs[0]) != pipeline.store.run_id(run)
 
 
+def test_a_substitute_is_made_from_images_that_its_oracle_was_not_trained_on(pipeline_of):
+    overrides = "training.oracle=svm dataset.train_count=900"
+    pipeline = pipeline_of(**SMALL, training="substitute", overrides=overrides)
+    (run,) = pipeline.experiment.runs
+    substitute = pipeline.store.model(run, 0)
+    ((unused,), (oracle,)) = (substitute.inputs[role] for role in ("unused", "others"))
+    assert oracle.names["model"] == "svm"
+    assert not oracle.inputs["unused"]
+    assert unused.option("--split") == "unused"
+    assert json.loads(unused.option("--spec"))["count"] == 900
+    (train,) = oracle.inputs["train"]
+    assert unused.folder == train.folder
+    assert (unused.option("--spec"), unused.job) != (train.option("--spec"), train.job)
+    inputs = pipeline.inputs(SimpleNamespace(job=substitute.job))
+    assert [path.rpartition("/")[2].partition(".")[0] for path in inputs["unused"]] == ["unused"]
+
+
 def test_a_teacher_that_is_a_run_is_trained_once(pipeline_of):
     runs = [{"name": "master"}, STUDENT | {"overrides": ["training.teacher=master"]}]
     pipeline = pipeline_of(**SMALL, runs=runs)

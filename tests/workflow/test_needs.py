@@ -47,6 +47,18 @@ RATE = "defense.magnet.detectors.0.false_positive_rate=0.001"
             "the train split has only 899 images",
         ),
         (
+            {"training": "substitute", "overrides": "training.oracle=svm"},
+            "training=substitute: It starts from training images that no other model was trained "
+            "on, and there are none: set dataset.train_count to fewer than the 1078 that there are",
+        ),
+        (
+            {
+                **{"training": "substitute", "overrides": "training.oracle=svm"},
+                **{"dataset": {"train_count": 899}, "evaluate_on": "validation"},
+            },
+            "set dataset.train_count to fewer than the 899 that there are",
+        ),
+        (
             {"dataset": {"test_count": 20}, "evaluation": {"train_fraction": 0.01}},
             "20 clean-correct images cannot be split with evaluation.train_fraction=0.01",
         ),

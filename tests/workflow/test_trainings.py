@@ -87,6 +87,10 @@ def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_ya
             {"training": "adversarial", "overrides": ["training.attack='fgsm,epsilon'"]},
             "write it as 'fgsm,parameter=value'",
         ),
+        (
+            {"training": "substitute"},
+            "training.oracle must be set: the name of a run or of a model",
+        ),
         ({"overrides": "training.mirror=3"}, "training.mirror: 3 is"),
         (
             {"training": "noise", "overrides": "model.weights=some.safetensors"},

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import safe_open
 
 from advdetect.data.subset import hold_out_validation
-from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED
+from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED, UNUSED
 from advdetect.steps import options
 from advdetect.steps.prepare_data import SUBSET_KEYS
 from experiment import Run, Spec
@@ -125,7 +125,8 @@ class Extent:
         """
         if split.job not in self._counts:
             path = Path(self._pipeline.results, "store", split.path)
-            count = spec_of(split)["count"]
+            # The count of those that are unused is how many are not.
+            count = None if split.option("--split") == UNUSED else spec_of(split)["count"]
             if count is None and path.is_file():
                 count = max(shape[0] for shape in _shapes(path))
             self._counts[split.job] = self._count_source(split) if count is None else count
@@ -204,6 +205,8 @@ class Extent:
         if split.option("--evaluate-on") == "validation":
             parts = hold_out_validation(splits[TRAIN], spec["subset_seed"])
             splits = dict(zip((TRAIN, "test"), parts, strict=True))
+        if split.option("--split") == UNUSED:
+            return len(splits[TRAIN]) - spec["count"]
         return len(splits[split.option("--split")])
 
 

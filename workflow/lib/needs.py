@@ -7,10 +7,11 @@ from typing import Any
 from advdetect.errors import AdvdetectError
 from advdetect.imports import locate
 from advdetect.requirements.detection import fitting_count
-from advdetect.requirements.subsets import Images, chosen
+from advdetect.requirements.subsets import Images, check_left_out, chosen
 from advdetect.requirements.training import LABELS_ONLY, check_source_of_weights
 from experiment import ConfigurationError, Experiment, Run, Spec
 from methods import CRAFTED_ON, FILE, SIZES
+from trainings import needs_unused
 
 #: In a method: what says whether it can run (`advdetect.requirements`).
 REQUIRES = "_requires_"
@@ -46,8 +47,12 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
         ConfigurationError: A method could not run.
     """
     counts = {key: run.dataset.get(key) for key in ("train_count", "test_count")}
+    of_all = {"evaluate_on": settings["evaluate_on"], "train_count": None, "test_count": None}
     with _explained():
-        images = chosen(run.images, evaluate_on=settings["evaluate_on"], **counts)
+        images = chosen(run.images, **of_all | counts)
+    if needs_unused(run.model):
+        with _explained(f"training={run.training_name}"):
+            check_left_out(counts["train_count"], chosen(run.images, **of_all).train)
     if images.test is not None:
         with _explained():
             # Detectors have the images that the model gets right: all of them, at most.

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.identity import digest, run_of
-from advdetect.protocol import CLEAN, HELD_OUT, TRAIN, UNCHANGED
+from advdetect.protocol import CLEAN, HELD_OUT, TRAIN, UNCHANGED, UNUSED
 from experiment import Experiment, Run, Spec
 from methods import CRAFTED_ON, FILE
 from store_file import ARRAYS, TABLE, Inputs, Registry, StoreFile
 from sweeps import sweep_values
+from trainings import needs_unused
 
 #: Folder and suffix of what is computed of a few examples, by step.
 EXAMPLES = {"sensitivity": ("sensitivity", ARRAYS), "eigenvalue-path": ("paths", TABLE)}
@@ -71,10 +72,10 @@ class Store:
 
     @_once
     def split(self, run: Run, name: str) -> StoreFile:
-        """The training or the test split of a data set; both lie in the folder of the first."""
+        """A split of a data set: training, unused or test; all lie in the folder of the first."""
         other = ("root", "train_count", "test_count")
         spec = {key: value for key, value in run.dataset.items() if key not in other}
-        spec["count"] = run.dataset[f"{name}_count"]
+        spec["count"] = run.dataset[f"{TRAIN if name == UNUSED else name}_count"]
         job = f"{run.dataset_name}.{{key}}/{TRAIN}"
         if name != TRAIN:
             job = f"{self.split(run, TRAIN).folder}/{name}.{{key}}"
@@ -96,12 +97,14 @@ class Store:
     def model(self, run: Run, seed: int) -> StoreFile:
         """A trained classifier, or the user's own weights."""
         train, weights = self.split(run, TRAIN), run.model.get("weights")
+        unused = [self.split(run, UNUSED)] if needs_unused(run.model) else []
         return self._registry.add(
             "train",
             f"{train.folder}/{run.model_name}-seed{seed}.{{key}}/model",
             run.model | {"weights": digest(Path(weights).read_bytes()) if weights else None},
             {
                 "train": [train],
+                "unused": unused,
                 "weights": [weights] if weights else [],
                 "others": [self.model(other, seed) for other in run.others.values()],
             },

@@ -61,6 +61,11 @@ def is_trained(model: Spec) -> bool:
     return not model.get("weights") and isinstance(model.get(TRAINING), dict)
 
 
+def needs_unused(model: Spec) -> bool:
+    """Return whether a model is trained on images that no other model was trained on."""
+    return is_trained(model) and bool(model[TRAINING].get("_unused_"))
+
+
 def _attack(text: str, attacks: Mapping[str, Spec]) -> Spec:
     where = f"{TRAINING}.{_ATTACK}"
     name, *pairs = (part.strip() for part in text.split(","))

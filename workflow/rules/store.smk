@@ -20,7 +20,7 @@ rule prepare_data:
         messages="<logs>/{job}.log",
         timing="<logs>/{job}.json",
     wildcard_constraints:
-        job=r"[^/]+/(train|test\.[^/]+)",
+        job=r"[^/]+/(train|(test|unused)\.[^/]+)",
     conda:
         "../../envs/advdetect.yaml"
     resources:

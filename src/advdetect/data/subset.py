@@ -6,7 +6,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
 from advdetect.data.split import ImageSplit
-from advdetect.requirements.subsets import subset_count, validation_count
+from advdetect.requirements.subsets import check_left_out, subset_count, validation_count
 
 
 def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, ImageSplit]:
@@ -45,6 +45,36 @@ def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageS
     if count is None or count == len(split):
         return split
     return _take(split, _divided(split.labels.numpy(), count, seed)[0])
+
+
+def left_out(train: ImageSplit, count: int | None, seed: int) -> ImageSplit:
+    """Return the training images that `subset` does not draw, in the order of the split.
+
+    Args:
+        train: The whole training split.
+        count: Number of images that are drawn, or None for all of them.
+        seed: Seed of the draw.
+
+    Raises:
+        AdvdetectError: All are drawn, or more than there are.
+    """
+    drawn = subset_count(count, len(train), len(train.class_names), "train")
+    check_left_out(drawn, len(train))
+    assert drawn is not None
+    return _take(train, _divided(train.labels.numpy(), drawn, seed)[1])
+
+
+def stratified(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Return the rows of a random draw in proportion to the classes, in their order.
+
+    Args:
+        labels: (N,) the labels.
+        count: How many to draw, from 1 to N.
+        seed: Seed of the draw, of any size.
+    """
+    if count == len(labels):
+        return torch.arange(count)
+    return torch.from_numpy(np.sort(_divided(labels.numpy(), count, seed)[0]))
 
 
 def _divided(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

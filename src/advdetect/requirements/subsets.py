@@ -91,3 +91,21 @@ def subset_count(count: int | None, available: int | None, classes: int, name: s
             "least one image per class."
         )
     return count
+
+
+def check_left_out(count: int | None, available: int | None) -> None:
+    """Refuse to look for training images that nothing is trained on, where there are none.
+
+    Args:
+        count: Training images that are kept; None means all.
+        available: Training images of the whole split; None is not known.
+
+    Raises:
+        AdvdetectError: All are kept.
+    """
+    if count is None or count == available:
+        fewer = "" if available is None else f" than the {available} that there are"
+        raise AdvdetectError(
+            f"It starts from training images that no other model was trained on, and there are "
+            f"none: set dataset.train_count to fewer{fewer}."
+        )

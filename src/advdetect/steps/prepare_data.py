@@ -7,10 +7,10 @@ from typing import Any
 from advdetect import provenance
 from advdetect.data.split import checked_splits
 from advdetect.data.store import write_split
-from advdetect.data.subset import hold_out_validation, subset
+from advdetect.data.subset import hold_out_validation, left_out, subset
 from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.progress import report
-from advdetect.protocol import TRAIN
+from advdetect.protocol import TRAIN, UNUSED
 from advdetect.steps import options
 
 SUBSET_KEYS = ("count", "subset_seed")
@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "config/dataset/digits.yaml")
     parser.add_argument(
-        "--split", required=True, choices=("train", "test"), help="which of the two to write"
+        "--split",
+        required=True,
+        choices=(TRAIN, UNUSED, "test"),
+        help="which to write; unused: the training images that train_count leaves out",
     )
     parser.add_argument(
         "--root", help="folder of the data, in place of the specification's; not in the provenance"
@@ -65,7 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.evaluate_on == "validation":
         parts = hold_out_validation(splits["train"], spec["subset_seed"])
         splits = dict(zip(("train", "test"), parts, strict=True))
-    chosen = subset(splits[name], spec["count"], spec["subset_seed"], name)
+    if name == UNUSED:
+        chosen = left_out(splits[TRAIN], spec["count"], spec["subset_seed"])
+    else:
+        chosen = subset(splits[name], spec["count"], spec["subset_seed"], name)
     if name == TRAIN and len(chosen.labels.unique()) < 2:
         raise AdvdetectError(
             "All training images are of one class: there is nothing to tell apart."
@@ -80,8 +86,9 @@ def split_spec(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
     Args:
         spec: The data set, with ``train_count`` and ``test_count``, or of the workflow with the
             ``count`` of the split.
-        name: ``train`` or ``test``.
+        name: ``train``, ``test``, or ``unused``, whose ``count`` is that of the training images.
     """
     counts = ("train_count", "test_count")
-    own = {"count": spec[f"{name}_count"]} if "count" not in spec else {}
+    counted = TRAIN if name == UNUSED else name
+    own = {"count": spec[f"{counted}_count"]} if "count" not in spec else {}
     return {key: value for key, value in spec.items() if key not in counts} | own

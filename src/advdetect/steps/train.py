@@ -15,7 +15,6 @@ from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError, explain_failure, explain_unreadable
 from advdetect.files.texts import write_json
 from advdetect.identity import digest, run_of
-from advdetect.imports import locate
 from advdetect.inference import to_float
 from advdetect.io import read_provenance
 from advdetect.models.guard import TRIED, check_answers, check_weights
@@ -25,14 +24,12 @@ from advdetect.progress import report
 from advdetect.requirements.training import FITTED, check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-from advdetect.training.loop import Objective, accuracy, train
-from advdetect.training.standard import Standard
+from advdetect.training.kinds import TRAINING, epochs_of, make, train_as
+from advdetect.training.loop import accuracy
 from advdetect.training.unfinished import History, Unfinished
 
 #: What the bits of a training depend on, and so whether an unfinished one goes on.
 _FACTS = ("key", "device", "threads", "packages", "hardware")
-#: What `model.training` holds, whatever the kind.
-TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_seed(parser)
     options.add_runtime(parser)
     parser.add_argument("--train", required=True, help="training split, from prepare-data")
+    parser.add_argument(
+        "--unused",
+        help="images that nothing was trained on, from prepare-data: what is trained on where the "
+        "kind of training says that it needs them",
+    )
     parser.add_argument("--weights", help="file of your own weights, in place of training")
     parser.add_argument(
         "--others",
@@ -71,7 +73,11 @@ def run(arguments: argparse.Namespace) -> None:
         "train",
         spec,
         arguments.code,
-        inputs={"train": arguments.train, "others": arguments.others},
+        inputs={
+            "train": arguments.train,
+            "unused": arguments.unused or [],
+            "others": arguments.others,
+        },
         outputs=[arguments.output, arguments.history],
         keyed={"seed": arguments.seed},
         device=device.type,
@@ -79,7 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
     )
     of_others = [read_provenance(path)["run"] for path in arguments.others]
     facts["run"] = run_of(spec, arguments.code, facts["inputs"]["train"], of_others)
-    training = read_split(arguments.train)
+    if bool(arguments.unused) != bool((spec.get("training") or {}).get("_unused_")):
+        raise AdvdetectError(
+            "--unused: give it where the training says _unused_: true, and only there."
+        )
+    training = read_split(arguments.unused or arguments.train)
     seed = derive_seed(arguments.seed, "train")
     model_arguments = resolve_arguments(spec.get("arguments") or {}, training)
     with torch.random.fork_rng(devices=[]):
@@ -99,7 +109,8 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         _check_trainable(model, spec)
         check_answers(model, few, classes)  # of what is wrong already training is spared
-        epochs = spec["training"]["epochs"]
+        kind = make(spec["training"], _others(spec["training"], arguments, device))
+        epochs = epochs_of(kind, spec["training"])
 
         def after_epoch(epoch: dict[str, Any]) -> None:
             report(
@@ -107,14 +118,12 @@ def run(arguments: argparse.Namespace) -> None:
                 f"loss {epoch['loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}"
             )
 
-        others = _others(spec["training"], arguments, device)
-        objective = _objective(spec["training"], others)
-        begin = getattr(objective, "begin", lambda model, *images_and_labels: images_and_labels)
-        history = train(
+        history = train_as(
+            kind,
             model,
-            *begin(model, training.images, training.labels),
-            objective=objective,
-            **{name: spec["training"][name] for name in TRAINING},
+            training.images,
+            training.labels,
+            spec["training"],
             seed=seed,
             after_epoch=after_epoch,
             unfinished=unfinished,
@@ -159,15 +168,6 @@ def _others(
     specs = [options.read_mapping(text, "--others-spec") for text in arguments.others_spec]
     models = map(read_model, arguments.others, specs, [device] * len(specs))
     return dict(zip(settings, models, strict=True))
-
-
-def _objective(training: Mapping[str, Any], others: Mapping[str, nn.Module]) -> Objective:
-    """Make what a training minimises: its kind with the kind's settings, or standard training."""
-    target = training.get("_target_", f"{Standard.__module__}.{Standard.__qualname__}")
-    own = {name: value for name, value in training.items() if name not in TRAINING}
-    with explain_failure(f"training: {target}"):
-        objective: Objective = locate(target)(**options.parameters(own), **others)
-    return objective
 
 
 def _fit(model: nn.Module, training: ImageSplit, seed: int) -> None:

@@ -1,12 +1,13 @@
 """Training a substitute of an oracle that answers labels only (Papernot et al. 2016)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from advdetect.attacks.gradient import loss_gradient
+from advdetect.data.subset import stratified
 from advdetect.errors import AdvdetectError
 from advdetect.inference import batch_slices, predict_logits, to_float
 from advdetect.seeding import derive_seed
@@ -20,21 +21,10 @@ Oracle = Callable[[Tensor], Tensor]
 _AT_A_TIME = 256  # images that are labelled or changed
 
 
-class Trained(NamedTuple):
-    """What there is to say of a training beside the model.
-
-    Attributes:
-        history: As of `loop.train`, epochs counted over all rounds, with the ``round`` from 1 and
-            the number of ``queries`` until then.
-        queries: Labels that were asked for: one for each image.
-    """
-
-    history: History
-    queries: int
-
-
 class Substitute:
     """Jacobian-based augmentation: Papernot et al. 2016 (arXiv 1602.02697), Algorithm 1.
+
+    A kind of training with a method of its own; see `kinds.OwnMethod`.
 
     In each round the oracle labels the new images of S, the substitute is trained on S from the
     weights that it began with, and S becomes S ∪ {x + λ sign(∂F_y/∂x)}: y is the oracle's label of
@@ -42,6 +32,9 @@ class Substitute:
     label it: of n images there are n 2^(rounds − 1) queries.
 
     Args:
+        oracle: What is imitated: a model, of which no more than its labels is asked for, or what
+            returns labels.
+        seed_images: n, how many images S begins with.
         rounds: ρ_max, at least 1.
         step_size: λ, in pixel units of [0, 1]; negative: away from the oracle's label.
         reservoir: κ, how many images of S, drawn at random, are changed in an augmentation; None:
@@ -54,12 +47,16 @@ class Substitute:
     def __init__(
         self,
         *,
+        oracle: nn.Module | Oracle,
+        seed_images: int = 150,
         rounds: int = 6,
         step_size: float = 0.1,
         reservoir: int | None = None,
         reservoir_after: int = 3,
         alternate_every: int | None = None,
     ) -> None:
+        self._oracle = labels_of(oracle) if isinstance(oracle, nn.Module) else oracle
+        self._seed_images = seed_images
         self.rounds = rounds
         self._step_size = step_size
         self._reservoir, self._reservoir_after = reservoir, reservoir_after
@@ -69,13 +66,13 @@ class Substitute:
         self,
         model: nn.Module,
         images: Tensor,
-        oracle: Oracle,
+        labels: Tensor,
         *,
         seed: int,
         after_epoch: Callable[[dict[str, Any]], None] = lambda epoch: None,
         unfinished: Unfinished | None = None,
         **settings: Any,
-    ) -> Trained:
+    ) -> History:
         """Train the substitute; changes the model.
 
         What was killed goes on after its last epoch and ends with the same bits. The labels of a
@@ -83,23 +80,29 @@ class Substitute:
 
         Args:
             model: The substitute: returns logits, on its device; as it is, each round begins.
-            images: (n, C, H, W) uint8 images that the oracle was not trained on.
-            oracle: What is imitated.
+            images: (N, C, H, W) uint8 images that the oracle was not trained on.
+            labels: (N,) their labels, by which the seed images are drawn in proportion to their
+                classes, and which nothing else looks at: what is learnt are the oracle's.
             seed: Seed of all that is random.
             after_epoch: Called with each epoch, as it stands in what is returned.
             unfinished: Keeps where the training stands.
             settings: Epochs, batch size, learning rate and weight decay of a round: `loop.train`.
 
+        Returns:
+            As of `loop.train`, epochs counted over all rounds, with the ``round`` from 1 and the
+            ``queries`` until then: labels that were asked for, one for each image.
+
         Raises:
-            AdvdetectError: The oracle does not return labels, or a loss is no finite number.
+            AdvdetectError: There are fewer than n images, the oracle does not return labels, or a
+                loss is no finite number.
         """
         initial = {name: values.clone() for name, values in model.state_dict().items()}
         part = unfinished.last_part() if unfinished else None
         if part is None:
-            known = to_float(images)
-            part = Part(1, [], {"images": known, "labels": ask(oracle, known)})
+            known = to_float(images[self._draw(labels, seed)])
+            part = Part(1, [], {"images": known, "labels": ask(self._oracle, known)})
         while True:
-            known, labels = part.tensors["images"], part.tensors["labels"]
+            known, answers = part.tensors["images"], part.tensors["labels"]
             # Strides as of a file: with others, which one channel allows, the last digits differ.
             known = known.clone(memory_format=torch.contiguous_format)
 
@@ -110,7 +113,7 @@ class Substitute:
             own = train(
                 model,
                 known,
-                labels,
+                answers,
                 objective=Standard(),
                 seed=derive_seed(seed, "round", str(part.number)),
                 after_epoch=say,
@@ -119,13 +122,23 @@ class Substitute:
             )
             history = part.history + [_in_round(part, epoch) for epoch in own]
             if part.number >= self.rounds:
-                return Trained(history, len(known))
-            new = self.augment(model, known, labels, part.number, seed)
+                return history
+            new = self.augment(model, known, answers, part.number, seed)
             tensors = {
                 "images": torch.cat([known, new]),
-                "labels": torch.cat([labels, ask(oracle, new)]),
+                "labels": torch.cat([answers, ask(self._oracle, new)]),
             }
             part = Part(part.number + 1, history, tensors)
+
+    def _draw(self, labels: Tensor, seed: int) -> Tensor:
+        """Return the (n,) rows of the seed images."""
+        if self._seed_images > len(labels):
+            raise AdvdetectError(
+                f"training.seed_images={self._seed_images}, but there are only {len(labels)} "
+                f"images that nothing was trained on: ask for fewer, or set dataset.train_count to "
+                f"fewer."
+            )
+        return stratified(labels, self._seed_images, derive_seed(seed, "seed images"))
 
     def augment(
         self, model: nn.Module, images: Tensor, labels: Tensor, number: int, seed: int
@@ -182,8 +195,9 @@ def ask(oracle: Oracle, images: Tensor) -> Tensor:
     return labels
 
 
-def labels_of(model: nn.Module, device: torch.device) -> Oracle:
-    """Return a model on its device as an oracle: what it says beside the label stays inside."""
+def labels_of(model: nn.Module) -> Oracle:
+    """Return a model as an oracle: what it says beside the label stays inside."""
+    device = next(model.parameters()).device
 
     def oracle(images: Tensor) -> Tensor:
         return predict_logits(model, images, device=device).argmax(1)

@@ -1,0 +1,89 @@
+"""What a kind of training is to the step: an objective of the loop, or a method of its own."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from advdetect.errors import explain_failure
+from advdetect.imports import locate
+from advdetect.training.loop import Objective, train
+from advdetect.training.standard import Standard
+from advdetect.training.unfinished import History, Unfinished
+
+#: What `model.training` holds, whatever the kind.
+TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
+
+
+class OwnMethod(Protocol):
+    """A kind that is no loss: it cannot be called, and trains the model itself.
+
+    Attributes:
+        rounds: How often it trains for the number of epochs.
+    """
+
+    rounds: int
+
+    def train(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        seed: int,
+        after_epoch: Callable[[dict[str, Any]], None],
+        unfinished: Unfinished | None,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> History:
+        """Train the model and return how it went; arguments and result as of `loop.train`."""
+
+
+Kind = Objective | OwnMethod
+
+
+def make(training: Mapping[str, Any], others: Mapping[str, nn.Module]) -> Kind:
+    """Make a kind of training with its settings; without a kind it is standard training.
+
+    Args:
+        training: Specification of the training: of the loop, and of the kind with ``_target_``.
+        others: The other models that it needs, in eval mode, by the settings that name them.
+    """
+    target = training.get("_target_", f"{Standard.__module__}.{Standard.__qualname__}")
+    own = {k: v for k, v in training.items() if k not in TRAINING and not k.startswith("_")}
+    with explain_failure(f"training: {target}"):
+        kind: Kind = locate(target)(**own, **others)
+    return kind
+
+
+def epochs_of(kind: Kind, training: Mapping[str, Any]) -> int:
+    """Return how many epochs there are in all."""
+    return int(training["epochs"]) * (1 if callable(kind) else kind.rounds)
+
+
+def train_as(
+    kind: Kind,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    training: Mapping[str, Any],
+    **more: Any,
+) -> History:
+    """Train a model as its kind says; changes the model.
+
+    Args:
+        kind: As of `make`.
+        model: Returns logits; on its device.
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64.
+        training: Specification of the training.
+        more: seed, after_epoch and unfinished; see `loop.train`.
+    """
+    settings = {name: training[name] for name in TRAINING} | more
+    if not callable(kind):
+        return kind.train(model, images, labels, **settings)
+    if begin := getattr(kind, "begin", None):
+        images, labels = begin(model, images, labels)
+    return train(model, images, labels, objective=kind, **settings)
