@@ -143,7 +143,8 @@ def test_a_transfer_table_has_images_of_each_model_on_each_other():
         "three": {"fgm@a": judged([False], [True])},
     }
     runs = {label: sources(norms=known) for label, known in of.items()}
-    spec = {"kind": "transfer", "runs": [["A", "one"], ["B", ["two", "three"]]]}
+    columns = {"kind": "transfer", "columns": "tested_on"}
+    spec = columns | {"runs": [["A", "one"], ["B", ["two", "three"]]]}
     for crafted, expected in (("all", [0.5, 0.25]), ("successful", [2 / 3, 0.5])):
         reading = {"attacks": [["FGM", "fgm@a"]], "crafted": crafted}
         found_cells = found(spec, reading, sources(runs=runs))
@@ -154,6 +155,24 @@ def test_a_transfer_table_has_images_of_each_model_on_each_other():
             for table in cell.seeds
         ]
         assert rates == [[pytest.approx([rate] * 3)] for rate in expected]
+
+
+def test_without_columns_each_row_of_a_transfer_table_has_its_own_runs():
+    def judged(attack, success):
+        return {attack: norms(attack, [1.0] * len(success), success)}
+
+    of = {
+        "one": judged("fgsm@a", [True, True, False]),
+        "two": judged("fgsm@b", [True, False]) | judged("fgsm@a", [False, False]),
+        "three": judged("fgsm@c", [False, False, False]),
+    }
+    runs = {label: sources(norms=known) for label, known in of.items()}
+    spec = {"kind": "transfer", "runs": [["A", "one"], ["B", ["two", "three"]]]}
+    reading = {"attacks": [["A", "fgsm@a"], ["B", ["fgsm@b", "fgsm@c"]]]}
+    cells = found(spec, reading, sources(runs=runs))
+    rates = [cell.statistic(cell.seeds[0], np.ones((1, len(cell.seeds[0])))) for cell in cells]
+    assert [(cell.row, cell.column) for cell in cells] == [("A", ""), ("B", "")]
+    assert [rate.item() for rate in rates] == pytest.approx([2 / 3, 1 / 4])
 
 
 def test_the_norm_at_a_rate_is_the_smallest_that_fools_so_many():

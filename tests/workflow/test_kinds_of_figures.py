@@ -103,7 +103,20 @@ def test_the_sorts_of_attacks():
         "minimal_norm": ["fgm_least", "bim_least"],
         "line_search": ["fgm_least"],
         "epsilon_sweep": ["fgsm,epsilon=0.2"],
+        "transferred_sweep": [],
     }
+
+
+def test_a_sweep_that_crosses_is_one_of_a_number_on_another_model():
+    values = {"fgsm@a,epsilon=0.1": {"epsilon": 0.1}, "fgsm@a,epsilon=0.3": {"epsilon": 0.3}}
+    others = {
+        "fgsm@b": {"epsilon": 0.1},
+        "ossa@a,method=exact": {"method": "exact"},
+        "ossa@a,method=power": {"method": "power"},
+        "fgsm,epsilon=0.1": {"epsilon": 0.1},
+        "fgsm,epsilon=0.3": {"epsilon": 0.3},
+    }
+    assert sort_attacks(values | others)["transferred_sweep"] == list(values)
 
 
 def test_the_names_that_a_paper_s_figure_uses():

@@ -43,6 +43,26 @@ def test_a_figure_is_drawn_from_the_files_that_it_shows(pipeline_of, names, name
     assert sorted(names.inputs(pipeline_of(**SHOWN), f"figure_{name}")) == sorted(expected)
 
 
+def test_substitutes_have_a_table_made_from_them_and_their_oracles(pipeline_of, names):
+    runs = [
+        {"name": "told", "model": "svm", "overrides": ["attacks=[fgsm@imitated]"]},
+        {"name": "imitated", "training": "substitute", "overrides": ["training.oracle=told"]},
+        {"name": "plain"},
+    ]
+    shown = {"features": ["feature_squeezing"], "defenses": [], "seeds": ["0"], "runs": runs}
+    pipeline = pipeline_of(**shown, overrides="dataset.train_count=900")
+    assert "substitutes" in tables(pipeline, names)
+    made = {run.name: pipeline.store.model(run, 0) for run in pipeline.experiment.runs}
+    inputs = names.job(pipeline, "tables").inputs
+    assert [file.key for file in inputs["histories"]] == [made["imitated"].key]
+    of_models = [file.inputs["model"][0] for file in inputs["clean"]]
+    assert of_models == [made["imitated"], made["told"]]
+    # What fits itself has no training to show.
+    shown = [file.key for file in names.job(pipeline, "figure_training").inputs["inputs"]]
+    assert shown == [made["imitated"].key, made["plain"].key]
+    assert "substitutes" not in tables(pipeline_of(attacks=["fgsm"]), names)
+
+
 LEAST = ["fgsm", "fgm_least", "bim_l2_least"]
 
 

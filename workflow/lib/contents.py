@@ -13,6 +13,7 @@ from experiment import Experiment, Run, Spec
 from figures import sort_attacks
 from store import EXAMPLES
 from store_file import StoreFile
+from trainings import is_trained, needs_unused
 
 FORMATS = ("csv", "md", "tex", "txt")  # of every table
 DEFENSES = "defense_accuracy"  # the table of the defences
@@ -92,7 +93,7 @@ class Contents:
         """Return the file of a run that tables and figures call ``scores/kd`` and the like."""
         stage, _, name = read.removesuffix(".parquet").removesuffix(".safetensors").partition("/")
         if stage == "training":
-            return self._store.history(run, seed)
+            return self._store.history(run, seed) if is_trained(run.model) else None
         source, _, feature = name.partition("/")
         if stage == "features":
             has_both = source in (CLEAN, *run.attacks) and feature in run.computed_features
@@ -105,6 +106,21 @@ class Contents:
                 return self._store.of_examples(step, run, seed, name) if has else None
         what = {"scores": "scores", "attacks": "attack", "defenses": "defense"}[stage]
         return next(iter(self._of(what, run, seed, [name])), None)
+
+    @property
+    def _substitutes(self) -> list[Run]:
+        """The runs whose model imitates another."""
+        return [run for run in self._experiment.runs if needs_unused(run.model)]
+
+    @property
+    def _imitation(self) -> dict[str, list[StoreFile]]:
+        """What says how well substitutes imitate their oracles."""
+        both = [(run, seed) for run in self._substitutes for seed in self._settings["seeds"]]
+        pairs = [(of, seed) for run, seed in both for of in (run, *run.others.values())]
+        return {
+            "histories": [self._store.history(run, seed) for run, seed in both],
+            "clean": list(dict.fromkeys(self._store.clean(run, seed) for run, seed in pairs)),
+        }
 
     @property
     def _defense_reproductions(self) -> dict[str, Spec]:
@@ -138,6 +154,7 @@ class Contents:
             *(["paired"] if len(self._features) > 1 else []),
             *(["least_perturbation"] if sort_attacks(self._attacks)["minimal_norm"] else []),
             *self._defense_tables,
+            *(["substitutes"] if self._substitutes else []),
         ]
 
     @property

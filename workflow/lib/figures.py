@@ -202,14 +202,24 @@ def sort_attacks(attacks: Mapping[str, Spec]) -> dict[str, list[str]]:
     """Return the names of the attacks of each sort.
 
     ``minimal_norm``: they look for the least perturbation; ``line_search``: those of them that look
-    along one direction; ``epsilon_sweep``: instances of a sweep of ε that spend a budget.
+    along one direction; ``epsilon_sweep``: instances of a sweep of ε that spend a budget;
+    ``transferred_sweep``: instances of a sweep of a number that are crafted on another model.
     """
     minimal = [name for name, spec in attacks.items() if spec.get("_minimal_norm_")]
     return {
         "minimal_norm": minimal,
         "line_search": [name for name in minimal if "direction" in attacks[name]],
         "epsilon_sweep": [name for name in attacks if ",epsilon=" in name and name not in minimal],
+        "transferred_sweep": [
+            name for name in attacks if "@" in name and has_number_sweep(_siblings(name, attacks))
+        ],
     }
+
+
+def _siblings(name: str, attacks: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Return the instances of an attack's sweep."""
+    method = name.partition(",")[0]
+    return {other: spec for other, spec in attacks.items() if other.partition(",")[0] == method}
 
 
 def used_names(named: Spec, kinds: Mapping[str, Spec]) -> Iterable[tuple[str, str]]:

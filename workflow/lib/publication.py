@@ -18,6 +18,7 @@ from published import ALSO, FOLDER, Published, Publisher
 from reproductions import files, runs_of
 from store_file import StoreFile
 from titles import titles_shown
+from trainings import is_trained
 
 
 class Publication(Contents):
@@ -131,6 +132,7 @@ class Publication(Contents):
                 "attacks": self._all("attack", self._attacks),
                 "defenses": self._all("defense", self._experiment.names("defenses")),
                 "reported": [self._reference(spec["reported"]) for spec in reported.values()],
+                **self._imitation,
             },
             {FOLDER: self._table_files(self._tables, "attack_summary.csv")},
             category="Tables",
@@ -178,7 +180,7 @@ class Publication(Contents):
                 reproductions=self._reproductions,
                 paper_figures=self._settings["paper_figures"],
                 main_feature=self._evaluation["main_feature"],
-                trained=not any(run.model.get("weights") for run in experiment.runs),
+                trained=any(is_trained(run.model) for run in experiment.runs),
             ),
         )
 
@@ -241,6 +243,7 @@ class Publication(Contents):
                 **_of_detection(metrics, paired),
                 "defense_tables": [f"{folder}/{name}.csv" for name in self._defense_tables],
                 "certified": [f"{folder}/{CERTIFIED}.csv"] if self._counts else [],
+                "substitutes": [f"{folder}/substitutes.csv"] if self._substitutes else [],
                 "reproductions": [
                     path
                     for job in reproductions

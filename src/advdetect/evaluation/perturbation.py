@@ -84,6 +84,15 @@ def fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[n
     return _weighted_mean(table["success"], weights)[None]
 
 
+def share_of(column: str) -> Statistic:
+    """Return the statistic of the share of images with a true value in a column."""
+
+    def share(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _weighted_mean(table[column], weights)[None]
+
+    return share
+
+
 def mean_fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean over the values of ``part`` of the shares of images that fool, (1, B)."""
     rates = [

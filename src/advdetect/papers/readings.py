@@ -125,11 +125,15 @@ def _transfer(
 ) -> Iterator[Cell]:
     """Yield the fooling rates of images that were crafted on one model, on each of the others.
 
-    Several attacks or runs under one name of the paper are its mean over them.
+    Several attacks or runs under one name of the paper are its mean over them. Without columns each
+    row has a run of its own, or several with an attack for each.
     """
+    runs = dict(spec["runs"])
     for row, attacks in reading["attacks"]:
-        for column, labels in spec["runs"]:
-            pairs = itertools.product(_listed(labels), _listed(attacks))
+        for column in runs if "columns" in spec else [""]:
+            labels = _listed(runs[column or row])
+            every = itertools.product(labels, _listed(attacks))
+            pairs = every if column else zip(labels, _listed(attacks), strict=True)
             parts = [_judged(attack, reading, sources.runs[label]) for label, attack in pairs]
             tables = [
                 pd.concat([t.assign(part=n) for n, t in enumerate(of_seed)], ignore_index=True)

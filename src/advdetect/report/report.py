@@ -73,6 +73,7 @@ class ReportContext:
         certified_tables: The table of certified accuracy, if there are certificates.
         reproduction_tables: Tables of reported and reproduced values, perhaps none.
         unchanged: The metrics of `protocol.UNCHANGED`, None where there are none.
+        substitutes: The table of substitutes, None where there are none.
     """
 
     experiment: str
@@ -94,6 +95,7 @@ class ReportContext:
     certified_tables: Sequence[Table] = ()
     reproduction_tables: Sequence[Table] = ()
     unchanged: pd.DataFrame | None = None
+    substitutes: Table | None = None
 
     @cached_property
     def checks(self) -> list[ControlCheck]:
@@ -143,7 +145,8 @@ def render_report(context: ReportContext) -> str:
         control_table=tables.get("control"),
         models=_models(context.model_metrics),
         attack_tables=[
-            tables[name] for name in ("attacks", "least_perturbation") if name in tables
+            *(tables[name] for name in ("attacks", "least_perturbation") if name in tables),
+            *([context.substitutes] if context.substitutes else []),
         ],
         detection_tables=[tables[name] for name in DETECTION_TABLES],
         detector_table=tables["detectors"],

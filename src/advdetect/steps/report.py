@@ -24,6 +24,7 @@ from advdetect.tables.certified_table import certified_table
 from advdetect.tables.defense_table import DEFENSE_TABLES, stored_defense_table
 from advdetect.tables.names import display_name, titled
 from advdetect.tables.reproduction_tables import read_comparison, reproduction_tables
+from advdetect.tables.substitute_table import substitute_table
 from advdetect.tables.table import Table
 
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--defense-tables", nargs="*", default=[], help="defense_accuracy*.csv from tables"
     )
     parser.add_argument("--certified", help="certified.csv from certified")
+    parser.add_argument("--substitutes", help="substitutes.csv from tables, if there are any")
     parser.add_argument(
         "--reproductions", nargs="*", default=[], help="tables of papers, CSV, from reproduce"
     )
@@ -102,6 +104,9 @@ def run(arguments: argparse.Namespace) -> None:
         ],
         unchanged=read_frame(*arguments.control, columns=METRICS_TABLE)
         if arguments.control
+        else None,
+        substitutes=substitute_table(read_frame(arguments.substitutes))
+        if arguments.substitutes
         else None,
     )
     with titled(arguments.titles):

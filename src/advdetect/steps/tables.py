@@ -13,6 +13,7 @@ from advdetect.evaluation.cells import METRICS_TABLE, PAIRED_TABLE, stack_runs
 from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses, read_norms
 from advdetect.evaluation.perturbation import least_perturbations
+from advdetect.evaluation.substitutes import imitations
 from advdetect.files.attack import AttackFile
 from advdetect.files.texts import csv_of, write_text
 from advdetect.papers.readings import reported_defenses
@@ -23,6 +24,8 @@ from advdetect.tables.defense_table import DEFENSE_TABLES, defense_table
 from advdetect.tables.names import titled
 from advdetect.tables.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.tables.standard import standard_tables
+from advdetect.tables.substitute_table import NAME as SUBSTITUTES
+from advdetect.tables.substitute_table import substitute_table
 from advdetect.tables.table import Table
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
@@ -40,6 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--defenses", nargs="*", default=[], metavar="FILE", help="files from defend"
+    )
+    parser.add_argument(
+        "--histories",
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="histories from train of substitutes",
+    )
+    parser.add_argument(
+        "--clean",
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="files from classify of these and their oracles",
     )
     parser.add_argument(
         "--reproductions",
@@ -83,6 +100,10 @@ def run(arguments: argparse.Namespace) -> None:
         )
         if arguments.defenses:
             tables |= _defense_tables(arguments)
+        if arguments.histories:
+            bootstrap = {"replicates": arguments.replicates, "seed": arguments.bootstrap_seed}
+            of_runs = (arguments.histories, arguments.clean, arguments.runs)
+            tables[SUBSTITUTES] = substitute_table(imitations(*of_runs, **bootstrap))
         if wrong := [name for name in tables if Path(name).name != name]:
             raise AdvdetectError(
                 f"--metrics: {wrong[0]!r} would be the name of a file, which has no /: rename "

@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
     facts["class_names"] = training.class_names
     write_model(arguments.output, model, spec["_target_"], model_arguments, facts)
     summary = {
-        **{name: facts[name] for name in ("run", "seed", "key")},
+        **{name: facts[name] for name in ("run", "seed", "key", "inputs")},
         "train_accuracy": accuracy(model, training.images, training.labels),
         "train_count": len(training),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

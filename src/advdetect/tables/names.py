@@ -39,6 +39,11 @@ _WORDS = {
     # swept parameters of attacks
     "epsilon": "ε",
     "kappa": "κ",
+    "gamma": "Υ",
+    "temperature": "T",
+    # columns of the substitutes
+    "queries": "Labels asked for",
+    "agreement": "Agreement (%)",
     # columns of the least perturbations
     "least_l2": "Mean least L2",
     "fooling_rate": "Fooling rate (%)",
