@@ -20,6 +20,7 @@ NAMES = [
     "ossa_iterated", "deepfool", "jsma", "lbfgs", "cw_l2", "ead", "opt", "fgsm_least", "fgm_least",
     "otcm_least", "ossa_least", "bim_l2_least", "bim_linf_least", "ossa_iterated_least",
     "smoothed_bim_l2",
+    "fgsm_probabilities",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
 FOR_ALL = {"model", "images", "labels", "generator"}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advdetect.attacks.bim import bim
 from advdetect.attacks.fgm import fgm
 from advdetect.attacks.fgsm import fgsm
+from advdetect.attacks.masked import fgsm_probabilities
 from advdetect.attacks.mi_fgsm import mi_fgsm
 from advdetect.attacks.ossa import ossa
 from advdetect.attacks.otcm import otcm
@@ -24,6 +25,7 @@ Attack = Callable[..., AttackResult]
 # name: attack, norm of the ball, radius, steps, gradient calls per step with 5 classes
 ATTACKS: dict[str, tuple[Attack, float, float, int, int]] = {
     "fgsm": (partial(fgsm, epsilon=0.1), torch.inf, 0.1, 1, 1),
+    "fgsm_probabilities": (partial(fgsm_probabilities, epsilon=0.1), torch.inf, 0.1, 1, 1),
     "fgm": (partial(fgm, epsilon=1.0), 2, 1.0, 1, 1),
     "otcm": (partial(otcm, epsilon=1.0), 2, 1.0, 1, 1),
     "otcm_least_likely": (partial(otcm, epsilon=1.0, target="least_likely"), 2, 1.0, 1, 1),

@@ -63,6 +63,37 @@ def test_substitutes_have_a_table_made_from_them_and_their_oracles(pipeline_of, 
     assert "substitutes" not in tables(pipeline_of(attacks=["fgsm"]), names)
 
 
+@pytest.mark.parametrize(
+    ("experiment", "temperatures"),
+    [
+        ("papernot2016_distillation", [1, 2, 5, 10, 20, 50, 100]),
+        ("papernot2016_distillation_small", [1, 5, 20, 100]),
+    ],
+)
+def test_masking_is_drawn_of_all_students_over_their_temperatures(
+    pipeline_of, names, experiment, temperatures
+):
+    pipeline = pipeline_of(experiment=experiment, seeds=["0"])
+    job = names.job(pipeline, "figure_masking")
+    numbers = dict(job.options["spec"]["runs"])
+    runs = {run.name: run for run in pipeline.experiment.runs}
+    assert list(runs) == ["undistilled", *(f"T{temperature}" for temperature in temperatures)]
+    for temperature in temperatures:
+        run = runs[f"T{temperature}"]
+        assert numbers[run.name] == run.model["training"]["temperature"] == temperature
+        assert run.others["teacher"].model["training"]["temperature"] == temperature
+        folder = pipeline.store.model(run, 0).folder
+        own = [file for file in job.inputs["inputs"] if file.job.startswith(folder)]
+        assert len([file for file in own if file.step in ("attack", "transfer")]) == 6
+        assert [file.names["feature"] for file in own if file.step == "feature"] == [
+            "zero_gradient"
+        ]
+    # At T = 1 the teacher is the network that is not distilled.
+    assert pipeline.store.model(runs["T1"].others["teacher"], 0) is pipeline.store.model(
+        runs["undistilled"], 0
+    )
+
+
 LEAST = ["fgsm", "fgm_least", "bim_l2_least"]
 
 

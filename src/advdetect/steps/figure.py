@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
     spec = options.read_spec(arguments)
     draw = options.bind_target(spec, "_target_", positional=1, given=("canvas",))
     with titled(arguments.titles), explain_failure(f"The figure {spec['_target_']}"):
-        figure = draw_runs(_runs(arguments), draw)
+        # A kind that says which runs it compares shows them in one; others each by itself.
+        figure = draw(_runs(arguments)) if "runs" in spec else draw_runs(_runs(arguments), draw)
     paths = save_figure(figure, Path(arguments.output).with_suffix(""))
     report(f"figure: {', '.join(map(str, paths))}")
 
