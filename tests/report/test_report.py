@@ -229,6 +229,14 @@ def test_least_perturbations_stand_with_the_attacks(context: ReportContext, sour
     assert "least_perturbation" not in render_report(none)
 
 
+def test_substitutes_stand_with_the_attacks(context: ReportContext, source: str) -> None:
+    shown = replace(context, substitutes=replace(small_table("shown"), name="substitutes"))
+    page = render_report(shown)
+    start, end = (page.index(f'<section id="{name}">') for name in ("attacks", "detection"))
+    assert 'id="table-substitutes"' in page[start:end]
+    assert "table-substitutes" not in source
+
+
 def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame) -> None:
     metrics, paired = (
         table.replace({"bu": MALICIOUS, "fgsm": MALICIOUS})

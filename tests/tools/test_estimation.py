@@ -444,3 +444,13 @@ def test_every_step_of_a_rule_has_its_factors(project):
         *project("certification.sigmas=[0.25]").made,
     ]
     assert {each.step for each in made} == set(TIME_FACTORS) == set(SIZE_FACTORS)
+
+
+def test_the_images_that_are_unused_are_those_that_the_training_split_leaves_out(project):
+    made = project(*SMALL, "training=substitute", "training.oracle=svm")
+    split = made.job("prepare-data", split="unused").made
+    count = json.loads(split.option("--spec"))["count"]
+    extent, train = Extent(made.pipeline), made.job("train", model="small_cnn").made
+    assert extent.images(split) == 1078 - count
+    # However many there are, a substitute takes as many as its kind says.
+    assert extent.product(train, TIME_FACTORS["train"]) == 40

@@ -133,6 +133,8 @@ class Extent:
         return self._counts[split.job]
 
     def _of_file(self, file: StoreFile, factor: str, keeps: bool) -> int:
+        if factor == TRAINING and file.inputs.get(UNUSED):
+            return 1  # how many of them are used is the affair of the kind of training
         if factor in (TRAINING, TEST):
             return self.images(_split(file, TRAIN if factor == TRAINING else "test"))
         if factor == IMAGES:
