@@ -21,6 +21,7 @@ NAMES = [
     "otcm_least", "ossa_least", "bim_l2_least", "bim_linf_least", "ossa_iterated_least",
     "smoothed_bim_l2",
     "fgsm_probabilities",
+    "gaussian_noise",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
 FOR_ALL = {"model", "images", "labels", "generator"}

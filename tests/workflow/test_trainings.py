@@ -67,7 +67,7 @@ def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_ya
     [
         (
             {"training": "nosie"},
-            r"Unknown training: nosie. .* has: adversarial, distillation, noise, standard",
+            r"Unknown training: nosie. .* has: adversarial, autoencoder, distillation",
         ),
         ({"training": "noise", "overrides": "training.sigma=0"}, "training.sigma: 0 is"),
         ({"training": "noise", "overrides": "training.simga=1"}, "training.simga; training has: s"),

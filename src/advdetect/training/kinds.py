@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from advdetect.errors import explain_failure
@@ -85,5 +86,7 @@ def train_as(
     if not callable(kind):
         return kind.train(model, images, labels, **settings)
     if begin := getattr(kind, "begin", None):
-        images, labels = begin(model, images, labels)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings["seed"])
+            images, labels = begin(model, images, labels)
     return train(model, images, labels, objective=kind, **settings)

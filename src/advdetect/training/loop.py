@@ -16,7 +16,8 @@ class Objective(Protocol):
     """What a kind of training minimises, and on which images.
 
     It may have a method ``begin(model, images, labels)``, which is called once before the first
-    epoch and returns the (N, C, H, W) uint8 images and the labels to train on.
+    epoch and returns the (N, C, H, W) uint8 images and the labels to train on. It is called again
+    where a killed training goes on, with the same random numbers, torch's own.
     """
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
