@@ -79,10 +79,23 @@ def test_an_attack_goes_over_to_another_model(chain, other_model, judge, data):
     assert facts["judged_on"] != facts["crafted_on"]
 
 
+def test_what_the_model_gets_wrong_when_clean_is_counted_apart(chain, other_model, judge, data):
+    arguments = judge(chain / "otcm.safetensors")
+    assert main(arguments) == 0
+    crafted, found = load_file(chain / "otcm.safetensors"), load_file(arguments[-1])
+    left_out = read_provenance(arguments[-1])["left_out"]
+    others = ~torch.isin(crafted["index"], found["index"])
+    assert left_out["index"] == crafted["index"][others].tolist() != []
+    wrong = classes(other_model, crafted["adversarial"]) != crafted["label"]
+    assert left_out["success"] == wrong[others].tolist()
+    assert left_out["crafted_success"] == crafted["success"][others].tolist()
+
+
 def test_on_its_own_model_an_attack_is_what_it_was(chain, judge):
     arguments = judge(chain / "otcm.safetensors", folder=chain)
     assert main(arguments) == 0
     found, crafted = load_file(arguments[-1]), load_file(chain / "otcm.safetensors")
+    assert not any(read_provenance(arguments[-1])["left_out"].values())
     for name in crafted.keys() - {"noise_scale"}:  # its noise is another
         assert torch.equal(found[name], crafted[name]), name
 

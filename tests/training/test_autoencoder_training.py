@@ -68,7 +68,7 @@ def test_the_loss_is_reconstruction_sparsity_and_decay(splits, monkeypatch):
 
 def test_the_units_are_as_sparse_as_they_should_be_and_tell_of_the_pixels(splits):
     for sparsity in (0.05, 0.2):
-        options = {"autoencoder_epochs": 30, "sparsity": sparsity, "autoencoder_decay": 0.0}
+        options = {"autoencoder_epochs": 30, "sparsity": sparsity, "sparsity_weight": 3.0}
         model, first, *_ = begun(splits, **options)
         found = codes(model, splits["train"].images).mean(0)
         assert (found - sparsity).abs().median() < 0.02

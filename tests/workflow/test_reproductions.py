@@ -17,7 +17,9 @@ TABLE = {
 }
 FIGURE = {"kind": "fooling_rate", "caption": "A figure", "attacks": ["fgsm"]}
 COLUMN = {"feature": "fisher_weights", "column": "log10_trace", "adversarial": "high"}
-EXPERIMENTS = ["zhao2019", "zhao2019_transfer", "martin2019", "hsu2018", "papernot2016"]
+EXPERIMENTS = [
+    "zhao2019", "zhao2019_transfer", "martin2019", "hsu2018", "papernot2016", "szegedy2013",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -94,6 +94,8 @@ class Contents:
         stage, _, name = read.removesuffix(".parquet").removesuffix(".safetensors").partition("/")
         if stage == "training":
             return self._store.history(run, seed) if is_trained(run.model) else None
+        if stage == CLEAN:
+            return self._store.clean(run, seed)
         source, _, feature = name.partition("/")
         if stage == "features":
             has_both = source in (CLEAN, *run.attacks) and feature in run.computed_features

@@ -96,6 +96,8 @@ def files(reproduction: Spec, attacks: Iterable[str]) -> Iterable[str]:
         )
         yield from (f"defenses/{name}.parquet" for name in dict.fromkeys(defenses))
         return
+    if reproduction["kind"] == "networks":
+        yield from ("training", CLEAN)
     methods = reproduction.get("methods", {}).values()
     if not all("detector" in method for method in methods) or not methods:
         yield from (f"attacks/{name}.safetensors" for name in own)

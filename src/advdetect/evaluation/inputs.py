@@ -1,17 +1,19 @@
 """Reading what the stages wrote, of one run, by method and seed."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.perturbation import AttackNorms
-from advdetect.files.attack import AttackFile
+from advdetect.files.attack import LEFT_OUT, AttackFile
 from advdetect.files.scores import detectors_of, read_own_scores
 from advdetect.io import read_provenance, read_table
 from advdetect.provenance import read_made_by
 
 MAIN = {"bits": "float32", "positives": "successful"}
+_LEFT_OUT = {"index": "int64", "success": "bool", "crafted_success": "bool"}
 
 
 def read_norms(paths: Sequence[str]) -> list[AttackNorms]:
@@ -24,17 +26,22 @@ def read_norms(paths: Sequence[str]) -> list[AttackNorms]:
     tables: dict[str, dict[int, pd.DataFrame]] = {}
     minimal_norm: dict[str, bool] = {}
     one_step: dict[str, bool] = {}
+    left_out: dict[str, dict[int, pd.DataFrame]] = {}
     for path in paths:
         attack = AttackFile(path)
         columns = ("index", "success", "crafted_success", "l2", "iterations")
         facts, arrays = attack.facts, attack.columns(*columns)
         name = facts["name"]
         steps = arrays.pop("iterations")
-        tables.setdefault(name, {})[facts["seed"]] = pd.DataFrame(arrays)
+        pixels = math.prod(attack.image_shape)
+        table = pd.DataFrame(arrays).assign(distortion=arrays["l2"] / math.sqrt(pixels))
+        tables.setdefault(name, {})[facts["seed"]] = table
+        others = pd.DataFrame(facts.get(LEFT_OUT, {}), columns=list(_LEFT_OUT))
+        left_out.setdefault(name, {})[facts["seed"]] = others.astype(_LEFT_OUT)
         minimal_norm[name] = facts["spec"].get("_minimal_norm_", False)
         one_step[name] = one_step.get(name, True) and bool((steps <= 1).all())
     return [
-        AttackNorms(name, minimal_norm[name], one_step[name], seeds)
+        AttackNorms(name, minimal_norm[name], one_step[name], seeds, left_out[name])
         for name, seeds in tables.items()
     ]
 

@@ -5,7 +5,7 @@ Poisson bootstrap over source images, with the seeds drawn in each replicate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,17 @@ class AttackNorms:
         minimal_norm: Whether it looks for the least perturbation, as against spending a budget.
         one_step: Whether no image took more than one step.
         seeds: For each seed a table with a row per attacked image: index, success, crafted_success
-            (where it was crafted), and l2, the L2 norm of the clipped perturbation in pixel units
-            of [0, 1].
+            (where it was crafted), l2, the L2 norm of the clipped perturbation in pixel units of
+            [0, 1], and distortion, its root mean square over the numbers of the image.
+        left_out: For each seed a table of the images that were crafted on another model and that
+            the judging one gets wrong when clean: index, success and crafted_success.
     """
 
     attack: str
     minimal_norm: bool
     one_step: bool
     seeds: Mapping[int, pd.DataFrame]
+    left_out: Mapping[int, pd.DataFrame] = field(default_factory=dict)
 
 
 def mean_with_interval(
@@ -77,6 +80,13 @@ def mean_with_interval(
 def mean_success_norm(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean L2 norm of the successes, (1, B)."""
     return _weighted_mean(table["l2"], weights * table["success"].to_numpy())[None]
+
+
+def mean_success_distortion(
+    table: pd.DataFrame, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the mean distortion of the successes, (1, B)."""
+    return _weighted_mean(table["distortion"], weights * table["success"].to_numpy())[None]
 
 
 def fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,6 +28,8 @@ from advdetect.files.locks import locked
 from advdetect.io import metadata, read_arrays, read_provenance, read_rows, read_shapes
 
 STAGE, TRANSFER = "attack", "transfer"  # the steps that write it
+#: In the provenance of a transfer: the columns of images that the model gets wrong when clean.
+LEFT_OUT = "left_out"
 NO_TARGET = -1
 _PARTIAL = ".partial"
 _NUMPY = {"I64": np.int64, "F64": np.float64, "F32": np.float32, "BOOL": np.bool_}

@@ -4,53 +4,20 @@ A table's specification names what the paper calls things; a reading maps these 
 says what counts. Both are described in ``config/config.yaml``.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.defenses import defended_share, defended_tables
-from advdetect.evaluation.perturbation import (
-    AttackNorms,
-    fooling_rate,
-    mean_fooling_rate,
-    mean_success_norm,
-    norm_at_rate,
-)
+from advdetect.evaluation.perturbation import fooling_rate, mean_success_norm, norm_at_rate
 from advdetect.files.published import read_csv
+from advdetect.papers.found import ScoreReader, Sources, Spec, named, norms_of
 from advdetect.papers.reproduction import Cell, auroc, reported_cells
+from advdetect.papers.several_runs import networks, transfer
 from advdetect.protocol import CLEAN
 
-Spec = Mapping[str, Any]
-#: Reads the scores of the cells in which columns have the values that are named.
-ScoreReader = Callable[..., pd.DataFrame]
-#: Of each seed a table.
-Seeds = Mapping[int, pd.DataFrame]
-
 _NEGATIVES = ("clean", "noisy")
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the pipeline found, as far as a table needs it.
-
-    Attributes:
-        scores: By feature and seed, a reader of the scores of its detectors: detector, trained_on,
-            tested_on, bits, positives, index, kind and score.
-        features: By feature and attack (or ``clean``), its columns with index and kind.
-        norms: By attack, what it reached.
-        defenses: By defence, a row per image: attack, kind, index, success and good.
-        runs: The same of every run, by its label, for a table of several.
-    """
-
-    scores: Mapping[str, Mapping[int, ScoreReader]]
-    features: Mapping[tuple[str, str], Seeds]
-    norms: Mapping[str, AttackNorms]
-    defenses: Mapping[str, Seeds]
-    runs: Mapping[str, "Sources"] = field(default_factory=dict)
 
 
 def cells(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame) -> Iterator[Cell]:
@@ -92,7 +59,7 @@ def _least_perturbation(
     spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
 ) -> Iterator[Cell]:
     for row, attack in reading["attacks"]:
-        tables = _norms(attack, reading, sources)
+        tables = norms_of(attack, reading, sources)
         yield Cell(row, "", "least_l2", tables, mean_success_norm)
         yield Cell(row, "", "fooling_rate", tables, fooling_rate)
 
@@ -101,7 +68,7 @@ def _norm_at_rate(
     spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
 ) -> Iterator[Cell]:
     for row, attack in reading["attacks"]:
-        tables = _norms(attack, reading, sources)
+        tables = norms_of(attack, reading, sources)
         yield Cell(row, "", "norm_at_rate", tables, norm_at_rate(spec["rate"]))
 
 
@@ -114,44 +81,10 @@ def _defense(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
             continue
         attack = patterns[facts[first]].format_map(facts)
         for column, defense in reading["defenses"]:
-            seeds = _of(sources.defenses, defense, "defence")
+            seeds = named(sources.defenses, defense, "defence")
             tables = defended_tables(seeds, attack, bits, positives)
             if any(map(len, tables)):  # a small experiment has fewer values of what is swept
                 yield Cell(facts["row"], column, "defense_accuracy", tables, defended_share)
-
-
-def _transfer(
-    spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
-) -> Iterator[Cell]:
-    """Yield the fooling rates of images that were crafted on one model, on each of the others.
-
-    Several attacks or runs under one name of the paper are its mean over them. Without columns each
-    row has a run of its own, or several with an attack for each.
-    """
-    runs = dict(spec["runs"])
-    for row, attacks in reading["attacks"]:
-        for column in runs if "columns" in spec else [""]:
-            labels = _listed(runs[column or row])
-            every = itertools.product(labels, _listed(attacks))
-            pairs = every if column else zip(labels, _listed(attacks), strict=True)
-            parts = [_judged(attack, reading, sources.runs[label]) for label, attack in pairs]
-            tables = [
-                pd.concat([t.assign(part=n) for n, t in enumerate(of_seed)], ignore_index=True)
-                for of_seed in zip(*parts, strict=True)
-            ]
-            yield Cell(row, column, "fooling_rate", tables, mean_fooling_rate)
-
-
-def _judged(attack: str, reading: Spec, sources: Sources) -> list[pd.DataFrame]:
-    """Return the norms of each seed, perhaps only of what fooled the model of its crafting."""
-    tables = _norms(attack, reading, sources)
-    if reading.get("crafted", "all") == "all":
-        return tables
-    return [table[table["crafted_success"]] for table in tables]
-
-
-def _listed(names: str | Sequence[str]) -> Sequence[str]:
-    return [names] if isinstance(names, str) else names
 
 
 _KINDS: Mapping[str, Callable[[Spec, Spec, Sources, pd.DataFrame], Iterator[Cell]]] = {
@@ -160,7 +93,8 @@ _KINDS: Mapping[str, Callable[[Spec, Spec, Sources, pd.DataFrame], Iterator[Cell
     "least_perturbation": _least_perturbation,
     "norm_at_rate": _norm_at_rate,
     "defense": _defense,
-    "transfer": _transfer,
+    "networks": networks,
+    "transfer": transfer,
 }
 
 
@@ -174,7 +108,7 @@ def _samples(
     bits, positives, kinds = _what_counts(reading)
     if "column" in method:
         return column_samples(method, tested_on, reading, sources)
-    seeds = _of(sources.scores, method["feature"], "feature")
+    seeds = named(sources.scores, method["feature"], "feature")
     wanted: dict[str, str] = {
         "detector": method["detector"],
         "trained_on": trained_on,
@@ -219,8 +153,8 @@ def column_samples(
     """
     bits, positives, kinds = _what_counts(reading)
     suffix = "_8bit" if bits == "8bit" else ""
-    clean = _of(sources.features, (method["feature"], CLEAN), "feature")
-    attacked = _of(sources.features, (method["feature"], attack), "feature")
+    clean = named(sources.features, (method["feature"], CLEAN), "feature")
+    attacked = named(sources.features, (method["feature"], attack), "feature")
     tables = []
     for seed, table in attacked.items():
         rows = pd.concat([clean[seed], table], ignore_index=True)
@@ -228,7 +162,7 @@ def column_samples(
         rows["kind"] = rows["kind"].map(names)
         rows = rows.dropna(subset="kind")
         if positives == "successful":
-            norms = _of(sources.norms, attack, "attack").seeds[seed]
+            norms = named(sources.norms, attack, "attack").seeds[seed]
             fooled = norms.loc[norms["success"], "index"]
             rows = rows[(rows["kind"] != "adversarial") | rows["index"].isin(fooled)]
         values = rows[method["column"]]
@@ -275,19 +209,3 @@ def _what_counts(reading: Spec) -> tuple[str, str, list[str]]:
     """Return the form of the images, which positives count, and the kinds of images."""
     kinds = [*reading.get("negatives", _NEGATIVES), "adversarial"]
     return reading.get("bits", "float32"), reading.get("positives", "successful"), kinds
-
-
-def _norms(attack: str, reading: Spec, sources: Sources) -> list[pd.DataFrame]:
-    """Return the norms of each seed; beyond the radius of the reading nothing is a success."""
-    within = reading.get("within")
-    tables = list(_of(sources.norms, attack, "attack").seeds.values())
-    if within is None:
-        return tables
-    return [table.assign(success=table["success"] & (table["l2"] <= within)) for table in tables]
-
-
-def _of(tables: Mapping[Any, Any], name: Any, what: str) -> Any:
-    if name not in tables:
-        shown = " of ".join(name) if isinstance(name, tuple) else name
-        raise AdvdetectError(f"There is no file of the {what} {shown}: give it to --inputs.")
-    return tables[name]

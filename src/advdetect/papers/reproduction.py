@@ -26,7 +26,7 @@ _PERCENT_SUFFIX = "_percent"
 #: Quantities that are norms, in pixel units of [0, 1].
 NORMS = ("least_l2", "norm_at_rate")
 #: Quantities that are shares of the images, which may be none or all of them.
-SHARES = ("fooling_rate", "defense_accuracy")
+SHARES = ("fooling_rate", "defense_accuracy", "train_error", "test_error")
 
 
 @dataclass(frozen=True)

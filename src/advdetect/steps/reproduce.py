@@ -9,7 +9,8 @@ from advdetect.errors import AdvdetectError
 from advdetect.evaluation.cells import RUN
 from advdetect.files.published import read_csv
 from advdetect.files.texts import csv_of, write_text
-from advdetect.papers.readings import Sources, cells
+from advdetect.papers.found import Sources
+from advdetect.papers.readings import cells
 from advdetect.papers.reproduction import (
     compare,
     reported_cells,
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="what the readings name: files from score, feature, attack and defend",
+        help="what the readings name: files from score, feature, attack and defend; of the kind "
+        "networks also from classify and the histories from train",
     )
     options.add_bootstrap(parser)
     options.add_runs(parser)
@@ -87,7 +89,7 @@ def _sources(spec: Mapping[str, Any], arguments: argparse.Namespace) -> tuple[st
     runs = group_by_run(arguments.inputs, arguments.runs)
     if "runs" in spec:
         of_each = {label: read_sources(files.paths) for label, files in runs.items()}
-        return "", Sources({}, {}, {}, {}, of_each)
+        return "", Sources({}, {}, {}, {}, runs=of_each)
     label = spec.get("run", "" if len(runs) > 1 else next(iter(runs)))
     if label not in runs:
         raise AdvdetectError(

@@ -11,8 +11,9 @@ from advdetect.attacks.result import AttackResult
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.files.attack import TRANSFER, pieces
+from advdetect.files.attack import LEFT_OUT, TRANSFER, pieces
 from advdetect.identity import digest
+from advdetect.inference import predict_logits
 from advdetect.progress import report, track
 from advdetect.provenance import CRAFTED
 from advdetect.steps import options
@@ -42,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Judge and write piece by piece the images whose clean ones the model gets right."""
+    """Judge and write piece by piece the images whose clean ones the model gets right.
+
+    Of the others the file says in its provenance whether they are misclassified as well, for rates
+    over all images that were crafted.
+    """
     device = prepare_torch(arguments.device, arguments.threads)
     name = arguments.name
     data = read_split(arguments.test)
@@ -60,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise AdvdetectError(f"transfer {name}: the model gets none of the clean images right.")
 
     victims = Victims(model, data, crafted.index[kept], arguments.seed, device)
+    facts[LEFT_OUT] = _left_out(crafted, kept, victims)
     writer = victims.writer(arguments.output, facts)
     writer.remove_unfinished(keep_own=bool(arguments.code))
     work = pieces(writer.done(), arguments.batch_size)
@@ -109,3 +115,21 @@ def _kept(crafted: Crafted, right: torch.Tensor) -> torch.Tensor:
     """Return the rows whose clean image the model gets right, in the order of the split."""
     rows = torch.isin(crafted.index, right).nonzero().flatten()
     return rows[crafted.index[rows].argsort()]
+
+
+def _left_out(crafted: Crafted, kept: torch.Tensor, victims: Victims) -> dict[str, list[Any]]:
+    """Return of the images that are not kept their index, success here and success where made."""
+    is_kept = torch.zeros(len(crafted.index), dtype=torch.bool)
+    is_kept[kept] = True
+    rows = (~is_kept).nonzero().flatten()
+    prediction = torch.empty(0, dtype=torch.int64)
+    if len(rows):
+        prediction = predict_logits(
+            lambda chosen: victims.model(crafted.images(chosen).to(victims.device)), rows
+        ).argmax(1)
+    columns = {
+        "index": crafted.index[rows],
+        "success": prediction != victims.data.labels[crafted.index[rows]],
+        "crafted_success": crafted.success[rows],
+    }
+    return {name: values.tolist() for name, values in columns.items()}

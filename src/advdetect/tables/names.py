@@ -64,6 +64,9 @@ _WORDS = {
     "below": "Below",
     "mean_absolute_difference": "Mean absolute difference",
     "norm_at_rate": "L2 norm",
+    "train_error": "Training error (%)",
+    "test_error": "Test error (%)",
+    "distortion": "Distortion (% of the pixels' range)",
 }
 _TITLES: ContextVar[Mapping[str, str]] = ContextVar("titles", default={})  # noqa: B039
 
