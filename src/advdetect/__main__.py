@@ -26,6 +26,7 @@ STAGES = {
     "fit-feature": "fit a feature's auxiliary model on training images",
     "feature": "compute a feature of clean, noisy and adversarial images",
     "eigenvalue-path": "the largest eigenvalue along the perturbations of a few images",
+    "units": "single units of a hidden layer beside random directions in it",
     "sensitivity": "maps of the Fisher information sensitivity of a few images",
     "fit-detectors": "fit detectors on each attack",
     "score": "score every attack's images with fitted detectors",

@@ -39,6 +39,7 @@ TIME_FACTORS: dict[str, tuple[str, ...]] = {
     "feature": (IMAGES, KEPT),
     "sensitivity": (EXAMPLES,),
     "eigenvalue-path": (PATH_POINTS,),
+    "units": (TEST,),
     "defend": (TEST, ATTACKS),
     "certify": (DRAWS,),
     # Each is fitted on every attack and on all attacks but one, and scores them all.

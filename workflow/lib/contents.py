@@ -11,7 +11,7 @@ from advdetect.protocol import CLEAN
 from certification import USES, CertifiedStore, noises
 from experiment import Experiment, Run, Spec
 from figures import sort_attacks
-from store import EXAMPLES
+from store import EXAMPLES, UNITS
 from store_file import StoreFile
 from trainings import is_trained, needs_unused
 
@@ -96,6 +96,10 @@ class Contents:
             return self._store.history(run, seed) if is_trained(run.model) else None
         if stage == CLEAN:
             return self._store.clean(run, seed)
+        if stage == UNITS:
+            chosen = self._settings[UNITS]["runs"]
+            is_wanted = chosen is None or run.name in chosen
+            return self._store.units(run, seed) if is_wanted else None
         source, _, feature = name.partition("/")
         if stage == "features":
             has_both = source in (CLEAN, *run.attacks) and feature in run.computed_features

@@ -27,6 +27,7 @@ from trainings import needs_unused
 
 #: Folder and suffix of what is computed of a few examples, by step.
 EXAMPLES = {"sensitivity": ("sensitivity", ARRAYS), "eigenvalue-path": ("paths", TABLE)}
+UNITS = "units"
 _UNCHANGED = {"_target_": "advdetect.attacks.unchanged.unchanged"}
 
 
@@ -217,17 +218,8 @@ class Store:
         """All detectors, fitted on a feature."""
         spec, inputs = self._detection(run, feature), self._detected(run, seed, feature)
         job, keyed = f"detectors/{feature}", {"name": feature, "seed": seed}
-        return self._of_run(
-            "fit-detectors",
-            job,
-            spec,
-            inputs,
-            run,
-            seed,
-            keyed,
-            f"/fitted{TABLE}",
-            feature=feature,
-        )
+        step, suffix = "fit-detectors", f"/fitted{TABLE}"
+        return self._of_run(step, job, spec, inputs, run, seed, keyed, suffix, feature=feature)
 
     @_once
     def scores(self, run: Run, seed: int, feature: str) -> StoreFile:
@@ -258,6 +250,11 @@ class Store:
         return self._of_run(
             step, f"{folder}/{attack}", spec, inputs, run, seed, suffix=suffix, attack=attack
         )
+
+    def units(self, run: Run, seed: int) -> StoreFile:
+        """Single units of the hidden layer beside random directions."""
+        spec = {k: v for k, v in self._experiment.settings[UNITS].items() if k != "runs"}
+        return self._of_run(UNITS, UNITS, spec, self._tested(run, seed), run, seed, suffix=TABLE)
 
     def _tested(self, run: Run, seed: int) -> dict[str, list[StoreFile]]:
         return {"model": [self.model(run, seed)], "test": [self.split(run, "test")]}

@@ -93,6 +93,11 @@ use rule feature as eigenvalue_path with:
         job="[^/]+/[^/]+/paths/[^/]+",
 
 
+use rule feature as units with:
+    wildcard_constraints:
+        job=r"[^/]+/[^/]+/units\.[^/]+",
+
+
 # One job per seed and feature: a fit takes milliseconds, a job's start-up more.
 use rule prepare_data as fit_detectors with:
     output:
