@@ -24,6 +24,9 @@ from advdetect.figures.scores import score_histograms
 from advdetect.figures.sensitivity import SensitivityExamples, sensitivity_figure
 from advdetect.figures.spectra import eigenvalue_spectra
 from advdetect.figures.training import training_curves
+from advdetect.figures.transfer_success import transfer_figure
+from advdetect.figures.unit_images import unit_images
+from advdetect.figures.unit_purity import unit_purity
 
 RUNS = {"A": 1.0, "B": 3.0}
 N = 12
@@ -71,6 +74,25 @@ def defenses(scale):
     rows = [(f"cw_l2,kappa={k}", "mid", 0.1 * scale + k / 100) for k in (0, 10)]
     table = pd.DataFrame(rows, columns=["attack", "defense", "value"])
     return table.assign(low=table["value"] - 0.01, high=table["value"] + 0.01)
+
+
+def transferred(scale):
+    table = norms(scale).assign(crafted_success=np.arange(N) % int(scale + 1) == 0)
+    names = (f"fgsm@other,epsilon={epsilon}" for epsilon in (0.1, 0.3))
+    return [AttackNorms(name, False, True, {0: table}) for name in names]
+
+
+def units(scale):
+    kinds = [(n, d) for n in ("trained", "untrained") for d in ("unit", "random")]
+    table = pd.DataFrame(kinds * 4, columns=["network", "direction"])
+    purity = (np.arange(16) % (2 + int(scale)) + 1) / 8
+    return table.assign(purity=purity, **{f"image_{n}": n for n in range(8)})
+
+
+TESTS = {
+    network: {"purity": {"unit": 0.5, "random": 0.4, "p": 0.1}}
+    for network in ("trained", "untrained")
+}
 
 
 def smoothed(scale):
@@ -124,6 +146,12 @@ KINDS = {
         defenses,
     ),
     "reproduction": (reproduction_figure, comparison),
+    "transfer_success": (transfer_figure, transferred),
+    "unit_purity": (lambda table, **on: unit_purity(table, TESTS, **on), units),
+    "unit_images": (
+        lambda images, **on: unit_images(units(1.0)[:4], images, **on),
+        lambda s: np.random.default_rng(int(s)).random((4, 8, 1, 5, 5)),
+    ),
     "certified_accuracy": (
         partial(certified_accuracy_figure, replicates=10, seed=0),
         smoothed,
@@ -185,4 +213,5 @@ def test_a_single_run_is_its_own_figure():
 
 
 def test_every_kind_of_figure_is_tested(repository):
-    assert {path.stem for path in (repository / "config" / "figure").glob("*.yaml")} == set(KINDS)
+    kinds = {path.stem for path in (repository / "config" / "figure").glob("*.yaml")}
+    assert kinds == {*KINDS, "success_over_runs"}  # the last has all runs in one panel

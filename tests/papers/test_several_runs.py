@@ -34,7 +34,7 @@ def values(spec, reading, runs):
     }
 
 
-TRANSFER = {"kind": "transfer", "runs": [["A", "a"], ["B", "b"]]}
+TRANSFER = {"kind": "transfer", "columns": "tested_on", "runs": [["A", "a"], ["B", "b"]]}
 ATTACKS = [["A", "l@a"], ["B", "l@b"]]
 NONE = table([]).astype({"success": bool, "crafted_success": bool})
 

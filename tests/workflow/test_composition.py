@@ -72,7 +72,7 @@ def test_a_path_with_spaces_survives(composed):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"experiment": "quickstrat"}, "config/experiment/ has: hsu2018, hsu2018_small, martin"),
+        ({"experiment": "quickstrat"}, "config/experiment/ has: cohen2019, cohen2019_small, hsu"),
         ({"dataset": "minst"}, "config/dataset/ has: digits, image_folder, mnist"),
         ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: advlib_alma"),
         ({"overrides": "attack.fgsm.epsilo=1"}, "attack.fgsm has: epsilon"),
