@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 from step_runs import SEED, judged, read_noisy, run, stored_model
 
 from advdetect.__main__ import main
+from advdetect.figures import gallery
 from advdetect.io import read_provenance
+from advdetect.runs import RunFiles
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,17 @@ def test_features_are_computed_of_it_like_of_any(chain, judge, config, other, tm
     table = pd.read_parquet(output)
     assert table["kind"].nunique() == 4
     assert read_provenance(output)["attack"] == "otcm@first"
+
+
+def test_a_gallery_may_leave_out_what_was_crafted_on_another_model(chain, judge):
+    arguments = judge(chain / "otcm.safetensors")
+    assert main(arguments) == 0
+    paths = (str(chain / "otcm.safetensors"), arguments[-1])
+    files = RunFiles("", paths, data=str(chain / "test.safetensors"))
+    for own, attacks in ((False, 2), (True, 1)):
+        figure = gallery.draw(files, examples=3, own=own)
+        assert len(figure.subfigs) == attacks
+        assert [len(block.axes) for block in figure.subfigs] == [3 * 3] * attacks
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from advdetect.io import read_rows
 from advdetect.runs import RunFiles
 from advdetect.tables.names import display_name
 
-_EXAMPLES = 4  # of each attack
 _PER_BAND = 3  # attacks side by side
 _TITLE_WIDTH = 18  # characters above an image of one inch
 
@@ -42,15 +41,26 @@ class GalleryExamples:
     adversarial_predictions: Sequence[str]
 
 
-def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
-    """Draw a few successes of each attack from files of attack and the test images."""
-    examples = []
+def draw(
+    files: RunFiles, *, examples: int = 4, own: bool = False, canvas: Canvas = new_figure
+) -> FigureBase:
+    """Draw a few successes of each attack from files of attack and the test images.
+
+    Args:
+        files: The files.
+        examples: How many of each attack.
+        own: Whether only those attacks are shown that were crafted on the model itself.
+        canvas: What makes the figure.
+    """
+    shown = []
     for path in files.paths:
         attack = AttackFile(path)
+        if own and attack.facts["crafted_on"] != attack.facts["judged_on"]:
+            continue
         names = np.array(attack.facts["class_names"])
-        rows = np.flatnonzero(attack.column("success"))[:_EXAMPLES]
+        rows = np.flatnonzero(attack.column("success"))[:examples]
         labels = names[attack.column("label")[rows]].tolist()
-        examples.append(
+        shown.append(
             GalleryExamples(
                 attack=attack.name,
                 clean=read_rows(files.data, "images", attack.column("index")[rows]) / 255,
@@ -60,7 +70,7 @@ def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
                 adversarial_predictions=names[attack.column("prediction")[rows]].tolist(),
             )
         )
-    return gallery_figure(examples, canvas=canvas)
+    return gallery_figure(shown, canvas=canvas)
 
 
 def gallery_figure(
