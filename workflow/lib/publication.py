@@ -192,20 +192,24 @@ class Publication(Contents):
         figure = self.figures[name]
         seeds = self._settings["seeds"][:1] if figure.first_seed else self._settings["seeds"]
         inputs: dict[str, list[StoreFile | str]] = {"inputs": [], "data": [], "reported": []}
+        shown: set[str] = set()
         for read in figure.reads:
             stage, _, what = read.partition("/")
             if stage in ("metrics", "tables"):
                 inputs["inputs"].append(f"{self.folder}/{stage}/{what}.csv")
             elif stage == "reported":
                 inputs["reported"].append(self._reference(what))
-            elif stage == "data":
-                inputs["data"] = [self._store.split(run, "test") for run in self._experiment.runs]
-            else:
-                inputs["inputs"] += [
-                    file
+            elif stage != "data":
+                found = [
+                    (run.name, file)
                     for run, seed in self._runs
                     if seed in seeds and (file := self._named(run, seed, read))
                 ]
+                shown |= {name for name, _ in found}
+                inputs["inputs"] += [file for _, file in found]
+        if "data" in figure.reads:  # one of each run that is shown
+            runs = [run for run in self._experiment.runs if run.name in shown]
+            inputs["data"] = [self._store.split(run, "test") for run in runs]
         inputs["inputs"] = list(dict.fromkeys(inputs["inputs"]))
         groups = ("features", "computed_features", "defenses")
         others = [name for group in groups for name in self._experiment.names(group)]
