@@ -3,7 +3,8 @@
 # docs/RESULTS.md. With the environment activated; four hours on two cores. What is finished is not done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small papernot2016_small papernot2016_distillation_small; do
+for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small papernot2016_small \
+  papernot2016_distillation_small szegedy2013_small; do
   snakemake --cores all --config "experiment=$experiment"
 done
 python tools/estimate --from experiment=hsu2018_small --config experiment=hsu2018 \

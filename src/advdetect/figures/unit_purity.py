@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import FigureBase
 
-from advdetect.figures.plotting import PALETTE, Canvas, new_figure, panels, shared_legend, styled
+from advdetect.figures.plotting import PALETTE, Canvas, new_figure, panels, styled
 from advdetect.io import read_provenance, read_table
 from advdetect.runs import RunFiles
 
@@ -42,12 +42,9 @@ def unit_purity(
                 # Shares of the directions, at each number of images of the commonest class.
                 found = [np.isclose(own["purity"], share).mean() for share in shares]
                 at = np.arange(1, len(shares) + 1) + 0.4 * (place - 0.5)
-                axis.bar(at, found, width=0.4, color=colours[kind], gid=kind)
+                axis.bar(at, found, width=0.4, color=colours[kind], gid=kind, label=_KINDS[kind])
                 mean = test["purity"][kind] * len(shares)
                 axis.axvline(mean, color=colours[kind], linestyle="--", linewidth=1)
-            axis.set(xlabel=f"Images of the commonest class among {len(shares)}", ylabel="Share")
-        shared_legend(
-            figure,
-            {_KINDS[kind]: {"color": colours[kind], "linewidth": 5} for kind in _KINDS},
-        )
+            axis.set(xlabel=f"Images of one class among {len(shares)}", ylabel="Share")
+        axes[-1].legend(loc="upper right", fontsize=7)
     return figure
