@@ -50,11 +50,10 @@ class Publication(Contents):
             ("reproductions", "table", self._tables),
             ("paper_figures", "figure", self.figures.own),
         ):
-            for name in self._settings[key]:
-                if name in ours:
-                    raise WorkflowError(
-                        f"{key}.{name}: there is another {kind} of that name; rename it."
-                    )
+            for name in (name for name in self._settings[key] if name in ours):
+                raise WorkflowError(
+                    f"{key}.{name}: there is another {kind} of that name; rename it."
+                )
 
     @cached_property
     def jobs(self) -> list[Published]:
@@ -200,13 +199,10 @@ class Publication(Contents):
             elif stage == "reported":
                 inputs["reported"].append(self._reference(what))
             elif stage != "data":
-                found = [
-                    (run.name, file)
-                    for run, seed in self._runs
-                    if seed in seeds and (file := self._named(run, seed, read))
-                ]
-                shown |= {name for name, _ in found}
-                inputs["inputs"] += [file for _, file in found]
+                for run, seed in self._runs:
+                    if seed in seeds and (file := self._named(run, seed, read)):
+                        inputs["inputs"].append(file)
+                        shown.add(run.name)
         if "data" in figure.reads:  # one of each run that is shown
             runs = [run for run in self._experiment.runs if run.name in shown]
             inputs["data"] = [self._store.split(run, "test") for run in runs]
