@@ -442,6 +442,7 @@ def test_every_step_of_a_rule_has_its_factors(project):
         *project("attacks=[fgsm,fgsm@lenet5]").made,
         *project("experiment=zhao2019_small").made,
         *project("certification.sigmas=[0.25]").made,
+        *project("experiment=szegedy2013_small").made,
     ]
     assert {each.step for each in made} == set(TIME_FACTORS) == set(SIZE_FACTORS)
 
