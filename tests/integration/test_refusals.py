@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize(
     ("experiment", "config", "said"),
     [
-        ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: hsu2018, "),
+        ("tinny", [], "Unknown experiment: tinny. config/experiment/ has: cohen2019, "),
         pytest.param(
             "tiny",
             ["overrides=attack.fgsm.epsilo=1"],
