@@ -92,6 +92,11 @@ def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_ya
             "training.oracle must be set: the name of a run or of a model",
         ),
         ({"overrides": "training.mirror=3"}, "training.mirror: 3 is"),
+        ({"overrides": "training.part=3/2"}, "training=standard: part: 3/2 is none of 2 parts"),
+        (
+            {"training": "distillation", "overrides": "training.teacher=svm"},
+            "training.teacher: the model svm answers labels only, and training=distillation needs",
+        ),
         (
             {"training": "noise", "overrides": "model.weights=some.safetensors"},
             "training: noise is chosen, but the model takes its weights from a file",

@@ -59,6 +59,7 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
             fitting_count(images.test, settings["evaluation"]["train_fraction"])
     users = {f"feature.{k}": v for k, v in (run.fitted_features | run.computed_features).items()}
     users |= {f"defense.{name}": spec for name, spec in run.defenses.items()}
+    users[f"training={run.training_name}"] = run.model.get("training") or {}
     for name, spec in users.items():
         owner = run.fitted_features.get(spec.get("_fitted_by_", ""), {})
         if REQUIRES in spec:
@@ -70,7 +71,8 @@ def check_labels_only(experiment: Experiment, run: Run) -> None:
     """Check that what needs more than labels is not asked of a model that answers these only.
 
     Raises:
-        ConfigurationError: An attack would be crafted on it, or a feature made of activations.
+        ConfigurationError: An attack would be crafted on it, a feature made of activations, or a
+            model learn from more.
     """
     for name, spec in run.attacks.items():
         source = experiment.source(run, spec[CRAFTED_ON]) if CRAFTED_ON in spec else run
@@ -80,6 +82,12 @@ def check_labels_only(experiment: Experiment, run: Run) -> None:
                 f"attack.{name}: the model {source.model_name} answers labels only and has no "
                 f"gradient: craft on another ({method}@model), or say {LABELS_ONLY}: true in the "
                 f"YAML of an attack that asks for labels alone."
+            )
+    for setting, other in run.others.items():
+        if other.model.get(LABELS_ONLY) and not run.model["training"].get(LABELS_ONLY):
+            raise ConfigurationError(
+                f"training.{setting}: the model {other.model_name} answers labels only, and "
+                f"training={run.training_name} needs more of it."
             )
     for name, spec in run.computed_features.items():
         if run.model.get(LABELS_ONLY) and spec.get("_activations_"):

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from advdetect.errors import AdvdetectError
+from advdetect.requirements.subsets import Images
 
 #: In a model: whether its method ``fit`` fits it, in place of a training.
 FITTED = "_fitted_"
-#: In a model that answers labels only, and in an attack that asks for no more.
+#: In a model that answers labels only, and in an attack or a training that asks for no more.
 LABELS_ONLY = "_labels_only_"
 
 
@@ -28,3 +29,22 @@ def check_source_of_weights(model: Mapping[str, Any]) -> None:
             "model: there is neither model.weights, a file, nor model.training, how to train: give "
             "one of them."
         )
+
+
+def check_part(
+    images: Images, owner: Mapping[str, Any], *, part: str | None = None, **parameters: object
+) -> None:
+    """Check that there is such a part of the training images; see `training.standard.Standard`.
+
+    Args:
+        images: What is known of the data set.
+        owner: Not used.
+        part: ``i/n``, or None for all.
+        parameters: Other settings of the training.
+
+    Raises:
+        AdvdetectError: There are fewer parts than i.
+    """
+    number, parts = map(int, part.split("/")) if part else (1, 1)
+    if number > parts:
+        raise AdvdetectError(f"part: {part} is none of {parts} parts.")

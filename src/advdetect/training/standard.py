@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.errors import AdvdetectError
+from advdetect.requirements.subsets import Images
+from advdetect.requirements.training import check_part
 
 
 class Standard:
@@ -36,9 +38,8 @@ class Standard:
     ) -> None:
         self._shift, self._mirror, self._layer_decay = shift, mirror, layer_decay
         self._temperature = temperature
+        check_part(Images(), {}, part=part)
         self._part, self._parts = map(int, part.split("/")) if part else (1, 1)
-        if self._part > self._parts:
-            raise AdvdetectError(f"training.part: {part} is none of {self._parts} parts.")
 
     def begin(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the part of the images that is trained on; see `loop.Objective`."""
