@@ -27,7 +27,8 @@ class Links:
     ) -> None:
         self._given = runs
         self._alone, self._like = alone, like
-        self._linked: dict[int, Run] = {}
+        # By identity; the run itself is kept, so that no other one gets its place in memory.
+        self._linked: dict[int, tuple[Run, Run]] = {}
         self.runs = tuple(self._with_others(run, ()) for run in runs)
 
     def sources(self) -> Mapping[tuple[str, str], Run]:
@@ -43,7 +44,7 @@ class Links:
     def _with_others(self, run: Run, made: tuple[Run, ...]) -> Run:
         """Return a run with those of the models that its own is made from."""
         if id(run) in self._linked:
-            return self._linked[id(run)]
+            return self._linked[id(run)][1]
         if any(run is other for other in made):
             names = " from ".join(other.name or other.model_name for other in (*made, run))
             raise ConfigurationError(f"training: a model would be made from itself: {names}.")
@@ -52,8 +53,9 @@ class Links:
             where = f"training.{setting}"
             other = self._find(run, name, where) if name else self._like(run, shared)
             others[setting] = self._with_others(other, (*made, run))
-        self._linked[id(run)] = replace(run, others=others) if others else run
-        return self._linked[id(run)]
+        linked = replace(run, others=others) if others else run
+        self._linked[id(run)] = run, linked
+        return linked
 
     def _find(self, run: Run, name: str, where: str) -> Run:
         """Return the run of that name, or of that model, with the data of another run."""
