@@ -3,6 +3,7 @@
 The cost of a job is taken to be proportional to a product of such factors; which, its step says.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -15,6 +16,7 @@ from advdetect.data.subset import hold_out_validation
 from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED, UNUSED
 from advdetect.steps import options
 from advdetect.steps.prepare_data import SUBSET_KEYS
+from certification import USES
 from experiment import Run, Spec
 from job_list import Made
 from pipeline import Pipeline
@@ -221,7 +223,7 @@ def spec_of(file: StoreFile) -> Spec:
 def _draws(file: StoreFile) -> int:
     """Return the draws of each image, times images, times attacks where they are attacked."""
     spec = spec_of(file)
-    each = sum(spec.get(use, 0) for use in ("selection", "estimation", "prediction"))
+    each = sum(spec.get(use, 0) for use in itertools.chain(*USES.values()))
     return each * spec["images"] * max(1, len(file.inputs.get("attacks", ())))
 
 

@@ -163,7 +163,7 @@ class Contents:
             *(["substitutes"] if self._substitutes else []),
         ]
 
-    @property
+    @cached_property
     def _counts(self) -> list[StoreFile]:
         """Counts of images under noise of all runs, for certificates; none without a noise."""
         return [

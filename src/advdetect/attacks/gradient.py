@@ -53,10 +53,21 @@ def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (N, C, H, W).
     """
+    return input_gradient(model, images, lambda logits: error_log_odds(logits, labels))
+
+
+def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the (N, C, H, W) gradient of each image's own loss.
+
+    Args:
+        model: Classifier that returns logits, in eval mode.
+        images: (N, C, H, W) in [0, 1].
+        loss: Maps (N, C) logits to (N,) losses.
+    """
     variable = images.detach().requires_grad_()
     with torch.enable_grad():
-        loss = error_log_odds(model(variable), labels).sum()
-    (gradient,) = torch.autograd.grad(loss, variable)
+        total = loss(model(variable)).sum()
+    (gradient,) = torch.autograd.grad(total, variable)
     return gradient
 
 

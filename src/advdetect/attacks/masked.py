@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.gradient import ascend
+from advdetect.attacks.gradient import ascend, input_gradient
 from advdetect.attacks.result import AttackResult
 from advdetect.randomness import SampleGenerator
 
@@ -23,13 +23,13 @@ def probability_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Te
     Returns:
         (N, C, H, W).
     """
-    variable = images.detach().requires_grad_()
-    with torch.enable_grad():
-        probability = model(variable).softmax(1).gather(1, labels[:, None])
+
+    def loss(logits: Tensor) -> Tensor:
+        probability = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
         # Without a limit the gradient is no number where p_y itself rounds to zero.
-        loss = -probability.clamp_min(torch.finfo(images.dtype).tiny).log().sum()
-    (gradient,) = torch.autograd.grad(loss, variable)
-    return gradient
+        return -probability.clamp_min(torch.finfo(images.dtype).tiny).log()
+
+    return input_gradient(model, images, loss)
 
 
 def fgsm_probabilities(

@@ -77,21 +77,13 @@ def mean_with_interval(
     )
 
 
-def mean_success_norm(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean L2 norm of the successes, (1, B)."""
-    return _weighted_mean(table["l2"], weights * table["success"].to_numpy())[None]
+def mean_of_successes(column: str) -> Statistic:
+    """Return the statistic of the mean of a column over the successes."""
 
+    def mean(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _weighted_mean(table[column], weights * table["success"].to_numpy())[None]
 
-def mean_success_distortion(
-    table: pd.DataFrame, weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the mean distortion of the successes, (1, B)."""
-    return _weighted_mean(table["distortion"], weights * table["success"].to_numpy())[None]
-
-
-def fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the attacked images that fool the model, (1, B)."""
-    return _weighted_mean(table["success"], weights)[None]
+    return mean
 
 
 def share_of(column: str) -> Statistic:
@@ -101,6 +93,12 @@ def share_of(column: str) -> Statistic:
         return _weighted_mean(table[column], weights)[None]
 
     return share
+
+
+#: The mean L2 norm and the mean distortion of the successes.
+mean_success_norm, mean_success_distortion = map(mean_of_successes, ("l2", "distortion"))
+#: The share of the attacked images that fool the model.
+fooling_rate = share_of("success")
 
 
 def mean_fooling_rate(table: pd.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,6 +45,16 @@ def check_part(
     Raises:
         AdvdetectError: There are fewer parts than i.
     """
+    numbers_of(part)
+
+
+def numbers_of(part: str | None) -> tuple[int, int]:
+    """Return i and n of a part ``i/n``, 1 and 1 of none.
+
+    Raises:
+        AdvdetectError: There are fewer parts than i.
+    """
     number, parts = map(int, part.split("/")) if part else (1, 1)
     if number > parts:
         raise AdvdetectError(f"part: {part} is none of {parts} parts.")
+    return number, parts

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.errors import AdvdetectError
-from advdetect.requirements.subsets import Images
-from advdetect.requirements.training import check_part
+from advdetect.requirements.training import numbers_of
 
 
 class Standard:
@@ -38,8 +37,7 @@ class Standard:
     ) -> None:
         self._shift, self._mirror, self._layer_decay = shift, mirror, layer_decay
         self._temperature = temperature
-        check_part(Images(), {}, part=part)
-        self._part, self._parts = map(int, part.split("/")) if part else (1, 1)
+        self._part, self._parts = numbers_of(part)
 
     def begin(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the part of the images that is trained on; see `loop.Objective`."""
