@@ -123,7 +123,7 @@ def context(
         description="Two features.",
         command="snakemake --cores all",
         settings={"Data set": "digits", "Seeds": "0, 1"},
-        attacks={"fgsm": {"epsilon": 0.1}, "deepfool": {}},
+        attacks={("fgsm", ""): {"epsilon": 0.1}, ("deepfool", ""): {}},
         model_metrics=pd.DataFrame(
             {"seed": [0, 1], "train_accuracy": [1.0, 0.999], "test_accuracy": [0.9812, 0.97]}
         ),

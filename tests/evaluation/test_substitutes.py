@@ -9,6 +9,7 @@ import torch
 from advdetect.evaluation.substitutes import imitations
 from advdetect.files.texts import write_json
 from advdetect.io import write_tensors
+from advdetect.tables.names import titled
 from advdetect.tables.rendering import to_csv, to_text
 from advdetect.tables.substitute_table import substitute_table
 
@@ -43,7 +44,8 @@ def files(tmp_path):
 
 def test_agreement_counts_all_images_and_queries_are_the_last(files):
     cells = imitations(*files, LABELS, **BOOTSTRAP)
-    assert cells["substitute"].unique().tolist() == ["imitated (of svm)"]
+    named = cells[["substitute", "oracle"]].drop_duplicates()
+    assert named.to_numpy().tolist() == [["imitated", "svm"]]
     values = cells.set_index("quantity")["value"]
     assert values.to_dict() == {"queries": 700, "agreement": (6 / 8 + 4 / 8) / 2}
     agreement = cells[cells["quantity"] == "agreement"].iloc[0]
@@ -59,3 +61,18 @@ def test_the_table_says_percent_and_is_the_same_from_its_file(files):
     assert " 700" in text
     assert "62.5 [" in text
     assert to_text(substitute_table(pd.read_csv(StringIO(to_csv(table))))) == text
+
+
+def test_the_table_shows_titles_of_runs(files):
+    with titled({"@imitated": "an imitation", "@svm": "SVM"}):
+        table = substitute_table(imitations(*files, LABELS, **BOOTSTRAP))
+        assert table.headings == [["an imitation (of SVM)"]]
+        assert "imitated,svm,queries" in to_csv(table)
+
+
+def test_an_oracle_that_is_no_run_is_not_named(files):
+    labels = {"run of the substitute": "imitated"}
+    table = substitute_table(imitations(*files, labels, **BOOTSTRAP))
+    assert table.headings == [["imitated"]]
+    again = substitute_table(pd.read_csv(StringIO(to_csv(table))))
+    assert again.headings == [["imitated"]]

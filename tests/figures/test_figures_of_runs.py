@@ -27,6 +27,7 @@ from advdetect.figures.training import training_curves
 from advdetect.figures.transfer_success import transfer_figure
 from advdetect.figures.unit_images import unit_images
 from advdetect.figures.unit_purity import unit_purity
+from advdetect.tables.names import titled
 
 RUNS = {"A": 1.0, "B": 3.0}
 N = 12
@@ -197,6 +198,12 @@ def test_the_block_of_a_run_shows_what_its_own_figure_does(kind):
         assert titles[0] == titles[1]
     heights = [figure.get_size_inches()[1] for figure in alone]
     assert both.get_size_inches()[1] > sum(heights)
+
+
+def test_a_block_is_called_by_the_title_of_its_run():
+    with titled({"@B": "The second"}):
+        both = draw_runs({run: samples(scale) for run, scale in RUNS.items()}, score_histograms)
+    assert [block.get_suptitle() for block in both.subfigs] == ["A", "The second"]
 
 
 def test_a_figure_of_several_runs_can_be_saved(tmp_path):

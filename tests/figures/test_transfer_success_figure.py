@@ -5,6 +5,7 @@ import pytest
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.perturbation import AttackNorms
 from advdetect.figures.transfer_success import transfer_figure
+from advdetect.tables.names import titled
 
 COUNT = 40
 
@@ -56,6 +57,13 @@ def test_each_method_has_a_panel_with_both_models_over_what_it_sweeps():
         "crafted on away, judged on the model",
         "on away itself",
     ]
+
+
+def test_it_shows_the_titles_of_models():
+    with titled({"fgsm": "FGSM", "@sub": "a substitute"}):
+        figure = transfer_figure(ATTACKS[:2])
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["crafted on a substitute, judged on the model", "on a substitute itself"]
 
 
 def test_it_needs_a_sweep_of_what_crosses():

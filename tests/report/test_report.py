@@ -248,7 +248,7 @@ def test_names_are_escaped(context: ReportContext, attack_summary: pd.DataFrame)
         description=MALICIOUS,
         command=MALICIOUS,
         settings={MALICIOUS: MALICIOUS},
-        attacks={MALICIOUS: {MALICIOUS: MALICIOUS}},
+        attacks={(MALICIOUS, MALICIOUS): {MALICIOUS: MALICIOUS}},
         metrics=metrics,
         paired=paired,
         attack_summary=attack_summary.replace("fgsm", MALICIOUS),

@@ -72,7 +72,7 @@ def page(context: ReportContext) -> str:
             context,
             experiment="an_experiment_with_a_long_name_" * 3,
             command="snakemake --cores all --config " + "overrides=a.long.name=1 " * 9,
-            attacks={"attack_with_a_long_name,kappa=1,rule=en": {"epsilon": 0.1}},
+            attacks={("attack_with_a_long_name,kappa=1,rule=en", ""): {"epsilon": 0.1}},
             reproduction_tables=[sorting_table(), wide_table(8), wide_table(24)],
             figures=[
                 ReportFigure("reproduction", "A chart", SVG),

@@ -28,6 +28,7 @@ def test_escape_latex_leaves_nothing_to_interpret() -> None:
     assert not set(rest) & set('\\&%$#_{}~^<>|"`')
     assert escape_latex("Input Fisher 12.5") == "Input Fisher 12.5"
     assert escape_latex("1 − κ ≤") == r"1 $-$ $\kappa$ $\leq$"
+    assert escape_latex("10⁻⁴") == r"10\textsuperscript{$-$}\textsuperscript{4}"
 
 
 def test_escape_latex_joins_no_signs() -> None:

@@ -9,6 +9,7 @@ import pytest
 from advdetect.evaluation.cells import stack_runs
 from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.tables.defense_table import defense_table
+from advdetect.tables.names import titled
 from advdetect.tables.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.tables.standard import standard_tables
 from advdetect.tables.table import Table
@@ -107,6 +108,15 @@ def test_every_format_names_the_run_of_each_row(together):
     assert r"\begin{tabular}{ll" in latex
     assert "MNIST, LeNet-5 & BU & " in latex
     assert to_text(table).count("MNIST, LeNet-5  ") == 2
+
+
+def test_people_read_the_title_of_a_run_and_programs_its_name(together):
+    table = together["detection"]
+    plain = to_csv(table)
+    with titled({f"@{RUNS[0]}": "The first"}):
+        assert [run for run, _ in table.headings] == ["The first"] * 2 + [RUNS[1]] * 2
+        assert to_text(table).count("The first  ") == 2
+        assert to_csv(table) == plain
 
 
 def test_the_tests_of_a_run_are_corrected_within_it(together, paired):

@@ -1,7 +1,10 @@
 """Experiments of several data sets and models."""
 
+from dataclasses import asdict
+
 import pytest
 
+from advdetect.identity import canonical_json
 from experiment import ConfigurationError
 from pipeline import WorkflowError
 
@@ -57,6 +60,15 @@ def test_a_run_is_called_by_what_tells_it_apart(composed, runs, expected):
         (
             [{"model": "lenet6"}],
             "Unknown model: lenet6. config/model/ has: carlini_wagner, decision_tree, fully",
+        ),
+        ([{"name": "a", "title": ""}, {"name": "b"}], "runs.0.title: '' does not match"),
+        (
+            [{"name": "a", "title": "Same"}, {"title": "Same", "model": "small_cnn", "name": "b"}],
+            "runs: two runs would be shown as 'Same': give one another title.",
+        ),
+        (
+            [{"name": "a", "title": "small_cnn"}, {"model": "small_cnn"}],
+            "runs: two runs would be shown as 'small_cnn'",
         ),
         ([{"modle": "lenet5"}], "Additional properties are not allowed ('modle' was unexpected)"),
         (["lenet5"], "runs.0: 'lenet5' is not of type 'object'"),
@@ -114,6 +126,30 @@ def test_what_is_tuned_for_one_data_set_is_not_taken_over_by_a_listed_run(compos
     assert mnist.attacks == plain.attacks
     assert mnist.features == plain.features != digits.features
     assert experiment.settings["title"] == "quickstart"
+
+
+def test_a_run_has_a_title_for_people(composed):
+    runs = [
+        {"name": "wide", "title": "Wide network", "overrides": ["attacks=[fgsm@lenet5,fgsm@b]"]},
+        {"model": "small_cnn", "title": "Small one"},
+        {"name": "b", "overrides": ["model.training.epochs=2"]},
+    ]
+    config = {"experiment": "mnist_small", "features": ["kd"], "model": "carlini_wagner"}
+    experiment = composed(**config, runs=runs)
+    assert [run.name for run in experiment.runs] == ["wide", "small_cnn", "b"]
+    titles = {name: text for name, text in experiment.titles.items() if "@" in name}
+    assert titles == {"@wide": "Wide network", "@small_cnn": "Small one", "@lenet5": "LeNet-5"}
+    assert "Wide network" not in canonical_json([asdict(run) for run in experiment.runs])
+
+
+def test_a_papers_table_calls_a_run_by_its_title_unless_it_says_another(composed):
+    titles = composed(experiment="szegedy2013_small").titles
+    assert titles["fc10_1e-4"] == titles["@fc10_1e-4"] == "FC10(10⁻⁴)"
+    titles = composed(experiment="papernot2016_small").titles
+    assert (titles["network"], titles["@robust"]) == (
+        "deep network, adversarially trained",
+        "robust LeNet-5",
+    )
 
 
 def test_each_run_has_its_own_files(pipeline_of, names):

@@ -293,6 +293,24 @@ def test_a_title_changes_what_shows_it_and_no_job(make, own_yaml, names):
     assert names.job(second, "tables").options["titles"]["mine"] == "Two"
 
 
+def test_a_title_of_a_run_changes_what_shows_it_and_no_job(make, names):
+    def pipeline(title):
+        runs = [
+            {"name": "one", "title": title},
+            {"name": "two", "overrides": ["model.training.epochs=2"]},
+        ]
+        attacks = ["fgsm", "fgsm@one"]
+        noises = {"overrides": "certification.sigmas=[0.25]"}
+        return make(**BASE | {"attacks": attacks} | noises, runs=runs)
+
+    first, second = pipeline("One"), pipeline("Two")
+    assert made_again(stamps(first), stamps(second)) == {"tables", "certified", "report", "figures"}
+    assert first._files.keys() == second._files.keys()
+    for step in ("tables", "certified", "figure_roc", "report"):
+        assert names.job(second, step).options["titles"]["@one"] == "Two"
+    assert list(names.job(second, "tables").options["runs"].values()) == ["one", "two"]
+
+
 def test_the_order_of_settings_changes_nothing(pipeline_of):
     first = pipeline_of(**BASE, evaluation={"replicates": 300, "bootstrap_seed": 2})
     second = pipeline_of(**BASE, evaluation={"bootstrap_seed": 2, "replicates": 300})

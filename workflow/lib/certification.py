@@ -54,11 +54,11 @@ def publish_table(
 
     Args:
         publisher: What makes it known.
-        settings: Those of the experiment, with labels of its runs.
+        settings: Those of the experiment, with labels and titles of its runs.
         files: Its paths.
         inputs: Counts of all runs.
     """
-    names = ("replicates", "bootstrap_seed", "runs")
+    names = ("replicates", "bootstrap_seed", "runs", "titles")
     certification = settings["certification"]
     return publisher.add(
         NAME,

@@ -14,6 +14,7 @@ from methods import (
     FIGURE,
     GROUPS,
     SCHEMA,
+    TITLE,
     TRAINING,
     checked,
     choose,
@@ -22,7 +23,7 @@ from methods import (
     without_words,
 )
 from needs import check_model, images_of
-from titles import titles_of
+from titles import titles_of, titles_of_runs
 from trainings import STANDARD, MadeFrom, with_training
 from yaml_files import EXPERIMENT, OVERRIDES, load
 
@@ -69,14 +70,23 @@ class _Composer:
         runs = runs or [(self._run(tree, names, ""), titles)]
         named = list(_named([run for run, _ in runs]))
         links = Links(named, self._alone, self._like)
+        sources = links.sources()
         if preferred := preferences(tree["evaluation"], named, self._explicit, self._yaml.methods):
             tree = self._tree({}, preferred)[0]
         experiment = settle(
             Experiment(
                 settings=_settings(tree) | {"title": self._title(tree)},
                 runs=links.runs,
-                sources=links.sources(),
-                titles=titles | {k: v for _, more in runs for k, v in more.items()},
+                sources=sources,
+                titles=titles
+                | {k: v for _, more in runs for k, v in more.items()}
+                | titles_of_runs(
+                    named,
+                    entries,
+                    tree["reproductions"].values(),
+                    [name for _, name in sources],
+                    self._model_title,
+                ),
                 figures={name: without_words(kind) for name, kind in tree[FIGURE].items()},
             ),
             self._explicit,
@@ -137,6 +147,9 @@ class _Composer:
         tree, names = self._yaml.compose(["~experiment", f"model={model}"])
         spec, made_from = self._model(tree, names)
         return replace(run, model_name=model, model=spec, made_from=made_from, name="")
+
+    def _model_title(self, model: str) -> str:
+        return str(load(self._yaml.folders, "model", model).get(TITLE, model))
 
     def _like(self, run: Run, shared: Sequence[str]) -> Run:
         """Return a run of the same model in standard training, with some settings of its own."""

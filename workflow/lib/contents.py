@@ -80,6 +80,11 @@ class Contents:
     def _titles(self) -> dict[str, Any]:
         return {"titles": dict(self._experiment.titles)}
 
+    @property
+    def _run_titles(self) -> dict[str, Any]:
+        titles = self._experiment.titles.items()
+        return {"titles": {name: text for name, text in titles if name.startswith("@")}}
+
     def _all(self, what: str, names: Iterable[str]) -> list[StoreFile]:
         """Return a kind of files of all runs and seeds, for the names that a run has."""
         return [file for run, seed in self._runs for file in self._of(what, run, seed, names)]

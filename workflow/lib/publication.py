@@ -69,7 +69,8 @@ class Publication(Contents):
         self._publish_tables(metrics, paired)
         if counts := self._counts:
             paths = self._table_files([CERTIFIED])
-            publish_table(self._publisher, self._settings | self._bootstrap, paths, counts)
+            settings = self._settings | self._bootstrap | self._run_titles
+            publish_table(self._publisher, settings, paths, counts)
         reproductions = [self._reproduction(name) for name in self._settings["reproductions"]]
         figures = [self._figure(name) for name in self._figure_names]
         path = f"{self.folder}/manifest.json"

@@ -1,9 +1,13 @@
-"""What tables and figures call methods: the line ``_title_`` of each YAML file."""
+"""What tables and figures call methods and runs.
 
-from collections.abc import Iterable, Mapping
+The title of a method is the line ``_title_`` of its YAML file, that of a run stands beside its
+name. No file of the store knows any.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from advdetect.naming import family
-from experiment import Spec
+from experiment import ConfigurationError, Run, Spec
 from methods import GROUPS, TITLE
 
 #: What holds every attack under the name of a feature or of a defence.
@@ -35,6 +39,42 @@ def titles_of(tree: Spec, names: Mapping[str, str]) -> dict[str, str]:
             shown |= reading["attacks"].keys() | reading.get("defenses", {}).keys()
     titles = {name: text for name, text in given.items() if name.partition(",")[0] in shown}
     for table in papers:
+        titles |= table.get("titles", {})
+    return titles
+
+
+def titles_of_runs(
+    runs: Sequence[Run],
+    entries: Sequence[Spec],
+    tables: Iterable[Spec],
+    crafted_on: Iterable[str],
+    model_title: Callable[[str], str],
+) -> dict[str, str]:
+    """Return the titles of runs, behind an ``@``, and of what a paper's tables call one of them.
+
+    Args:
+        runs: The runs, with their names.
+        entries: What the configuration says of each; nothing of a single one that is not listed.
+        tables: The papers' tables.
+        crafted_on: Names of runs and models that images are crafted on.
+        model_title: Returns the title of a model.
+
+    Raises:
+        ConfigurationError: Two runs would be shown by one title.
+    """
+    pairs = zip(runs, entries, strict=False)
+    own = {run.name: entry["title"] for run, entry in pairs if run.name and "title" in entry}
+    shown = [own.get(run.name, run.name) for run in runs]
+    if twice := [title for title in shown if shown.count(title) > 1]:
+        raise ConfigurationError(
+            f"runs: two runs would be shown as {twice[0]!r}: give one another title."
+        )
+    names = {run.name for run in runs}
+    titles = {f"@{name}": model_title(name) for name in crafted_on if name not in names}
+    titles |= {f"@{name}": title for name, title in own.items()}
+    for table in tables:
+        called = table.get("runs", {}).items()
+        titles |= {label: own[run] for label, run in called if isinstance(run, str) and run in own}
         titles |= table.get("titles", {})
     return titles
 

@@ -32,11 +32,12 @@ def imitations(
 
     Returns:
         A row for each substitute and quantity (``queries``, labels that were asked for, and
-        ``agreement``, the share in [0, 1] of the images that both give one class): substitute,
-        quantity, value, standard_deviation, low, high, interval, n_positive (images of all seeds)
-        and n_negative.
+        ``agreement``, the share in [0, 1] of the images that both give one class): substitute and
+        oracle (their labels, "" of an oracle that is no run), quantity, value, standard_deviation,
+        low, high, interval, n_positive (images of all seeds) and n_negative.
     """
     of_model = {facts["inputs"]["model"]: (facts, path) for facts, path in _with_facts(clean)}
+    oracles: dict[str, str] = {}
     asked: dict[str, list[float]] = {}
     tables: dict[str, list[pd.DataFrame]] = {}
     for made in map(read_json, histories):
@@ -45,8 +46,7 @@ def imitations(
         oracle, path = of_model[made["inputs"]["others"]]
         agrees = _predictions(of_model[made["key"]][1]) == _predictions(path)
         name = labels.get(made["run"], "") or "substitute"
-        if oracle["run"] in labels:
-            name = f"{name} (of {labels[oracle['run']]})"
+        oracles[name] = labels.get(oracle["run"], "")
         asked.setdefault(name, []).append(made["history"][-1]["queries"])
         table = pd.DataFrame({"index": np.arange(len(agrees)), "agrees": agrees})
         tables.setdefault(name, []).append(table)
@@ -55,9 +55,9 @@ def imitations(
         cell = mean_with_interval(seeds, share_of("agrees"), replicates=replicates, seed=seed)
         queries = pd.DataFrame({"value": [float(np.mean(asked[name]))]})
         for quantity, own in (("queries", queries), ("agreement", cell)):
-            kept = {"substitute": name, "quantity": quantity, "interval": BOOTSTRAP_INTERVAL}
+            kept = {"substitute": name, "oracle": oracles[name], "quantity": quantity}
             counts = {"n_positive": sum(map(len, seeds)), "n_negative": 0}
-            parts.append(own.assign(**kept, **counts))
+            parts.append(own.assign(**kept, **counts, interval=BOOTSTRAP_INTERVAL))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from advdetect.files.atomic import atomic_path
+from advdetect.tables.names import run_name
 
 # Okabe & Ito's colours: distinguishable with every common form of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -69,7 +70,7 @@ def draw_runs(runs: Mapping[str, T], draw: Drawing[T]) -> Figure:
         draw: Draws one run.
 
     Returns:
-        Of one run the figure itself; of several a block with its label for each, as tall as the
+        Of one run the figure itself; of several a block with its name for each, as tall as the
         figure of this run alone.
     """
     alone = {label: cast(Figure, draw(data)) for label, data in runs.items()}
@@ -81,7 +82,7 @@ def draw_runs(runs: Mapping[str, T], draw: Drawing[T]) -> Figure:
         figure = new_figure(sizes[:, 0].max(), heights.sum())
         blocks = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=heights)[:, 0]
         for (label, data), block in zip(runs.items(), blocks, strict=True):
-            block.suptitle(label, fontweight="bold", fontsize=12)
+            block.suptitle(run_name(label), fontweight="bold", fontsize=12)
             draw(data, canvas=partial(_given, block))
     return figure
 

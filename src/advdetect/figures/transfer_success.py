@@ -20,7 +20,7 @@ from advdetect.figures.plotting import (
     styled,
 )
 from advdetect.runs import RunFiles
-from advdetect.tables.names import display_name
+from advdetect.tables.names import display_name, run_name
 
 #: Where an image succeeds, by the column that says so: style of the line and words.
 _WHERE = {
@@ -82,7 +82,7 @@ def transfer_figure(attacks: Sequence[AttackNorms], *, canvas: Canvas = new_figu
 
 
 def _source(sweep: Sweep) -> str:
-    return display_name(sweep.name.partition("@")[2])
+    return run_name(sweep.name.partition("@")[2])
 
 
 def _draw_line(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from advdetect.tables.names import NO_VALUE, display_name
+from advdetect.tables.names import NO_VALUE, display_name, run_name
 
 
 def render_page(template: str, **values: object) -> str:
@@ -34,6 +34,7 @@ def render_page(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = display_name
+    environment.filters["shown_run"] = run_name
     environment.filters["number"] = _number
     environment.filters["sort_number"] = _sort_number
     environment.filters["fills_a_page"] = _fills_a_page

@@ -8,9 +8,11 @@ from functools import cached_property
 import pandas as pd
 
 from advdetect.errors import AdvdetectError
+from advdetect.evaluation.cells import RUN
 from advdetect.evaluation.metrics import METRICS
 from advdetect.report.findings import ControlCheck, control_checks, findings_of_runs
 from advdetect.report.page import render_page
+from advdetect.tables.names import run_name
 from advdetect.tables.standard import DETECTION_TABLES, standard_tables
 from advdetect.tables.table import Table
 
@@ -55,7 +57,8 @@ class ReportContext:
         description: One or two sentences about it.
         command: The command that makes it again.
         settings: Name and value of each general setting: data set, model, seeds, …
-        attacks: The parameters of each attack.
+        attacks: The parameters of each attack, by its name and of several runs that of its run,
+            "" otherwise.
         model_metrics: One row per seed: seed and numeric columns such as train_accuracy and
             test_accuracy (in [0, 1]).
         attack_summary: One row per attack and seed, as `tables.attack_table` takes it.
@@ -80,7 +83,7 @@ class ReportContext:
     description: str
     command: str
     settings: Mapping[str, str]
-    attacks: Mapping[str, Mapping[str, object]]
+    attacks: Mapping[tuple[str, str], Mapping[str, object]]
     model_metrics: pd.DataFrame
     attack_summary: pd.DataFrame
     least_perturbations: pd.DataFrame
@@ -182,9 +185,11 @@ def _sections(context: ReportContext) -> dict[str, str]:
 
 
 def _models(model_metrics: pd.DataFrame) -> pd.DataFrame:
-    """Show accuracies in percent, as everywhere else."""
+    """Show accuracies in percent and the names of runs, as everywhere else."""
     accuracies = [name for name in model_metrics.columns if name.endswith("accuracy")]
     shown = model_metrics.astype(dict.fromkeys(accuracies, object))
     for name in accuracies:
         shown[name] = [f"{100 * value:.2f}" for value in model_metrics[name]]
+    if RUN in shown:
+        shown[RUN] = shown[RUN].map(run_name)
     return shown.rename(columns={name: f"{name} (%)" for name in accuracies})

@@ -10,6 +10,7 @@ from advdetect.progress import report
 from advdetect.runs import group_by_run
 from advdetect.steps import options
 from advdetect.tables.certified_table import certified_table
+from advdetect.tables.names import titled
 from advdetect.tables.rendering import to_csv, to_latex, to_markdown, to_text
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_bootstrap(parser)
     options.add_runs(parser)
+    options.add_titles(parser)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to")
 
 
@@ -46,8 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
     table = certified_table(cells, arguments.alpha)
     folder = Path(arguments.output)
-    for suffix, render in FORMATS.items():
-        write_text(folder / f"{NAME}{suffix}", render(table))
+    with titled(arguments.titles):
+        for suffix, render in FORMATS.items():
+            write_text(folder / f"{NAME}{suffix}", render(table))
     broken = int(cells.loc[cells["quantity"] == "broken", "value"].sum())
     report(f"certified: {folder / NAME}.csv")
     if broken:

@@ -77,7 +77,8 @@ def add_titles(parser: argparse.ArgumentParser) -> None:
         type=_mapping,
         default={},
         metavar="JSON",
-        help="what readers see of a method by its name; without one, the name itself",
+        help="what readers see of a method by its name, and of a run by @ and its name; without "
+        "one, the name itself",
     )
 
 

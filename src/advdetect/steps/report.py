@@ -22,7 +22,7 @@ from advdetect.steps import options
 from advdetect.steps.tables import least_perturbations_of_runs
 from advdetect.tables.certified_table import certified_table
 from advdetect.tables.defense_table import DEFENSE_TABLES, stored_defense_table
-from advdetect.tables.names import display_name, titled
+from advdetect.tables.names import display_name, run_name, titled
 from advdetect.tables.reproduction_tables import read_comparison, reproduction_tables
 from advdetect.tables.substitute_table import substitute_table
 from advdetect.tables.table import Table
@@ -56,9 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Collect what the report shows and write it."""
+    with titled(arguments.titles):
+        context = _context(arguments)
+        page = render_report(context)
+        failed = [_failure(check) for check in context.checks if not check.passed]
+    write_text(arguments.output, page)
+    for sentence in failed:
+        report(f"report: warning: {sentence}")
+    report(f"report: {arguments.output}")
+
+
+def _context(arguments: argparse.Namespace) -> ReportContext:
+    """Collect what the report shows."""
     spec = options.read_spec(arguments)
     settings = spec["settings"]
-    context = ReportContext(
+    return ReportContext(
         experiment=settings["name"],
         description=settings["title"],
         command=arguments.command,
@@ -109,18 +121,11 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.substitutes
         else None,
     )
-    with titled(arguments.titles):
-        page = render_report(context)
-        failed = [_failure(check) for check in context.checks if not check.passed]
-    write_text(arguments.output, page)
-    for sentence in failed:
-        report(f"report: warning: {sentence}")
-    report(f"report: {arguments.output}")
 
 
 def _failure(check: ControlCheck) -> str:
     """Say which control fails, and where."""
-    names = (check.run, display_name(check.feature), display_name(check.other))
+    names = (run_name(check.run), display_name(check.feature), display_name(check.other))
     where = ", ".join(name for name in names if name)
     return (
         f"{display_name(check.control)} has AUROC {check.value:.3f} where it must have "
@@ -140,7 +145,7 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
         },
     }
     for run in spec["runs"]:
-        of = f", {run['name']}" if len(spec["runs"]) > 1 else ""
+        of = f", {run_name(run['name'])}" if len(spec["runs"]) > 1 else ""
         rows |= {f"{what}{of}": _described(run[key]) for what, key in _OF_RUN.items()}
         for group in ("features", "detectors", "defenses"):
             for name, method in run[group]:
@@ -150,11 +155,11 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
     return rows
 
 
-def _attacks(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _attacks(spec: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the parameters of each attack, those of each run where there are several."""
     runs = spec["runs"]
     return {
-        f"{name} ({run['name']})" if len(runs) > 1 else name: _shown_parameters(attack)
+        (name, run["name"] if len(runs) > 1 else ""): _shown_parameters(attack)
         for run in runs
         for name, attack in run["attacks"]
     }

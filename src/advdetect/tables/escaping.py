@@ -31,6 +31,9 @@ _LATEX = {
     "λ": r"$\lambda$",
     "\N{GREEK SMALL LETTER SIGMA}": r"$\sigma$",
 }
+_SUPERIOR = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_LATEX |= {sign: rf"\textsuperscript{{{digit}}}" for digit, sign in enumerate(_SUPERIOR)}
+_LATEX["\N{SUPERSCRIPT MINUS}"] = r"\textsuperscript{$-$}"
 # Two of these in a row would be one sign: a dash, a quotation mark.
 _LATEX_PARTS = re.compile(r"(?P<pair>[-',])(?=(?P=pair))|.")
 

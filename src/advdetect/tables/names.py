@@ -1,7 +1,7 @@
-"""Display names: words of metrics, columns and the protocol, and the titles of methods.
+"""Display names: words of metrics, columns and the protocol, and the titles of methods and runs.
 
-A method's title is a line in its YAML file; who publishes is given them and uses them with
-`titled`. A name without a title stands for itself.
+A method's title is a line in its YAML file, a run's stands beside its name; who publishes is given
+them and uses them with `titled`. A name without a title stands for itself.
 """
 
 from collections.abc import Iterator, Mapping
@@ -73,7 +73,12 @@ _TITLES: ContextVar[Mapping[str, str]] = ContextVar("titles", default={})  # noq
 
 @contextmanager
 def titled(titles: Mapping[str, str]) -> Iterator[None]:
-    """Give methods these titles, by their names, while the block runs."""
+    """Give methods and runs these titles while the block runs.
+
+    Args:
+        titles: By the name of a method, and by ``@`` and the name of a run or of a model that
+            images are crafted on: a run may be called like a method.
+    """
     token = _TITLES.set(titles)
     try:
         yield
@@ -85,11 +90,12 @@ def display_name(name: str) -> str:
     """Return the name that readers see.
 
     Args:
-        name: A name of the configuration, perhaps with values of a sweep as in ``cw_l2,kappa=10``.
+        name: A name of the configuration, perhaps with values of a sweep as in ``cw_l2,kappa=10``,
+            and of an attack perhaps with what it is crafted on as in ``fgsm@robust,epsilon=0.3``.
 
     Returns:
-        The word or title, values of a sweep in brackets: ``C&W L2 (kappa=10)``; an unknown name
-        unchanged.
+        The word or title, values of a sweep in brackets: ``C&W L2 (kappa=10)``, ``FGSM
+        (epsilon=0.3) on a robust network``; an unknown name unchanged.
     """
     known = {**_TITLES.get(), **_WORDS}
     if name in known:
@@ -97,7 +103,15 @@ def display_name(name: str) -> str:
     if name.endswith(REPORTED):
         return f"{display_name(name.removesuffix(REPORTED))}, reported"
     method, values = split_name(name)
+    own, at, other = method.partition("@")
+    if at and own in known:
+        return f"{display_name(own + name.removeprefix(method))} on {run_name(other)}"
     if values and method in known:
         shown = ", ".join(f"{parameter}={value}" for parameter, value in values.items())
         return f"{known[method]} ({shown})"
     return name
+
+
+def run_name(name: str) -> str:
+    """Return the name that readers see of a run, or of a model that images are crafted on."""
+    return _TITLES.get().get(f"@{name}", name)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from advdetect.tables.names import run_name
 from advdetect.tables.table import CellFormat, Table
 
 NAME = "substitutes"
@@ -13,6 +14,8 @@ def substitute_table(cells: pd.DataFrame) -> Table:
     Args:
         cells: What `substitutes.imitations` returns, or what the table's CSV file holds.
     """
+    named = cells.drop_duplicates("substitute")
+    oracles = named["oracle"].astype(object).fillna("")
     return Table(
         name=NAME,
         caption="Substitutes of models that answer labels: labels that were asked for, and the "
@@ -23,4 +26,8 @@ def substitute_table(cells: pd.DataFrame) -> Table:
         cells=cells,
         formats={"queries": CellFormat(scale=1, decimals=0, spread="nothing", best=False)},
         format=CellFormat(best=False),
+        labels={
+            own: f"{run_name(own)} (of {run_name(oracle)})" if oracle else run_name(own)
+            for own, oracle in zip(named["substitute"], oracles, strict=True)
+        },
     )

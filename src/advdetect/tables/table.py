@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from advdetect.evaluation.cells import REASON, SIGNIFICANCE, of_runs, split_runs
-from advdetect.tables.names import NO_VALUE, display_name
+from advdetect.tables.names import NO_VALUE, display_name, run_name
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Table:
         controls: Names of rows and columns that bound the metric; nothing there is marked as best.
         formats: The format of each column that differs from `format`.
         format: The format of all other columns.
+        labels: What readers see of a row, where it is not the display name of its key.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Table:
     controls: Collection[str] = ()
     formats: Mapping[str, CellFormat] = field(default_factory=dict)
     format: CellFormat = CellFormat()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def header(self) -> list[str]:
@@ -105,7 +107,7 @@ class Table:
         """What stands before the cells of each row: of several runs its run, and its name."""
         several = self.has_runs
         return [
-            [run, display_name(row)] if several else [display_name(row)]
+            [run_name(run), self._label(row)] if several else [self._label(row)]
             for run, cells in split_runs(self.cells).items()
             for row in cells[self.rows].unique()
         ]
@@ -120,8 +122,11 @@ class Table:
         for cells in split_runs(self.cells).values():
             rows = list(cells[self.rows].unique())
             columns = [self._column_texts(cells, column, rows) for column in names]
-            body += [(display_name(r), [texts[i] for texts in columns]) for i, r in enumerate(rows)]
+            body += [(self._label(r), [texts[i] for texts in columns]) for i, r in enumerate(rows)]
         return body
+
+    def _label(self, row: str) -> str:
+        return self.labels.get(row) or display_name(row)
 
     def _column_texts(self, table: pd.DataFrame, column: str, rows: list[str]) -> list[CellText]:
         style = self.formats.get(column, self.format)
