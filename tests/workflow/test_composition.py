@@ -42,6 +42,7 @@ def test_words_are_in_no_specification(composed, name):
     assert "_title_" not in text
     assert "_schema_" not in text
     assert "_sizes_" not in text
+    assert "_columns_" not in text
 
 
 def test_one_word_changes_the_experiment(composed):

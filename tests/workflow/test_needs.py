@@ -40,6 +40,19 @@ RATE = "defense.magnet.detectors.0.false_positive_rate=0.001"
         ({"dataset": {"train_count": 15}}, "feature.kd: The feature kd needs at least 2"),
         ({"feature": {"magnet": {"norms": [1]}}}, "feature.magnet: norms=[1] for 2 auto-encoders"),
         ({"feature": {"mid": {"autoencoder": 3}}}, "feature.mid: There is no auto-encoder 3"),
+        (
+            {"overrides": "defense.magnet.detectors.1.column=jensen_shannon_20"},
+            "defense.magnet.detectors: the feature magnet has no column jensen_shannon_20; it has: "
+            "reconstruction_error_1, reconstruction_error_2, jensen_shannon_10, jensen_shannon_40.",
+        ),
+        (
+            {
+                "feature": {"magnet": {"temperatures": [20]}},
+                "overrides": "defense.magnet.detectors.1.column=jensen_shannon_10",
+            },
+            "no column jensen_shannon_10; it has: reconstruction_error_1, reconstruction_error_2, "
+            "jensen_shannon_20.",
+        ),
         ({"defense": {"magnet": {"reformer": 3}}}, "defense.magnet: There is no auto-encoder 3"),
         ({"dataset": {"train_count": 1200}}, "dataset.train_count=1200, but the train split has"),
         (
@@ -90,6 +103,30 @@ def test_a_method_of_ones_own_says_what_it_needs(load, own_yaml, tmp_path, monke
     assert load(features=["mine"], dataset={"test_count": 30}).runs[0].features["mine"]
     with pytest.raises(ConfigurationError, match=r"^feature.mine: 31 are too many"):
         load(features=["mine"], dataset={"test_count": 31})
+
+
+def test_columns_that_a_feature_does_not_say_are_left_to_its_jobs(composed, load, own_yaml):
+    assert "lid" not in composed(features=["lid"]).runs[0].columns
+    own_yaml("feature/mine", "_target_: my_module.mine\n_score_: {column: a, adversarial: low}\n")
+    assert "mine" not in load(features=["mine"]).runs[0].columns
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("[b]", r"^feature\.mine\._score_: the feature mine has no column a; it has: b\.$"),
+        ("{a: b}", r"^feature\.mine\._columns_ must be a list of names, or the import path"),
+        ("no_module.f", r"^feature\.mine: .*no_module"),
+    ],
+)
+def test_a_feature_of_ones_own_says_its_columns(load, own_yaml, columns, said):
+    own_yaml(
+        "feature/mine",
+        "_target_: my_module.mine\n_score_: {column: a, adversarial: low}\n"
+        f"_columns_: {columns}\n",
+    )
+    with pytest.raises(ConfigurationError, match=said):
+        load(features=["mine"])
 
 
 ORACLE = {"model": "svm", "attacks": ["fgsm@small_cnn"], "features": ["feature_squeezing"]}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.naming import family
+from columns import check_columns
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
@@ -69,6 +70,7 @@ def settle(
     _check_reserved("An experiment", [experiment.settings["name"].lower()])
     for run in experiment.runs:
         _check_run(run)
+        check_columns(run)
         check_needs(run, experiment.settings)
         check_labels_only(experiment, run)
     settings = dict(experiment.settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from checks import check_used, preferences, settle
+from columns import columns_of
 from configuration import Configuration, key_of
 from experiment import ConfigurationError, Experiment, Run, Spec
 from links import Links
@@ -178,6 +179,8 @@ class _Composer:
         owners = [owner for spec in users if (owner := spec.get("_fitted_by_"))]
         borrowed = self._choose("feature", list(dict.fromkeys(owners)), specs["feature"])
         model, made_from = self._model(tree, names)
+        images = images_of(tree["dataset"])
+        of_parts = {part: computed[part] for part in dict.fromkeys(parts)}
         return Run(
             dataset_name=names["dataset"],
             dataset=checked("dataset", tree["dataset"]),
@@ -187,14 +190,15 @@ class _Composer:
             training_name=names["training"],
             attacks=chosen["attack"],
             features=features,
-            computed_features={part: computed[part] for part in dict.fromkeys(parts)},
+            computed_features=of_parts,
             fitted_features={
                 name: spec for name, spec in (borrowed | computed).items() if "_fit_" in spec
             },
             detectors=chosen["detector"],
             defenses=chosen["defense"],
             name=name,
-            images=images_of(tree["dataset"]),
+            images=images,
+            columns=columns_of(of_parts, borrowed | computed, specs["feature"], images),
         )
 
     def _model(self, tree: Spec, names: Mapping[str, str]) -> tuple[Spec, MadeFrom]:

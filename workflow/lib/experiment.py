@@ -38,6 +38,7 @@ class Run:
             model, and the settings that one which takes the place of no name shares with it.
         others: The runs of these models, by setting, in the order of the settings' names.
         images: What is known of the whole data set before it is loaded.
+        columns: The columns of the computed features that say them.
     """
 
     dataset_name: str
@@ -55,6 +56,7 @@ class Run:
     made_from: Mapping[str, tuple[str, Sequence[str]]] = field(default_factory=dict)
     others: Mapping[str, "Run"] = field(default_factory=dict)
     images: Images = field(default_factory=Images)
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def parts(self, feature: str) -> list[str]:
         """Return the features that a union consists of, or the feature itself."""

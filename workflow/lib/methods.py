@@ -24,6 +24,8 @@ SCHEMA = "_schema_"
 TITLE = "_title_"
 #: In a data set: what says how many images it has.
 SIZES = "_sizes_"
+#: In a feature: its columns, or what says them (`advdetect.requirements.columns`).
+COLUMNS = "_columns_"
 #: In an attack that is called ``fgsm@lenet5``: the model that its images are crafted on.
 CRAFTED_ON = "_crafted_on_"
 #: In an attack whose images another tool has made: their file.
@@ -95,7 +97,7 @@ def _expand(where: str, spec: Spec) -> Iterable[tuple[str, Spec]]:
 
 
 def checked(where: str, spec: Spec) -> Spec:
-    """Return the specification without its schema and title, after validating it."""
+    """Return the specification without its schema and words, after validating it."""
     validate(where, {k: v for k, v in spec.items() if not k.startswith("_")}, spec.get(SCHEMA))
     if SWEEP in spec and not is_whole(spec[SWEEP], spec):
         raise ConfigurationError(
@@ -105,8 +107,9 @@ def checked(where: str, spec: Spec) -> Spec:
 
 
 def without_words(spec: Spec) -> Spec:
-    """Return the specification without its schema, title and sizes: they change no result."""
-    return {key: value for key, value in spec.items() if key not in (SCHEMA, TITLE, SIZES)}
+    """Return the specification without its schema and what else of it changes no result."""
+    words = (SCHEMA, TITLE, SIZES, COLUMNS)
+    return {key: value for key, value in spec.items() if key not in words}
 
 
 def validate(where: str, values: Spec, properties: Spec | None) -> None:

@@ -21,8 +21,8 @@ def images_of(dataset: Spec) -> Images:
     """Return what is known of a data set before it is loaded: nothing, unless its YAML says how."""
     if SIZES not in dataset:
         return Images()
-    with _explained("dataset"):
-        images: Images = locate(dataset[SIZES])(**_parameters(dataset))
+    with explained("dataset"):
+        images: Images = locate(dataset[SIZES])(**parameters(dataset))
     return images
 
 
@@ -32,7 +32,7 @@ def check_model(model: Spec) -> None:
     Raises:
         ConfigurationError: It has neither.
     """
-    with _explained():
+    with explained():
         check_source_of_weights(model)
 
 
@@ -48,13 +48,13 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
     """
     counts = {key: run.dataset.get(key) for key in ("train_count", "test_count")}
     of_all = {"evaluate_on": settings["evaluate_on"], "train_count": None, "test_count": None}
-    with _explained():
+    with explained():
         images = chosen(run.images, **of_all | counts)
     if needs_unused(run.model):
-        with _explained(f"training={run.training_name}"):
+        with explained(f"training={run.training_name}"):
             check_left_out(counts["train_count"], chosen(run.images, **of_all).train)
     if images.test is not None:
-        with _explained():
+        with explained():
             # Detectors have the images that the model gets right: all of them, at most.
             fitting_count(images.test, settings["evaluation"]["train_fraction"])
     users = {f"feature.{k}": v for k, v in (run.fitted_features | run.computed_features).items()}
@@ -63,8 +63,8 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
     for name, spec in users.items():
         owner = run.fitted_features.get(spec.get("_fitted_by_", ""), {})
         if REQUIRES in spec:
-            with _explained(name):
-                locate(spec[REQUIRES])(images, _parameters(owner), **_parameters(spec))
+            with explained(name):
+                locate(spec[REQUIRES])(images, parameters(owner), **parameters(spec))
 
 
 def check_labels_only(experiment: Experiment, run: Run) -> None:
@@ -97,12 +97,14 @@ def check_labels_only(experiment: Experiment, run: Run) -> None:
             )
 
 
-def _parameters(spec: Spec) -> Spec:
+def parameters(spec: Spec) -> Spec:
+    """Return the values of a specification that are its function's."""
     return {key: value for key, value in spec.items() if not key.startswith("_")}
 
 
 @contextmanager
-def _explained(where: str = "") -> Iterator[None]:
+def explained(where: str = "") -> Iterator[None]:
+    """Say of what is wrong where it stands, as the workflow says it."""
     try:
         yield
     except AdvdetectError as error:

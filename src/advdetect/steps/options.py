@@ -153,7 +153,7 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--set: unknown {', '.join(unknown)}; the specification has {', '.join(known)}."
         )
     spec |= changed
-    for words in ("_title_", "_sizes_"):  # tables and the workflow know them, jobs need neither
+    for words in ("_title_", "_sizes_", "_columns_"):  # for tables and the workflow, not for jobs
         spec.pop(words, None)
     _check_values(spec, spec.pop("_schema_", {}))
     return spec
