@@ -97,6 +97,19 @@ def test_the_paper_s_order_of_names_survives_canonical_json(with_table, names):
         ({"methods": {"t": COLUMN | {"adversarial": "up"}}}, "adversarial: 'up' is not one of"),
         ({"readings": [{"name": "one", "attacks": {"fgm": "fgm"}}]}, "the attack fgm is not among"),
         ({"readings": [{"name": "a", "attacks": {"f": "fgsm,e={e}"}}]}, "fgsm,e={e} is not among"),
+        (
+            {"methods": {"t": COLUMN | {"column": "trace"}}},
+            "the feature fisher_weights has no column trace; it has: log10_trace, log10_quadratic",
+        ),
+        (
+            {"kind": "defense"}
+            | {"readings": [{"name": "a", "attacks": {"f": "{e}"}, "defenses": {"m": "mid"}}]},
+            "nothing fills {e} of the attack {e}: rows and columns are trained_on, tested_on",
+        ),
+        (
+            {"readings": [{"name": "a", "attacks": {"f": "{trained_on}"}}]},
+            "nothing fills {trained_on} of the attack {trained_on}: only the kind defense fills",
+        ),
         ({"reported": "none.csv"}, "t.reported: none.csv is not among config/reference/"),
         ({"rows": ["detector"]}, f"{REPORTED} has no column detector; it has: trained_on, tested"),
         (
@@ -126,11 +139,33 @@ def test_a_table_that_cannot_be_made_is_refused_before_any_job(with_table, chang
             {"kind": "column_roc", "feature": "lead", "columns": {"a": "b"}},
             "the feature lead is not",
         ),
+        (
+            {"kind": "column_roc", "feature": "fisher_input", "columns": {"a": "trace"}},
+            r"paper_figures\.f: the feature fisher_input has no column trace; it has: log10_eigen",
+        ),
+        ({"kind": "roc", "detector": "svm"}, "the detector svm is not among those of this exper"),
+        (
+            {"kind": "success_over_runs", "feature": "kd", "columns": {"a": "log_density"}}
+            | {"runs": {"one": 1, "two": 2}, "parameter": "x"},
+            r"none of the runs one, two is among those of this experiment \(none has a name\)",
+        ),
     ],
 )
 def test_a_figure_that_cannot_be_drawn_is_refused_before_any_job(with_figure, changes, said):
     with pytest.raises(WorkflowError, match=said):
         with_figure(**changes)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("figure.roc.detector=svm", r"figure\.roc\.detector: svm is not among those of this exp"),
+        ("units.runs=[wide]", r"units\.runs: wide is not among those .* \(none has a name\)"),
+    ],
+)
+def test_settings_of_figures_name_what_there_is(pipeline_of, override, said):
+    with pytest.raises(WorkflowError, match=said):
+        pipeline_of(overrides=[override])
 
 
 def test_a_table_of_a_run_is_that_run_s(pipeline_of, names):

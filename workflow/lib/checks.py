@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from advdetect.naming import family
-from columns import check_columns
+from columns import check_columns, columns_of_figure, columns_of_table, unknown_columns
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
@@ -74,11 +74,17 @@ def settle(
         check_needs(run, experiment.settings)
         check_labels_only(experiment, run)
     settings = dict(experiment.settings)
+    if not explicit & _CHOICES or "units.runs" in explicit:
+        _check_names("units.runs", settings["units"]["runs"], [run.name for run in experiment.runs])
+    for name, kind in experiment.figures.items():
+        if "detector" in kind:
+            there = experiment.names("detectors")
+            _check_names(f"figure.{name}.detector", [kind["detector"]], there)
     _check_paper_figures(settings["paper_figures"], kinds)
     _check_reported_files(settings["reproductions"], references)
     for key, problems_of in (
         ("reproductions", lambda spec: _problems_of_table(spec, experiment, references)),
-        ("paper_figures", lambda spec: unknown_used(used_names(spec, kinds), _known(experiment))),
+        ("paper_figures", lambda spec: _problems_of_figure(spec, experiment, kinds)),
     ):
         kept = {}
         for name, spec in settings[key].items():
@@ -187,6 +193,14 @@ def _without_defenses(run: Run, kept: dict[str, Spec]) -> Run:
     return replace(run, defenses=kept, computed_features=computed, fitted_features=fitted)
 
 
+def _check_names(where: str, names: Iterable[str] | None, there: Sequence[str]) -> None:
+    if missing := [name for name in names or () if name not in there]:
+        raise ConfigurationError(
+            f"{where}: {missing[0]} is not among those of this experiment "
+            f"({', '.join(filter(None, there)) or 'none has a name'})."
+        )
+
+
 def _check_reported_files(tables: Mapping[str, Spec], references: Path) -> None:
     for name, spec in tables.items():
         if not (references / spec["reported"]).is_file():
@@ -207,7 +221,22 @@ def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> 
         return
     named = experiment.runs if labels is None else tuple(runs[label] for label in labels)
     yield from unknown_names(spec, _known(replace(experiment, runs=named)))
+    yield from unknown_columns(columns_of_table(spec), named)
     yield from check_reported(spec, references / spec["reported"], named[0].dataset_name)
+
+
+def _problems_of_figure(
+    spec: Spec, experiment: Experiment, kinds: Mapping[str, Spec]
+) -> Iterable[str]:
+    """Yield what keeps a paper's figure from being drawn, a sentence each."""
+    yield from unknown_used(used_names(spec, kinds), _known(experiment))
+    yield from unknown_columns(columns_of_figure(spec), experiment.runs)
+    there = [run.name for run in experiment.runs if run.name]
+    if "runs" in spec and not set(there) & set(spec["runs"]):  # a small experiment has fewer
+        yield (
+            f"none of the runs {', '.join(spec['runs'])} is among those of this experiment "
+            f"({', '.join(there) or 'none has a name'})"
+        )
 
 
 def _known(experiment: Experiment) -> dict[str, Iterable[str]]:

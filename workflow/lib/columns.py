@@ -70,3 +70,16 @@ def unknown_columns(used: Iterable[tuple[str, str]], runs: Sequence[Run]) -> Ite
             if column not in columns:
                 yield f"the feature {feature} has no column {column}; it has: {', '.join(columns)}"
                 break
+
+
+def columns_of_table(table: Spec) -> Iterable[tuple[str, str]]:
+    """Yield feature and column of what a paper's table takes for scores by themselves."""
+    for method in table.get("methods", {}).values():
+        if "column" in method:
+            yield method["feature"], method["column"]
+
+
+def columns_of_figure(figure: Spec) -> Iterable[tuple[str, str]]:
+    """Yield feature and column of what a paper's figure shows."""
+    if "feature" in figure:
+        yield from ((figure["feature"], column) for column in figure.get("columns", {}).values())

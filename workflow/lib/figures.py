@@ -227,6 +227,8 @@ def used_names(named: Spec, kinds: Mapping[str, Spec]) -> Iterable[tuple[str, st
     yield from (("attack", name) for name in named["attacks"])
     if "feature" in named:
         yield "computed", named["feature"]
+    if "detector" in named:
+        yield "detector", named["detector"]
     for pattern in kinds[named["kind"]]["_reads_"]:
         found = re.fullmatch(r"features/\w+/(\w+)", pattern)
         if found:

@@ -27,6 +27,19 @@ def unknown_names(reproduction: Spec, known: Mapping[str, Iterable[str]]) -> Ite
     for reading in reproduction["readings"]:
         used += [("defense", name) for name in reading.get("defenses", {}).values()]
     yield from unknown(used, known)
+    yield from _unfilled(reproduction)
+
+
+def _unfilled(reproduction: Spec) -> Iterable[str]:
+    """Yield which patterns of attacks have braces that no column of the reported values fills."""
+    is_filled = reproduction["kind"] == "defense"
+    columns = [*reproduction["rows"], reproduction.get("columns")] if is_filled else []
+    named = ", ".join(filter(None, columns))
+    reason = f"rows and columns are {named}" if is_filled else "only the kind defense fills braces"
+    for name in attacks_of(reproduction):
+        for field in re.findall(r"\{(\w+)\}", name):
+            if field not in columns:
+                yield f"nothing fills {{{field}}} of the attack {name}: {reason}"
 
 
 def unknown(used: Iterable[tuple[str, str]], known: Mapping[str, Iterable[str]]) -> Iterable[str]:
