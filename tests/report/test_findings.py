@@ -153,6 +153,30 @@ def test_a_control_that_is_off_fails(expected: float, shift: float) -> None:
     assert [check.passed for check in checks] == [False]
 
 
+def random_control(value: float, adversarials: int, clean: int) -> bool:
+    """Return whether a control passes whose bootstrap interval has no width."""
+    cell = {"trained_on": "a", "tested_on": "a", "bits": "float32", "positives": "successful"}
+    metrics = pd.DataFrame(
+        [{"detector": "c", **cell, "metric": "auroc", "seed": "mean", "feature": "kd"}]
+    ).assign(value=value, low=value, high=value, n_positive=adversarials, n_negative=clean)
+    (check,) = control_checks(metrics, controls={"c": 0.5})
+    return check.passed
+
+
+@pytest.mark.parametrize("adversarials", [1, 2, 20])
+def test_random_scores_of_few_adversarials_pass(adversarials: int) -> None:
+    generator = np.random.default_rng(0)
+    positive, negative = generator.random((500, adversarials)), generator.random((500, 100))
+    auroc = (positive[:, :, None] > negative[:, None]).mean(axis=(1, 2))
+    assert np.abs(auroc - 0.5).max() > 0.15, "or the test would be of nothing"
+    assert all(random_control(value, adversarials, 100) for value in auroc)
+
+
+def test_scores_that_say_something_do_not_pass_as_random() -> None:
+    assert not random_control(0.8, 20, 100)
+    assert not random_control(0.6, 400, 400)
+
+
 def unchanged_rows(*cells: tuple[str, str, float, float, float]) -> pd.DataFrame:
     """Return metrics of the control: feature, detector, value, low, high."""
     names = ["feature", "detector", "value", "low", "high"]
