@@ -28,7 +28,9 @@ def refuses(call, *arguments, **parameters):
 
 
 def test_the_workflow_imports_no_library_for_them():
-    modules = "classes, columns, data_sets, detection, held_out, neighbours, subsets"
+    modules = (
+        "classes, columns, data_sets, detection, held_out, neighbours, subsets, training, weights"
+    )
     code = (
         f"from advdetect.requirements import {modules}; import sys; "
         "assert not {'torch', 'numpy', 'sklearn'} & set(sys.modules)"

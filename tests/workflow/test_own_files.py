@@ -1,7 +1,9 @@
 """Where data lie, and the files of the user's own that an experiment names."""
 
+import numpy as np
 import pytest
 from job_commands import jobs, runtime, wildcards
+from safetensors.numpy import save_file
 from snakemake_interface_common.exceptions import WorkflowError
 
 
@@ -76,11 +78,9 @@ def test_a_missing_folder_of_images_is_refused(make):
 
 def test_own_weights_count_by_their_content(make, tmp_path, names, pipeline_of):
     config = {"attacks": ["fgsm"], "features": ["kd"]}
-    with pytest.raises(WorkflowError, match=r"^model\.weights: the file mine\.safetensors does"):
-        make(overrides="model.weights=mine.safetensors", **config)
 
-    def model(path, content):
-        (tmp_path / path).write_bytes(content)
+    def model(path, number):
+        save_file({"weight": np.array([number])}, tmp_path / path)
         pipeline = make(overrides=f"model.weights={path}", **config)
         assert "training" not in names.rules(pipeline, "figure")
         (file,) = {
@@ -89,10 +89,18 @@ def test_own_weights_count_by_their_content(make, tmp_path, names, pipeline_of):
         assert pipeline.inputs(wildcards(file))["weights"] == [path]
         return file.job
 
-    first = model("mine.safetensors", b"1")
-    assert model("moved.safetensors", b"1") == first
-    assert model("mine.safetensors", b"2") != first
+    first = model("mine.safetensors", 1)
+    assert model("moved.safetensors", 1) == first
+    assert model("mine.safetensors", 2) != first
     assert "training" in names.rules(pipeline_of(), "figure")
+
+
+def test_own_weights_must_be_there_and_whole(make, tmp_path):
+    with pytest.raises(WorkflowError, match=r"^model\.weights: the file mine\.pt does not exist"):
+        make(overrides="model.weights=mine.pt")
+    (tmp_path / "mine.pt").write_bytes(b"no weights at all")
+    with pytest.raises(WorkflowError, match=r"^model\.weights: the file mine\.pt holds no weights"):
+        make(overrides="model.weights=mine.pt")
 
 
 def test_images_of_another_tool_count_by_their_content(make, own_yaml, tmp_path):

@@ -20,6 +20,8 @@ GROUPS = {
 FIGURE = "figure"
 #: How a model is trained: what a model holds of it, and one of config/training/.
 TRAINING = "training"
+#: In a model: the file of its weights, where they are given.
+WEIGHTS = "weights"
 SCHEMA = "_schema_"
 TITLE = "_title_"
 #: In a data set: what says how many images it has.

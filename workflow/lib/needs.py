@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from advdetect.errors import AdvdetectError
@@ -9,8 +10,9 @@ from advdetect.imports import locate
 from advdetect.requirements.detection import fitting_count
 from advdetect.requirements.subsets import Images, check_left_out, chosen
 from advdetect.requirements.training import LABELS_ONLY, check_source_of_weights
+from advdetect.requirements.weights import check_weights_file
 from experiment import ConfigurationError, Experiment, Run, Spec
-from methods import CRAFTED_ON, FILE, SIZES
+from methods import CRAFTED_ON, FILE, SIZES, WEIGHTS
 from trainings import needs_unused
 
 #: In a method: what says whether it can run (`advdetect.requirements`).
@@ -65,6 +67,21 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
         if REQUIRES in spec:
             with explained(name):
                 locate(spec[REQUIRES])(images, parameters(owner), **parameters(spec))
+
+
+def check_files(experiment: Experiment) -> None:
+    """Check that the weights and images that an experiment names are there.
+
+    Raises:
+        ConfigurationError: A file is missing, or one of weights is damaged.
+    """
+    for run in experiment.models:
+        if weights := run.model.get(WEIGHTS):
+            with explained(f"model.{WEIGHTS}"):
+                check_weights_file(weights)
+        for name, spec in run.attacks.items():
+            if (file := spec.get(FILE)) and not Path(file).is_file():
+                raise ConfigurationError(f"attack.{name}.{FILE}: the file {file} does not exist.")
 
 
 def check_labels_only(experiment: Experiment, run: Run) -> None:

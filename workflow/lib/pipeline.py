@@ -19,7 +19,7 @@ from command_words import STAMPS, built_from, command_line, file_options
 from composition import load_experiment
 from experiment import ConfigurationError, Spec
 from fingerprints import fingerprint, names_and_sizes, remembered, targets_of
-from methods import FILE
+from needs import check_files
 from object_store import print_results
 from publication import Publication
 from published import Published
@@ -59,11 +59,11 @@ class Pipeline:
         self._shares_files = shares_files
         try:
             self.experiment = load_experiment(base / "config", workflow_config)
+            check_files(self.experiment)
         except ConfigurationError as error:
             raise WorkflowError(str(error)) from None
         self.settings = self.experiment.settings
         self.results = self.settings["results"]
-        self._check_files()
         self._store = CertifiedStore(self.experiment, self.code, self._source_files)
         self._publication = Publication(
             self.experiment, self._store, self.code, base, self.command_line
@@ -266,15 +266,6 @@ class Pipeline:
         if not dataset.get("_track_root_"):
             return ""
         return names_and_sizes(Path(dataset["root"]))
-
-    def _check_files(self) -> None:
-        """Check that the weights and images that the configuration names exist."""
-        for run in self.experiment.models:
-            named = [("model.weights", run.model.get("weights"))]
-            named += [(f"attack.{n}.{FILE}", spec.get(FILE)) for n, spec in run.attacks.items()]
-            for setting, file in named:
-                if file and not Path(file).is_file():
-                    raise WorkflowError(f"{setting}: the file {file} does not exist.")
 
 
 @remembered()

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError, one_line
+from advdetect.requirements.weights import SAFETENSORS
 
 _SHOWN = 3  # names in an error, of what may be hundreds
 
@@ -48,7 +49,7 @@ def load_weights(
 
 def _read(path: Path) -> Any:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == SAFETENSORS:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own classes
