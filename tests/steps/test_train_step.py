@@ -6,12 +6,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from step_runs import MODEL_SPEC, SEED, run
 
 from advdetect.__main__ import main
 from advdetect.data.store import read_split
 from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
+from advdetect.models.store import build_model
+from advdetect.seeding import derive_seed
 
 EPOCHS = 6
 TRAINING = f"{{epochs: {EPOCHS}, batch_size: 64, learning_rate: 0.004, weight_decay: 0.0005}}"
@@ -161,6 +165,70 @@ def test_unused_images_belong_to_the_trainings_that_say_so(chain, config, unused
     teacher = ("--others", chain / "model.safetensors", "--others-spec", MODEL_SPEC)
     assert distilled(chain, config, tmp_path, *teacher, "--unused", unused) == 1
     assert "--unused: give it where" in capsys.readouterr().err
+
+
+FINE_TUNING = """training:
+  epochs: 1
+  batch_size: 64
+  learning_rate: 1.0e-9
+  weight_decay: 0.0
+  _target_: advdetect.training.fine_tuning.FineTuning
+  loss: {_target_: advdetect.training.standard.Standard}
+  new_layers: [classifier.4]
+  frozen: [features]
+  _others_: {start: null}
+  _weights_: start
+"""
+
+
+def tuned(chain, config, folder, *more):
+    """Run the step for the network of the chain that goes on from weights."""
+    folder.mkdir(exist_ok=True)
+    spec = folder / "tuned.yaml"
+    spec.write_text((config / "model/small_cnn.yaml").read_text().partition("training:")[0])
+    spec.write_text(spec.read_text() + FINE_TUNING)
+    status = main(
+        [
+            *("train", "--spec", str(spec), "--seed", SEED, "--device", "cpu"),
+            *("--train", str(chain / "train.safetensors"), *map(str, more)),
+            *("--output", str(folder / "model.safetensors")),
+            *("--history", str(folder / "model.json")),
+        ]
+    )
+    return status or load_file(folder / "model.safetensors")
+
+
+def test_a_training_goes_on_from_a_file_or_from_another_model(chain, config, tmp_path):
+    """So slowly that nothing changes to six digits; a new head is drawn from the seed."""
+    given = load_file(chain / "model.safetensors")
+    path = tmp_path / "mine.pt"
+    head = {f"classifier.4.{name}": torch.zeros(3) for name in ("weight", "bias")}
+    torch.save({"epoch": 3, "net": {f"module.{n}": v for n, v in (given | head).items()}}, path)
+    of_file = tuned(chain, config, tmp_path / "file", "--weights", path)
+    other = ("--others", chain / "model.safetensors", "--others-spec", MODEL_SPEC)
+    of_model = tuned(chain, config, tmp_path / "model", *other)
+    recipe = read_provenance(chain / "model.safetensors")["model"]
+    torch.manual_seed(derive_seed(int(SEED), "train"))
+    drawn = build_model(recipe["target"], recipe["arguments"]).state_dict()
+    for found in (of_file, of_model):
+        for name, values in found.items():
+            expected = drawn if name.startswith("classifier.4") else given
+            torch.testing.assert_close(values, expected[name], rtol=0, atol=1e-6)
+            assert torch.equal(values, given[name]) == name.startswith("features")
+    facts = [read_provenance(tmp_path / name / "model.safetensors") for name in ("file", "model")]
+    assert [bool(fact["spec"]["weights"]) for fact in facts] == [True, False]
+    assert facts[0]["key"] != facts[1]["key"]
+    assert len(read_json(tmp_path / "file/model.json")["history"]) == 1
+
+
+def test_weights_that_do_not_fit_name_the_setting(chain, config, tmp_path, capsys):
+    path = tmp_path / "mine.safetensors"
+    given = load_file(chain / "model.safetensors")
+    save_file(given | {"classifier.1.weight": torch.zeros(7, 512)}, path)
+    assert tuned(chain, config, tmp_path, "--weights", path) == 1
+    said = capsys.readouterr().err
+    assert "classifier.1.weight (7, 512), in the model (64, 512). Name the layers" in said
+    assert "training.new_layers" in said
 
 
 def test_a_training_without_the_models_that_it_needs_is_refused(chain, config, tmp_path, capsys):

@@ -1,8 +1,11 @@
 """The kind of training that a model names, with what it sets and what it is made of."""
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from experiment import ConfigurationError
+from store import Store
 
 SMALL = {"experiment": "quickstart"}
 
@@ -39,6 +42,52 @@ def test_runs_may_differ_in_their_training_alone(pipeline_of):
     assert [first.name, second.name] == ["standard", "noise"]
     assert training(pipeline.experiment, 1)["sigma"] == 0.5
     assert pipeline.store.model(first, 0).key != pipeline.store.model(second, 0).key
+
+
+TUNED = {"training": "fine_tuning"}
+
+
+def test_fine_tuning_minimises_the_loss_of_another_kind(composed):
+    given = "model.weights=some.safetensors"
+    plain = composed(**SMALL, **TUNED, overrides=[given])
+    assert plain.runs[0].model["weights"] == "some.safetensors"
+    assert not plain.runs[0].others
+    found = training(plain)
+    assert found["epochs"] == 40
+    assert found["loss"]["_target_"] == "advdetect.training.standard.Standard"
+    loss = "training.loss='adversarial,alpha=0,attack=\"bim_linf,steps=3\"'"
+    found = training(composed(**SMALL, **TUNED, overrides=[given, loss]))["loss"]
+    assert found["_target_"] == "advdetect.training.adversarial.Adversarial"
+    assert found["alpha"] == 0
+    assert (found["attack"]["_target_"], found["attack"]["steps"]) == (
+        "advdetect.attacks.bim.bim",
+        3,
+    )
+
+
+def test_the_weights_that_are_tuned_count_by_their_content(composed, tmp_path):
+    def key(path, number):
+        save_file({"weight": np.array([number])}, tmp_path / path)
+        tuned = composed(**SMALL, **TUNED, overrides=[f"model.weights={tmp_path / path}"])
+        file = Store(tuned, lambda *_: "code", lambda _: "").model(tuned.runs[0], 0)
+        assert file.inputs["weights"] == [str(tmp_path / path)]
+        return file.key
+
+    first = key("mine.safetensors", 1)
+    assert key("moved.safetensors", 1) == first
+    assert key("mine.safetensors", 2) != first
+
+
+def test_fine_tuning_may_go_on_from_another_run(pipeline_of):
+    overrides = ["training.start=first", "training.frozen=[features]"]
+    runs = [{"name": "first"}, TUNED | {"name": "second", "overrides": overrides}]
+    pipeline = pipeline_of(**SMALL, runs=runs)
+    first, second = (pipeline.store.model(run, 0) for run in pipeline.experiment.runs)
+    assert second.inputs["others"] == [first]
+    assert not second.inputs["weights"]
+    found = training(pipeline.experiment, 1)
+    assert found["frozen"] == ["features"]
+    assert "start" not in found
 
 
 OWN = """# @package _global_
@@ -99,7 +148,41 @@ def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_ya
         ),
         (
             {"training": "noise", "overrides": "model.weights=some.safetensors"},
-            "training: noise is chosen, but the model takes its weights from a file",
+            "training: noise is chosen, but the model takes its weights from a file or fits itself"
+            ": leave out one of both, or take training=fine_tuning, which goes on from the file",
+        ),
+        (TUNED, "training=fine_tuning: say what it goes on from, either model.weights, a file, or"),
+        (
+            TUNED | {"overrides": "model.weights=some.safetensors training.start=lenet5"},
+            "either model.weights, a file, or training.start, the name of a run or of a model",
+        ),
+        (
+            TUNED | {"overrides": "model.weights=some.safetensors model.training=null"},
+            "training: fine_tuning is chosen, but model.training is null: give epochs",
+        ),
+        (
+            TUNED | {"overrides": "training.start=svm"},
+            "training.start: the model svm answers labels only",
+        ),
+        (
+            TUNED | {"overrides": "model.weights=some.safetensors training.frozen=features"},
+            "training.frozen: 'features' is",
+        ),
+        (
+            TUNED | {"overrides": "training.start=lenet5 training.loss=nosie"},
+            "training.loss: Unknown training: nosie. .* has: adversarial",
+        ),
+        (
+            TUNED | {"overrides": "training.start=lenet5 training.loss=distillation"},
+            "training.loss: distillation needs other models, or images of its own: choose a loss",
+        ),
+        (
+            TUNED | {"overrides": ["training.start=lenet5", "training.loss='noise,sigma=-1'"]},
+            "training.loss.sigma: -1 is",
+        ),
+        (
+            TUNED | {"overrides": ["training.start=lenet5", "training.loss='standard,part=3/2'"]},
+            "training.loss: part: 3/2 is none of 2 parts",
         ),
         (
             {"overrides": "model.weights=some.safetensors training.shift=1"},

@@ -156,9 +156,9 @@ class _Composer:
         """Return a run of the same model in standard training, with some settings of its own."""
         loop = self._yaml.model_schema[TRAINING]["properties"]
         own = run.model[TRAINING]
-        kind = load(self._yaml.folders, TRAINING, STANDARD) | {key: own[key] for key in shared}
+        kind = self._training(STANDARD) | {key: own[key] for key in shared}
         base = run.model | {TRAINING: {key: own[key] for key in loop}}
-        spec, made_from = with_training(base, STANDARD, kind, {})
+        spec, made_from = with_training(base, STANDARD, kind, {}, self._training)
         return replace(run, model=spec, training_name=STANDARD, made_from=made_from, name="")
 
     def _run(self, tree: Spec, names: Mapping[str, str], name: str) -> Run:
@@ -207,7 +207,10 @@ class _Composer:
         model = checked("model", spec | {SCHEMA: self._yaml.model_schema | spec.get(SCHEMA, {})})
         check_model(model)
         attacks = self._yaml.with_schemas("attack", tree["attack"])
-        return with_training(model, names[TRAINING], tree[TRAINING], attacks)
+        return with_training(model, names[TRAINING], tree[TRAINING], attacks, self._training)
+
+    def _training(self, name: str) -> Spec:
+        return load(self._yaml.folders, TRAINING, name)
 
     def _choose(self, group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
         """Choose methods of a group; one whose file cannot be read is refused with the reason."""

@@ -28,6 +28,8 @@ TITLE = "_title_"
 SIZES = "_sizes_"
 #: In a feature: its columns, or what says them (`advdetect.requirements.columns`).
 COLUMNS = "_columns_"
+#: In a method: what says whether it can run (`advdetect.requirements`).
+REQUIRES = "_requires_"
 #: In an attack that is called ``fgsm@lenet5``: the model that its images are crafted on.
 CRAFTED_ON = "_crafted_on_"
 #: In an attack whose images another tool has made: their file.

@@ -12,11 +12,8 @@ from advdetect.requirements.subsets import Images, check_left_out, chosen
 from advdetect.requirements.training import LABELS_ONLY, check_source_of_weights
 from advdetect.requirements.weights import check_weights_file
 from experiment import ConfigurationError, Experiment, Run, Spec
-from methods import CRAFTED_ON, FILE, SIZES, WEIGHTS
+from methods import CRAFTED_ON, FILE, REQUIRES, SIZES, TRAINING, WEIGHTS
 from trainings import needs_unused
-
-#: In a method: what says whether it can run (`advdetect.requirements`).
-REQUIRES = "_requires_"
 
 
 def images_of(dataset: Spec) -> Images:
@@ -61,7 +58,9 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
             fitting_count(images.test, settings["evaluation"]["train_fraction"])
     users = {f"feature.{k}": v for k, v in (run.fitted_features | run.computed_features).items()}
     users |= {f"defense.{name}": spec for name, spec in run.defenses.items()}
-    users[f"training={run.training_name}"] = run.model.get("training") or {}
+    training = run.model.get(TRAINING) or {}
+    users[f"training={run.training_name}"] = training
+    users |= {f"{TRAINING}.{k}": v for k, v in training.items() if isinstance(v, dict)}
     for name, spec in users.items():
         owner = run.fitted_features.get(spec.get("_fitted_by_", ""), {})
         if REQUIRES in spec:
@@ -101,7 +100,7 @@ def check_labels_only(experiment: Experiment, run: Run) -> None:
                 f"YAML of an attack that asks for labels alone."
             )
     for setting, other in run.others.items():
-        if other.model.get(LABELS_ONLY) and not run.model["training"].get(LABELS_ONLY):
+        if other.model.get(LABELS_ONLY) and not run.model[TRAINING].get(LABELS_ONLY):
             raise ConfigurationError(
                 f"training.{setting}: the model {other.model_name} answers labels only, and "
                 f"training={run.training_name} needs more of it."

@@ -1,6 +1,6 @@
 """A user's own weights, from checkpoints as people have them; nothing in them is run."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +11,52 @@ from torch import Tensor, nn
 from advdetect.errors import AdvdetectError, one_line
 from advdetect.requirements.weights import SAFETENSORS
 
+#: How to find weights that are elsewhere in a file.
+WHERE = "model.weights_key and model.weights_prefix say where in the file they are"
 _SHOWN = 3  # names in an error, of what may be hundreds
 
 
 def load_weights(
     model: nn.Module, path: str | Path, key: str | None = None, prefix: str | None = None
 ) -> None:
-    """Load weights into a model.
+    """Load weights into a model; arguments as of `read_weights`.
+
+    Raises:
+        AdvdetectError: The file is missing, unreadable, holds more than tensors, or its tensors are
+            not those of the model.
+    """
+    own = model.state_dict()
+    state = read_weights(path, own, key, prefix)
+    if problem := difference(state, own):
+        raise AdvdetectError(
+            f"model.weights: {path} does not hold the weights of {type(model).__name__}: "
+            f"{problem}. Choose the model's arguments that they were made with; {WHERE}."
+        )
+    model.load_state_dict(state)
+
+
+def read_weights(
+    path: str | Path, own: Iterable[str], key: str | None = None, prefix: str | None = None
+) -> dict[str, Tensor]:
+    """Read weights by the names that a model has for them; others may be among them.
 
     Args:
-        model: The model.
         path: ``.safetensors``, or what ``torch.save`` has written of a state dict, or of a
             checkpoint that holds one. It is read without running what a pickle might name.
+        own: The names of the model's weights.
         key: Where in the checkpoint the state dict is; None where it is all that there is, or the
             only mapping of tensors in it.
         prefix: What each name in it begins with and the model's do not, such as ``module.``; None
             where all begin with the same, or with nothing.
 
     Raises:
-        AdvdetectError: The file is missing, unreadable, holds more than tensors, or its tensors are
-            not those of the model.
+        AdvdetectError: The file is missing or unreadable, or holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise AdvdetectError(f"model.weights: the file {path} does not exist.")
     state = _state_in(_read(path), key, path)
-    own = model.state_dict()
-    state = _without_prefix(state, own, prefix, path)
-    if problem := _difference(state, own):
-        raise AdvdetectError(
-            f"model.weights: {path} does not hold the weights of {type(model).__name__}: "
-            f"{problem}. Choose the model's arguments that they were made with; model.weights_key "
-            f"and model.weights_prefix say where in the file they are."
-        )
-    model.load_state_dict(state)
+    return _without_prefix(state, set(own), prefix, path)
 
 
 def _read(path: Path) -> Any:
@@ -94,7 +106,7 @@ def _is_state(content: Any) -> bool:
 
 
 def _without_prefix(
-    state: dict[str, Tensor], own: Mapping[str, Tensor], prefix: str | None, path: Path
+    state: dict[str, Tensor], own: Container[str], prefix: str | None, path: Path
 ) -> dict[str, Tensor]:
     if prefix is None:
         prefix = _common_prefix(state, own)
@@ -102,12 +114,12 @@ def _without_prefix(
     if not chosen:
         raise AdvdetectError(
             f"model.weights_prefix: no weight in {path} begins with {prefix}; they are "
-            f"{_listed(state)}."
+            f"{listed(state)}."
         )
     return chosen
 
 
-def _common_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+def _common_prefix(state: Mapping[str, Tensor], own: Container[str]) -> str:
     """Return what all names begin with, where without it they are names of the model."""
     first = next(iter(state))
     for start in (i + 1 for i, letter in enumerate(first) if letter == "."):
@@ -117,30 +129,31 @@ def _common_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> st
     return ""
 
 
-def _difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """Say how the names and shapes of weights differ from the model's; nothing if they do not."""
     parts = []
     if missing := [name for name in own if name not in state]:
-        parts.append(f"it lacks {_listed(missing)}")
+        parts.append(f"it lacks {listed(missing)}")
     if unknown := [name for name in state if name not in own]:
-        parts.append(f"it has {_listed(unknown)}, which the model has not")
+        parts.append(f"it has {listed(unknown)}, which the model has not")
     shapes = [
         f"{name} {tuple(state[name].shape)}, in the model {tuple(own[name].shape)}"
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
     if shapes:
-        parts.append(f"other shapes: {_listed(shapes, '; ')}")
+        parts.append(f"other shapes: {listed(shapes, '; ')}")
     return "; ".join(parts)
 
 
 def _names(content: Any) -> str:
     if isinstance(content, Mapping):
-        return _listed([str(key) for key in content]) if content else "nothing"
+        return listed([str(key) for key in content]) if content else "nothing"
     return f"a {type(content).__name__}"
 
 
-def _listed(names: Any, separator: str = ", ") -> str:
+def listed(names: Iterable[str], separator: str = ", ", shown: int = _SHOWN) -> str:
+    """Return the first of some names as a text, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return separator.join(names[:_SHOWN]) + more
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return separator.join(names[:shown]) + more

@@ -10,6 +10,9 @@ from advdetect.requirements.subsets import Images
 FITTED = "_fitted_"
 #: In a model that answers labels only, and in an attack or a training that asks for no more.
 LABELS_ONLY = "_labels_only_"
+#: In a training: the setting that names the model whose weights it goes on from, of which a file,
+#: ``model.weights``, takes the place.
+FROM_WEIGHTS = "_weights_"
 
 
 def check_source_of_weights(model: Mapping[str, Any]) -> None:

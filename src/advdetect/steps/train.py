@@ -1,7 +1,7 @@
-"""Train a classifier, have it fit itself, or take the user's own weights."""
+"""Train a classifier, have it fit itself, or take the user's own weights as they are."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from advdetect.inference import to_float
 from advdetect.io import read_provenance
 from advdetect.models.guard import TRIED, check_answers, check_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments, write_model
-from advdetect.models.weights import load_weights
+from advdetect.models.weights import load_weights, read_weights
 from advdetect.progress import report
-from advdetect.requirements.training import FITTED, check_source_of_weights
+from advdetect.requirements.training import FITTED, FROM_WEIGHTS, check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.kinds import TRAINING, epochs_of, make, train_as
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images that nothing was trained on, from prepare-data: what is trained on where the "
         "kind of training says that it needs them",
     )
-    parser.add_argument("--weights", help="file of your own weights, in place of training")
+    parser.add_argument(
+        "--weights", help="file of your own weights, in place of training or for it to go on from"
+    )
     parser.add_argument(
         "--others",
         nargs="*",
@@ -85,7 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     of_others = [read_provenance(path)["run"] for path in arguments.others]
     facts["run"] = run_of(spec, arguments.code, facts["inputs"]["train"], of_others)
-    if bool(arguments.unused) != bool((spec.get("training") or {}).get("_unused_")):
+    own = spec.get("training") or {}
+    if bool(arguments.unused) != bool(own.get("_unused_")):
         raise AdvdetectError(
             "--unused: give it where the training says _unused_: true, and only there."
         )
@@ -102,15 +105,20 @@ def run(arguments: argparse.Namespace) -> None:
     history: History = []
     unfinished = Unfinished(arguments.output, {name: facts[name] for name in _FACTS})
     check_source_of_weights(spec)
-    if weights:
-        load_weights(model, weights, spec.get("weights_key"), spec.get("weights_prefix"))
+    within = spec.get("weights_key"), spec.get("weights_prefix")
+    if weights and FROM_WEIGHTS not in own:
+        load_weights(model, weights, *within)
     elif spec.get(FITTED):
         _fit(model, training, seed)
     else:
         _check_trainable(model, spec)
         check_answers(model, few, classes)  # of what is wrong already training is spared
-        kind = make(spec["training"], _others(spec["training"], arguments, device))
-        epochs = epochs_of(kind, spec["training"])
+        others: dict[str, Any] = {}
+        if weights:
+            others[own[FROM_WEIGHTS]] = read_weights(weights, model.state_dict(), *within)
+        others |= _others(sorted({*own.get("_others_", ())} - others.keys()), arguments, device)
+        kind = make(own, others)
+        epochs = epochs_of(kind, own)
 
         def after_epoch(epoch: dict[str, Any]) -> None:
             report(
@@ -123,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
             model,
             training.images,
             training.labels,
-            spec["training"],
+            own,
             seed=seed,
             after_epoch=after_epoch,
             unfinished=unfinished,
@@ -157,10 +165,9 @@ def _digest_of(weights: str) -> str:
 
 
 def _others(
-    training: Mapping[str, Any], arguments: argparse.Namespace, device: torch.device
+    settings: Sequence[str], arguments: argparse.Namespace, device: torch.device
 ) -> dict[str, nn.Module]:
     """Read the models that a training needs, by the settings that name them."""
-    settings = sorted(training.get("_others_", ()))
     if not len(settings) == len(arguments.others) == len(arguments.others_spec):
         raise AdvdetectError(
             f"--others and --others-spec: give one for each of: {', '.join(settings) or 'none'}."

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the images and the purity of each unit of the penultimate layer, and the tests.
 
-    Beside the trained network stands the same one with the weights that its training began with.
+    Beside the trained network stands the same one with the weights that were drawn for it.
     """
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _untrained(made: Mapping[str, Any], device: torch.device) -> nn.Module:
-    """Return the model as its training found it."""
+    """Return the model with the weights that were drawn for it, before any training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(made["seed"], "train"))
         model = build_model(made["model"]["target"], made["model"]["arguments"])

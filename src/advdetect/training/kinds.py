@@ -45,12 +45,13 @@ class OwnMethod(Protocol):
 Kind = Objective | OwnMethod
 
 
-def make(training: Mapping[str, Any], others: Mapping[str, nn.Module]) -> Kind:
+def make(training: Mapping[str, Any], others: Mapping[str, Any]) -> Kind:
     """Make a kind of training with its settings; without a kind it is standard training.
 
     Args:
         training: Specification of the training: of the loop, and of the kind with ``_target_``.
-        others: The other models that it needs, in eval mode, by the settings that name them.
+        others: The other models that it needs, in eval mode, by the settings that name them;
+            for one of them perhaps weights by name, from a file.
     """
     target = training.get("_target_", f"{Standard.__module__}.{Standard.__qualname__}")
     own = {k: v for k, v in training.items() if k not in TRAINING and not k.startswith("_")}
@@ -85,8 +86,18 @@ def train_as(
     settings = {name: training[name] for name in TRAINING} | more
     if not callable(kind):
         return kind.train(model, images, labels, **settings)
-    if begin := getattr(kind, "begin", None):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings["seed"])
-            images, labels = begin(model, images, labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed"])
+        images, labels = begun(kind, model, images, labels)
     return train(model, images, labels, objective=kind, **settings)
+
+
+def begun(
+    objective: Objective, model: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the images and the labels that are trained on: as ``begin`` says, where there is one.
+
+    See `loop.Objective`.
+    """
+    begin = getattr(objective, "begin", None)
+    return begin(model, images, labels) if begin else (images, labels)
