@@ -2,34 +2,47 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 from small_slurm import Job, SmallSlurm, missing, small_slurm
 from snakemake_project import (
-    SNAKEMAKE,
     Project,
     environment,
     new_project,
+    plain_name,
     wait_for,
+    warm_process,
 )
+
+from advdetect.warm.client import VARIABLE
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.long,
     pytest.mark.skipif(bool(missing()), reason=missing() or "there is all"),
 ]
 
 PROFILE = ("--workflow-profile", "profiles/slurm")
-#: The profile's times between two looks are for clusters, on which jobs take minutes.
-OFTEN = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2")
+#: Snakemake, looking at its jobs each second. The plugin waits ten seconds longer after each look
+#: than before it, which no option of it changes: that is for clusters, on which jobs take minutes.
+SNAKEMAKE = """\
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+RemoteExecutor.next_seconds_between_status_checks = property(lambda _: 1, lambda *_: None)
+main()
+"""
 SUBMITTED = re.compile(r"has been submitted with SLURM jobid (\d+)")
-CANCELLED = "rule_detection-kd_fit_detectors"
-FEATURES = ("max_probability", "kd")
-#: What is published has a name of its own, since `first_run` has published the whole.
-CONFIG = ("name=part", "attacks=[fgsm]", f"features=[{','.join(FEATURES)}]")
+GROUP = "detection-kd_fit_detectors"
+CANCELLED = re.compile(rf"jobid (\d+) \(log: \S+/group_{GROUP}")
+METRICS = "results/tiny/metrics/kd.csv"
+CONFIG = ("attacks=[fgsm]", "features=[kd]")
 
 
 @pytest.fixture(scope="module")
@@ -38,87 +51,107 @@ def slurm() -> Iterator[SmallSlurm]:
         yield running
 
 
-def start(project: Project, slurm: SmallSlurm, *arguments: str, config: tuple[str, ...] = ()):
+@contextmanager
+def started(
+    project: Project, slurm: SmallSlurm, *arguments: str, config: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen]:
     """Start Snakemake with the shipped profile; what it prints is in ``printed.txt``."""
     values = [f"experiment={project.experiment}", *config]
-    with (project.folder / "printed.txt").open("w") as printed:
-        return subprocess.Popen(
-            [str(SNAKEMAKE), *PROFILE, *OFTEN, *arguments, "--config", *values],
+    with printed(project).open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SNAKEMAKE, *PROFILE, *arguments, "--config", *values],
             cwd=project.folder,
-            env={**environment(), **slurm.variables},
-            stdout=printed,
-            stderr=printed,
+            env={**environment(), **slurm.variables, VARIABLE: warm_process()},
+            stdout=output,
+            stderr=output,
         )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
-def is_to_be_cancelled(job: Job) -> bool:
-    return job.comment.startswith(CANCELLED)
+def printed(project: Project) -> Path:
+    return project.folder / "printed.txt"
+
+
+def detection(jobs: list[Job]) -> list[Job]:
+    return [job for job in jobs if job.comment.startswith(f"rule_{GROUP}")]
 
 
 @pytest.fixture(scope="module")
 def submitted(tmp_path_factory, repository, slurm) -> tuple[Project, str, list[Job]]:
-    """The experiment, what was printed and its jobs, one of which was cancelled as it ran."""
+    """The project, what was printed and its jobs, one of which was cancelled as it ran."""
     project = new_project(repository, tmp_path_factory.mktemp("submitted") / "project")
-    process = start(project, slurm, config=CONFIG)
+    text = printed(project)
+    with started(project, slurm, METRICS, config=CONFIG) as process:
 
-    def is_running() -> bool:
-        assert process.poll() is None, (project.folder / "printed.txt").read_text()
-        return any(job.state == "RUNNING" for job in slurm.jobs() if is_to_be_cancelled(job))
+        def is_submitted() -> bool:
+            assert process.poll() is None, text.read_text()
+            return CANCELLED.search(text.read_text()) is not None
 
-    wait_for(is_running)
-    (running,) = filter(is_to_be_cancelled, slurm.jobs())
-    slurm.call("scancel", str(running.number))
-    status = process.wait(600)
-    printed = (project.folder / "printed.txt").read_text()
-    assert status == 0, printed
-    return project, printed, slurm.jobs()
-
-
-def tables(project: Project) -> dict[Path, bytes]:
-    results = replace(project, experiment="part").results
-    return {
-        path.relative_to(results): path.read_bytes()
-        for suffix in ("md", "csv")
-        for path in sorted(results.rglob(f"*.{suffix}"))
-    }
-
-
-def test_the_tables_are_those_of_a_local_run(submitted, finished):
-    finished.run(config=CONFIG)
-    expected = tables(finished)
-    assert len(expected) > 5
-    assert tables(submitted[0]) == expected
+        wait_for(is_submitted, 600)
+        wait_for(lambda: detection(slurm.jobs())[0].state == "RUNNING")
+        slurm.call("scancel", str(detection(slurm.jobs())[0].number))
+        assert process.wait(600) == 0, text.read_text()
+    return project, text.read_text(), slurm.jobs()
 
 
 def test_a_model_an_attack_and_a_features_detectors_are_one_submission_each(submitted):
-    _, printed, jobs = submitted
+    _, text, jobs = submitted
     # What Snakemake calls a group begins with its own name and its first rule.
     names = [f"rule_digits-small_cnn-seed0-{name}_" for name in ("model", "fgsm")]
-    names += [f"rule_detection-{feature}_fit_detectors" for feature in FEATURES]
     for name in names:
-        found = [job for job in jobs if job.comment.startswith(name)]
-        assert len(found) == (2 if name == CANCELLED else 1), name
-    # Besides them the paired tests, which are about all features.
+        assert len([job for job in jobs if job.comment.startswith(name)]) == 1, name
+    assert len(detection(jobs)) == 2  # the first was cancelled
     assert len(jobs) == len(names) + 2
-    assert {int(number) for number in SUBMITTED.findall(printed)} == {job.number for job in jobs}
+    assert {int(number) for number in SUBMITTED.findall(text)} == {job.number for job in jobs}
 
 
 def test_a_cancelled_job_comes_back_with_twice_the_memory(submitted):
-    _, printed, jobs = submitted
-    first, second = filter(is_to_be_cancelled, jobs)
+    _, text, jobs = submitted
+    first, second = detection(jobs)
     assert (first.state, second.state) == ("CANCELLED", "COMPLETED")
     assert second.megabytes == 2 * first.megabytes
-    assert re.search(rf"JOB {first.number} ON \S+ CANCELLED", printed)
+    assert re.search(rf"JOB {first.number} ON \S+ CANCELLED", text)
 
 
+def test_the_results_are_those_of_a_local_run(submitted, first_run):
+    made, whole = submitted[0].contents(), first_run[0].contents()
+    stored = {name for name in made if name.startswith("store/") and name in whole}
+    assert {plain_name(name.removeprefix("store/")) for name in stored} == {
+        *("train", "test", "model", "model.json", "clean", "fitted/kd"),
+        *("attacks/fgsm", "attacks/unchanged"),
+        *(f"features/{images}/kd" for images in ("clean", "fgsm", "unchanged")),
+    }
+    assert {name: made[name] for name in stored} == {name: whole[name] for name in stored}
+
+
+def test_the_metrics_are_those_of_a_local_run(submitted, first_run):
+    """A detector's on its own attack do not depend on what else is there."""
+    made, whole = (
+        pd.read_csv(BytesIO(project.contents()[METRICS.removeprefix("results/")]))
+        for project in (submitted[0], first_run[0])
+    )
+    made, whole = (
+        table[(table["detector"] == "random_forest") & (table["trained_on"] == "fgsm")]
+        for table in (made, whole)
+    )
+    expected = whole[whole["tested_on"] == "fgsm"].reset_index(drop=True)
+    assert len(expected) > 10
+    assert_frame_equal(made.reset_index(drop=True), expected, check_exact=True)
+
+
+@pytest.mark.long
 def test_a_failure_is_shown_and_gpus_are_generic_resources(finished, slurm, monkeypatch):
     before = len(slurm.jobs())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # on a machine that has one, too
     arguments = [finished.target("model"), "--forcerun", "train", "--retries", "0"]
-    process = start(finished, slurm, *arguments, config=("device=cuda",))
-    assert process.wait(600) != 0
-    printed = (finished.folder / "printed.txt").read_text()
+    with started(finished, slurm, *arguments, config=("device=cuda",)) as process:
+        assert process.wait(600) != 0
+    text = printed(finished).read_text()
     (job,) = slurm.jobs()[before:]
     assert job.gres in ("gpu:1", "gres:gpu:1")
-    assert "Error in group digits-small_cnn-seed0-model" in printed
-    assert "advdetect train: error: " in printed
+    assert "Error in group digits-small_cnn-seed0-model" in text
+    assert "advdetect train: error: " in text
