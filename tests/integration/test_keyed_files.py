@@ -75,9 +75,10 @@ def test_a_copied_folder_is_finished(first_run, tmp_path):
         assert project.plan() == set()
 
 
-def test_a_copy_without_records_and_times_knows_what_it_lacks(first_run, tmp_path):
-    project = first_run[0].copy(tmp_path / "project")
-    shutil.rmtree(project.folder / ".snakemake")
+def test_results_are_those_of_any_clone_which_knows_what_they_lack(first_run, repository, tmp_path):
+    """The clone has no records of Snakemake, and their times say nothing."""
+    project = new_project(repository, tmp_path / "another clone")
+    shutil.copytree(first_run[0].folder / "results", project.folder / "results")
     assert project.plan() == set()
     touched(project, 1)
     assert project.plan() == set()
@@ -87,13 +88,6 @@ def test_a_copy_without_records_and_times_knows_what_it_lacks(first_run, tmp_pat
     assert seeds == of_the_new | (PUBLISHED - {"figure_gallery"})
     fewer = project.plan(config=["overrides=dataset.train_count=200"])
     assert fewer == STORED | PUBLISHED
-
-
-def test_results_are_those_of_any_clone(first_run, repository, tmp_path):
-    clone = new_project(repository, tmp_path / "another clone")
-    shutil.copytree(first_run[0].folder / "results", clone.folder / "results")
-    assert clone.plan() == set()
-    assert clone.plan(config=EPSILON) == attack_files("fgsm") | AFTER_ATTACKS
 
 
 def test_a_change_back_makes_nothing_of_the_store_anew(finished, first_run):
@@ -125,6 +119,11 @@ def title_of_an_attack(project: Project) -> None:
     project.replace("config/attack/fgsm.yaml", "_title_: FGSM", "_title_: Fast gradient sign")
 
 
+def title_and_caption(project: Project) -> None:
+    project.replace(TINY, "a few of them", "some of them")
+    project.append("config/figure/roc.yaml", "_caption_: Another.\n")
+
+
 NAMED = {"tables", "report"}
 FIGURES = {name for name in PUBLISHED if name.startswith("figure_")}
 WORDS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
@@ -133,14 +132,7 @@ WORDS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         NAMED | {"figure_roc", "figure_roc_low", "figure_cross_attack"},
     ),
     "an attack's title": (title_of_an_attack, NAMED | FIGURES - {"figure_training"}),
-    "the experiment's title": (
-        lambda project: project.replace(TINY, "a few of them", "some of them"),
-        {"report"},
-    ),
-    "a caption": (
-        lambda project: project.append("config/figure/roc.yaml", "_caption_: Another.\n"),
-        {"report"},
-    ),
+    "the experiment's title and a caption": (title_and_caption, {"report"}),
 }
 
 
@@ -173,7 +165,6 @@ def test_what_only_programmers_and_users_read_makes_nothing(finished):
 
 #: What reads a file that is gone follows; other files of the same job are made again as they were.
 GONE = [
-    (["tables/detection.csv"], {"tables"}),
     (["tables/detection.md", "tables/detectors.tex", "tables/attacks.txt"], {"tables"}),
     (["figures/gallery.png", "figures/roc.svg"], {"figure_gallery", "figure_roc", "report"}),
     (
@@ -189,15 +180,6 @@ def test_what_is_deleted_of_the_published_comes_back(finished, names, expected):
     for name in names:
         (finished.results / name).unlink()
     assert finished.plan() == expected
-
-
-def test_a_deleted_table_is_the_same_again(finished):
-    path = finished.results / "tables" / "detection.csv"
-    before = path.read_bytes()
-    path.unlink()
-    finished.run()
-    assert path.read_bytes() == before
-    assert finished.plan() == set()
 
 
 def test_another_number_of_test_images_trains_nothing(first_run):

@@ -4,6 +4,7 @@ What each sentence is is tested in ``tests/workflow``; here, that nothing else i
 """
 
 import re
+from dataclasses import replace
 
 import pytest
 from snakemake_project import SNAKEMAKE, execute
@@ -35,9 +36,7 @@ pytestmark = pytest.mark.integration
     ],
 )
 def test_what_cannot_be_run_is_refused(source, experiment, config, said):
-    values = [f"experiment={experiment}", *config]
-    command = [str(SNAKEMAKE), "--cores", "2", "--config", *values]
-    outcome = execute(command, source.folder)
+    outcome = replace(source, experiment=experiment).try_run(config=config)
     assert outcome.status != 0
     lines = [line for line in outcome.output.splitlines() if said in line]
     assert len(lines) == 1, outcome.output
