@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from advdetect.evaluation.metrics import evaluate_feature
 from advdetect.evaluation.paired import paired_tests
@@ -15,6 +14,7 @@ from advdetect.evaluation.perturbation import AttackNorms, least_perturbations
 from advdetect.protocol import KINDS, on_own_attack
 from advdetect.report.report import ReportContext, ReportFigure
 from advdetect.tables.names import titled
+from advdetect.yaml_text import read_yaml_file
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 ATTACKS = ("fgsm", "cw_l2,kappa=10", "deepfool")
@@ -57,7 +57,7 @@ def shipped_titles() -> dict[str, str]:
     """Return the titles of methods and papers in ``config/``, as the workflow passes them on."""
     titles: dict[str, str] = {}
     for path in set(CONFIG.glob("*/*.yaml")) - set(CONFIG.glob("schema/*.yaml")):
-        spec = yaml.safe_load(path.read_text())
+        spec = read_yaml_file(path)
         for table in spec.get("reproductions", {}).values():
             titles |= table.get("titles", {})
         title = spec.get("_title_")
