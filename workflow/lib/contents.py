@@ -72,6 +72,10 @@ class Contents:
         }
 
     @property
+    def _of_metrics(self) -> dict[str, Any]:
+        return {**self._bootstrap, "primary_detector": self._evaluation["primary_detector"]}
+
+    @property
     def _labels(self) -> dict[str, Any]:
         """What readers call the runs, by what their files say that they are of."""
         return {"runs": {self._store.run_id(run): run.name for run in self._experiment.runs}}

@@ -62,7 +62,7 @@ class Publication(Contents):
         paired = self._publisher.add(
             "paired",
             "paired",
-            {**self._bootstrap, "primary_detector": self._evaluation["primary_detector"]},
+            self._of_metrics,
             {"scores": self._all("scores", self._features)},
             {"output": f"{self.folder}/metrics/paired.csv"},
         )
@@ -101,11 +101,7 @@ class Publication(Contents):
         return self._publisher.add(
             f"metrics_{feature}",
             "evaluate",
-            {
-                "name": feature,
-                **self._bootstrap,
-                "primary_detector": self._evaluation["primary_detector"],
-            },
+            {"name": feature, **self._of_metrics},
             {"scores": self._all("scores", [feature])},
             {
                 "output": f"{self.folder}/metrics/{feature}.csv",
