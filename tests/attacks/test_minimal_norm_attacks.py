@@ -10,6 +10,7 @@ from attack_models import CLASSES, COUNT, make_model
 from torch import Tensor, nn
 
 from advdetect.attacks.cw_l2 import cw_l2
+from advdetect.attacks.ddn import ddn
 from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead
 from advdetect.attacks.jsma import jsma
@@ -26,6 +27,8 @@ ATTACKS: dict[str, Attack] = {
     "cw_l2_targeted": partial(
         cw_l2, target="random", search_steps=1, iterations=20, learning_rate=0.1
     ),
+    "ddn": partial(ddn, steps=3, initial_norm=0.5),
+    "ddn_targeted": partial(ddn, target="random", steps=4),
     "deepfool": partial(deepfool, iterations=3),
     "ead_en": partial(ead, learning_rate=1e-4, search_steps=4, iterations=10),
     "ead_l1_targeted": partial(
@@ -39,7 +42,7 @@ ATTACKS: dict[str, Attack] = {
     "opt": partial(opt, search_steps=1, iterations=20),
     "opt_untargeted": partial(opt, target=None, search_steps=1, iterations=10),
 }
-UNTARGETED = ("cw_l2", "deepfool", "ead_en", "opt_untargeted")
+UNTARGETED = ("cw_l2", "ddn", "deepfool", "ead_en", "opt_untargeted")
 every_attack = pytest.mark.parametrize("name", ATTACKS)
 
 

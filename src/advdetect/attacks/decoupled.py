@@ -1,0 +1,100 @@
+"""Steps that decouple direction and norm (Rony et al. 2019), on lanes.
+
+The gradient says where an image goes, and nothing but its success how far from the clean image: the
+point is put on a sphere that shrinks after a success and grows otherwise, so that a search walks
+along the boundary of a class. There is no penalty whose weight would have to be found.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.attacks.gradient import normalize
+from advdetect.attacks.logits import differentiable_logits
+from advdetect.attacks.penalty import record
+from advdetect.errors import AdvdetectError
+from advdetect.lanes import State
+
+#: Maps (lanes, C) logits and the lanes to (lanes, C) weights of the logits, whose gradient is the
+#: direction, and (lanes,) bool: success.
+Aim = Callable[[Tensor, State], tuple[Tensor, Tensor]]
+
+
+def lanes_at(image: Tensor, origin: Tensor, radius: Tensor) -> State:
+    """Return lanes before the first step.
+
+    Args:
+        image: (lanes, C, H, W) where they start.
+        origin: (lanes, C, H, W) clean images.
+        radius: (lanes,) of the sphere around each origin.
+    """
+    corner = torch.maximum(origin, 1 - origin)
+    return {
+        "origin": origin,
+        "image": image,
+        "radius": radius,
+        "farthest": torch.linalg.vector_norm(corner.flatten(1), dim=1),
+        "best": origin[:, None].clone(),
+        "shortest": torch.full_like(radius, torch.inf)[:, None],
+        "reached": torch.zeros_like(radius, dtype=torch.bool),
+    }
+
+
+def look(model: nn.Module, state: State, aim: Aim) -> tuple[Tensor, Tensor]:
+    """Take over the images that are nearer successes, and return where to go from them.
+
+    Args:
+        model: Classifier that returns logits, in eval mode.
+        state: Lanes, changed in place.
+        aim: What the lanes look for.
+
+    Returns:
+        (lanes, C, H, W) directions and (lanes,) bool: success.
+    """
+    image = state["image"]
+    logits, gradient = differentiable_logits(model, image)
+    weights, success = aim(logits, state)
+    distance = torch.linalg.vector_norm((image - state["origin"]).flatten(1), dim=1)
+    record(state, image, success, [distance])
+    return gradient(weights), success
+
+
+def adapt_radius(state: State, success: Tensor, gamma: float | Tensor) -> None:
+    """Shrink the spheres of successes by γ, let the others grow by γ, up to the farthest corner.
+
+    Args:
+        state: Lanes, changed in place.
+        success: (lanes,) bool.
+        gamma: γ in (0, 1), one number or (lanes,).
+    """
+    factor = 1 + torch.where(success, -1.0, 1.0).to(state["radius"]) * gamma
+    state["radius"] = torch.minimum(state["radius"] * factor, state["farthest"])
+
+
+def step_on_sphere(state: State, direction: Tensor, length: Tensor) -> None:
+    """Step along a direction, back to the sphere along the radius, and into the box.
+
+    Args:
+        state: Lanes, changed in place.
+        direction: (lanes, C, H, W); its length does not matter.
+        length: (lanes,) of the step, in pixel units.
+    """
+    moved = state["image"] - state["origin"] + _wide(length) * normalize(direction, order=2)
+    on_sphere = _wide(state["radius"]) * normalize(moved, order=2)
+    state["image"] = (state["origin"] + on_sphere).clamp(0, 1)
+
+
+def cosine_fall(start: float, end: float, progress: Tensor) -> Tensor:
+    """Return what falls from start to end along half a cosine while progress goes from 0 to 1."""
+    return end + (start - end) * (1 + torch.cos(torch.pi * progress)) / 2
+
+
+def check_steps(steps: int) -> None:
+    """Raise `AdvdetectError` if there is not at least one step."""
+    if steps < 1:
+        raise AdvdetectError(f"The steps of an attack must be at least 1, not {steps}.")
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
