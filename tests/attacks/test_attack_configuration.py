@@ -22,7 +22,7 @@ NAMES = [
     "smoothed_bim_l2",
     "fgsm_probabilities",
     "gaussian_noise",
-    "ddn",
+    "ddn", "nearest_classes_l2",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
 FOR_ALL = {"model", "images", "labels", "generator"}
@@ -66,7 +66,9 @@ def test_parameters_are_those_of_the_function(name: str) -> None:
     assert set(parameters) == set(parameters_of(special["_target_"]))
 
 
-@pytest.mark.parametrize("name", ["cw_l2", "ddn", "ead", "opt", "lbfgs", "jsma", "deepfool"])
+@pytest.mark.parametrize(
+    "name", ["cw_l2", "ddn", "ead", "opt", "lbfgs", "jsma", "deepfool", "nearest_classes_l2"]
+)
 def test_defaults_of_the_file_are_those_of_the_function(name: str) -> None:
     parameters, special = load(name)
     for key, parameter in parameters_of(special["_target_"]).items():

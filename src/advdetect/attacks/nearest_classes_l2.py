@@ -1,0 +1,175 @@
+"""Least perturbation in L2 by a search towards each of the nearest classes."""
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.attacks.decoupled import (
+    adapt_radius,
+    check_steps,
+    cosine_fall,
+    lanes_at,
+    look,
+    step_on_sphere,
+)
+from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.result import AttackResult
+from advdetect.errors import AdvdetectError
+from advdetect.lanes import State, iterate
+from advdetect.randomness import SampleGenerator
+
+#: First radius, as a multiple of the distance to the boundary of the linearised model.
+_FIRST_RADIUS = 1.5
+#: Length of the first step and of the last, as shares of the radius.
+_LENGTH = (3.0, 0.01)
+#: Share by which the radius changes at the first step and at the last.
+_GAMMA = (0.1, 0.005)
+#: With a share t of the steps done, a class is dropped if its success is farther than the image's
+#: by a share of 0.4 (1 − t)², more than it makes up in the rest; not before t = 0.2.
+_SLACK = 0.4
+_FIRST_DROP = 0.2
+
+
+@torch.no_grad()
+def nearest_classes_l2(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    generator: SampleGenerator,
+    candidates: int = 3,
+    ranked: int | None = 10,
+    steps: int = 50,
+) -> AttackResult:
+    """Search towards each of the classes whose boundaries are nearest, and keep the nearest point.
+
+    To first order the boundary to class k is at the distance (z_y − z_k) / ‖∇(z_y − z_k)‖₂ from
+    the image (Moosavi-Dezfooli et al. 2016, equation (8)). Towards each of the nearest classes goes
+    a targeted DDN (Rony et al. 2019) on the margin z_y − z_t, whose direction does not mix classes
+    as that of the cross entropy does. All lengths are relative: the first radius is 1.5 times that
+    distance, and a step falls from 3 to 0.01 radii along a cosine, while the radius changes by
+    10 % at first and 0.5 % at last, and is never above the nearest success. Leaving y for any class
+    is a success. A class that has fallen behind another one of the same image is dropped.
+
+    The result is a local minimum, as that of every attack by gradients: what is lost is lost in the
+    choice of it, which is why the first steps are longer than the radius.
+
+    Args:
+        model: Classifier that returns logits, in eval mode.
+        images: (N, C, H, W) float in [0, 1]; up to N · candidates go through the model at a time.
+        labels: (N,) int64 true classes y.
+        generator: Not used; the attack is deterministic.
+        candidates: Classes that are searched towards, at least 1.
+        ranked: Only so many wrong classes, those of the largest logits, are ranked by their
+            distance, at one backward pass for each; at least `candidates`. None means all.
+        steps: Towards each class, at least 1.
+
+    Returns:
+        The nearest images found; where there is none, or where the image is misclassified from the
+        start, the image unchanged. Iterations are those towards all classes together.
+
+    Raises:
+        AdvdetectError: A parameter is outside its range.
+    """
+    _check(candidates, ranked, steps)
+    origin, count = images.detach(), len(images)
+    logits, target, distance, normal, calls = _nearest(model, origin, labels, candidates, ranked)
+    there = -margin(logits, labels) >= rounding(logits)
+    lanes = target.shape[1]
+    owner = torch.arange(count, device=labels.device).repeat_interleave(lanes)
+    usable, start = distance.isfinite().flatten(), origin[owner]
+    radius = torch.where(usable, _FIRST_RADIUS * distance.flatten(), 0)
+    state = lanes_at(start, start, radius) | {
+        "owner": owner,
+        "label": labels[owner],
+        "target": target.flatten(),
+        "iterations": torch.zeros_like(owner),
+        "done": there[owner] | ~usable,
+    }
+    # The gradient at the image is known from the ranking.
+    step_on_sphere(state, normal.flatten(0, 1), radius)
+
+    def aim(logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        towards = torch.zeros_like(logits).scatter(1, state["target"][:, None], 1)
+        left = -margin(logits, state["label"]) >= rounding(logits)
+        return towards.scatter(1, state["label"][:, None], -1), left
+
+    def step(state: State) -> State:
+        progress = state["iterations"].to(origin.dtype) / steps
+        direction, success = look(model, state, aim)
+        adapt_radius(state, success, cosine_fall(*_GAMMA, progress))
+        state["radius"] = torch.minimum(state["radius"], state["shortest"][:, 0])
+        step_on_sphere(state, direction, cosine_fall(*_LENGTH, progress) * state["radius"])
+        state["iterations"] += 1
+        state["done"] = (state["iterations"] >= steps) | _behind(state, count, progress)
+        return state
+
+    # A step costs a backward pass: more than waiting for the device does.
+    end = iterate(state, step, keep=("best", "shortest", "iterations"), every=1)
+    shortest, nearest = end["shortest"].view(count, lanes).min(dim=1)
+    iterations = end["iterations"].view(count, lanes).sum(dim=1)
+    rows = torch.arange(count, device=labels.device) * lanes + nearest
+    return AttackResult(
+        adversarial=end["best"][rows, 0],
+        success=there | shortest.isfinite(),
+        target=None,
+        iterations=iterations,
+        gradient_calls=iterations + calls,
+    )
+
+
+def _check(candidates: int, ranked: int | None, steps: int) -> None:
+    check_steps(steps)
+    if candidates < 1:
+        raise AdvdetectError(
+            f"The candidates of nearest_classes_l2 must be at least 1, not {candidates}."
+        )
+    if ranked is not None and ranked < candidates:
+        raise AdvdetectError(
+            f"The ranked classes of nearest_classes_l2 must be at least as many as its candidates, "
+            f"{candidates}, or null, not {ranked}."
+        )
+
+
+def _nearest(
+    model: nn.Module, images: Tensor, labels: Tensor, candidates: int, ranked: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """Find the classes whose linearised boundaries are nearest.
+
+    Returns:
+        The (N, C) logits; the (N, K) classes, K at most ``candidates``, with their (N, K)
+        distances, not finite where no gradient points anywhere, and the (N, K, C, H, W) gradients
+        of z_k − z_y; and the number of backward passes.
+    """
+    logits, gradient = differentiable_logits(model, images)
+    wrong = logits.scatter(1, labels[:, None], -torch.inf)
+    count = logits.shape[1] - 1
+    count = count if ranked is None else min(ranked, count)
+    classes = wrong.topk(count, dim=1).indices
+    own = torch.zeros_like(logits).scatter(1, labels[:, None], 1)
+    distances, normals = [], []
+    for column in classes.split(1, dim=1):
+        difference = torch.zeros_like(logits).scatter(1, column, 1) - own
+        normal = gradient(difference)
+        gap = rounding(logits) - (logits * difference).sum(dim=1)
+        # In float64: the squares of small gradients would underflow.
+        length = torch.linalg.vector_norm(normal.flatten(1), dim=1, dtype=torch.float64)
+        distances.append((gap.clamp_min(0) / length).to(logits.dtype))
+        normals.append(normal)
+    distance = torch.stack(distances, dim=1).nan_to_num(torch.inf)
+    chosen = distance.topk(min(candidates, count), dim=1, largest=False, sorted=True).indices
+    index = chosen.view(*chosen.shape, 1, 1, 1)
+    return (
+        logits,
+        classes.gather(1, chosen),
+        distance.gather(1, chosen),
+        torch.stack(normals, dim=1).take_along_dim(index, dim=1),
+        count,
+    )
+
+
+def _behind(state: State, count: int, progress: Tensor) -> Tensor:
+    """Return a (lanes,) bool tensor: whether another class of the image is out of reach."""
+    shortest, owner = state["shortest"][:, 0], state["owner"]
+    nearest = shortest.new_full((count,), torch.inf).scatter_reduce(0, owner, shortest, "amin")
+    reachable = (1 + _SLACK * (1 - progress).square()) * nearest[owner]
+    return (progress >= _FIRST_DROP) & (shortest > reachable)

@@ -1,0 +1,164 @@
+"""The search towards the nearest classes: linear models, order of classes, accounting."""
+
+from functools import partial
+
+import pytest
+import torch
+from attack_models import CLASSES, COUNT, make_model
+from penalty_cases import linear_classes, norms, run
+from torch import Tensor, nn
+
+from advdetect.attacks.ddn import ddn
+from advdetect.attacks.libraries.shared import CountedModel
+from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
+from advdetect.errors import AdvdetectError
+from advdetect.randomness import SampleGenerator
+
+
+class RowByRow(nn.Module):
+    """A classifier whose sums do not depend on the batch, to the last bit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(3)
+        self.first = nn.Parameter(torch.randn(12, 72, generator=random) / 3)
+        self.second = nn.Parameter(torch.randn(CLASSES, 12, generator=random))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = (images.flatten(1)[:, None] * self.first).sum(dim=2).tanh()
+        return (hidden[:, None] * self.second).sum(dim=2)
+
+
+class Permuted(nn.Module):
+    """A model whose classes have other numbers."""
+
+    def __init__(self, model: nn.Module, order: Tensor) -> None:
+        super().__init__()
+        self.model, self.order = model, order
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)[:, self.order]
+
+
+def test_minimal_perturbation_of_linear_classes() -> None:
+    model, images, labels, least = linear_classes()
+    result = run(nearest_classes_l2, model, images, labels)
+    assert result.success.all()
+    found = norms(result, images)
+    assert (found >= least(0) * (1 - 1e-9)).all()
+    torch.testing.assert_close(found, least(0), rtol=0.005, atol=0)
+
+
+def test_crosses_a_boundary_although_the_box_takes_back_half_of_each_step() -> None:
+    """Half of the pixels of a black image can only stay black."""
+    linear = nn.Linear(16, 2).double()
+    with torch.no_grad():
+        linear.weight[0] = 0
+        linear.weight[1] = torch.tensor([1.0, -1.0]).repeat(8)
+        linear.bias.copy_(torch.tensor([1.0, 0.0]))
+    image = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    model = nn.Sequential(nn.Flatten(), linear).eval()
+    result = run(nearest_classes_l2, model, image, torch.tensor([0]))
+    assert result.success.all()
+    torch.testing.assert_close(
+        norms(result, image), torch.tensor([1 / 8**0.5]).double(), rtol=0.005, atol=0
+    )
+
+
+def test_result_is_that_of_each_image_alone_bit_for_bit(images: Tensor) -> None:
+    model = RowByRow().eval()
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    whole = run(nearest_classes_l2, model, images, labels)
+    assert whole.success.all()
+    for row in range(0, COUNT, 4):
+        one = slice(row, row + 1)
+        alone = run(nearest_classes_l2, model, images[one], labels[one])
+        assert torch.equal(alone.adversarial, whole.adversarial[one])
+        assert torch.equal(alone.gradient_calls, whole.gradient_calls[one])
+
+
+def test_numbers_of_the_classes_do_not_matter(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    model, images = model.double(), images.double()
+    order = torch.tensor([3, 0, 4, 1, 2])
+    result = run(nearest_classes_l2, model, images, labels)
+    other = run(nearest_classes_l2, Permuted(model, order), images, order.argsort()[labels])
+    torch.testing.assert_close(other.adversarial, result.adversarial, rtol=0, atol=1e-9)
+    assert torch.equal(other.gradient_calls, result.gradient_calls)
+
+
+def test_is_nearer_than_ddn_at_fewer_passes(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    ours = run(nearest_classes_l2, model, images, labels)
+    peer = run(ddn, model, images, labels)
+    assert ours.success.all()
+    assert peer.success.all()
+    assert norms(ours, images).mean() < norms(peer, images).mean()
+    assert ours.gradient_calls.sum() < 1.1 * peer.gradient_calls.sum()
+
+
+def test_passes_are_counted_and_classes_that_are_far_are_dropped(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    counted = CountedModel(model, images.dtype)
+    result = run(nearest_classes_l2, counted, images, labels)
+    assert counted.backward_images == result.gradient_calls.sum()
+    assert counted.forward_images == COUNT + result.iterations.sum()
+    there = result.iterations == 0
+    assert (result.gradient_calls[there] == CLASSES - 1).all()
+    assert (result.iterations[~there] >= 50).all()  # the nearest class is never dropped
+    assert (result.iterations <= 150).all()
+    assert (result.iterations < 150).sum() > COUNT / 2
+
+
+def test_dropped_classes_would_not_have_won(
+    model: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = model.double(), images.double()
+    dropping = run(nearest_classes_l2, model, images, labels)
+    monkeypatch.setattr("advdetect.attacks.nearest_classes_l2._FIRST_DROP", 2.0)
+    every = run(nearest_classes_l2, model, images, labels)
+    assert every.iterations.sum() > dropping.iterations.sum()
+    torch.testing.assert_close(norms(dropping, images), norms(every, images), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("ranked", [1, 2, 4, 99, None])
+def test_one_backward_pass_for_each_class_that_is_ranked(
+    ranked: int | None, images: Tensor
+) -> None:
+    """With 40 classes; the search goes to the nearest of those of the largest logits."""
+    model = make_model(classes=40).double()
+    images = images.double()
+    with torch.no_grad():
+        logits = model(images)
+    labels = logits.argmax(dim=1)
+    result = run(
+        partial(nearest_classes_l2, candidates=1, ranked=ranked, steps=20), model, images, labels
+    )
+    calls = min(ranked or 99, 39)
+    assert (result.gradient_calls - result.iterations == calls).all()
+    assert (result.iterations == 20).all()
+    if ranked == 1:
+        with torch.no_grad():
+            reached = model(result.adversarial).argmax(dim=1)
+        assert (reached == logits.topk(2, dim=1).indices[:, 1]).sum() > COUNT / 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"candidates": 0}, "candidates of nearest_classes_l2 must be at least 1, not 0"),
+        ({"ranked": 2}, "at least as many as its candidates, 3, or null, not 2"),
+        ({"steps": 0}, "steps of an attack must be at least 1, not 0"),
+    ],
+)
+def test_impossible_parameters_are_refused(
+    parameters: dict, message: str, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    with pytest.raises(AdvdetectError, match=message):
+        nearest_classes_l2(
+            model, images, labels, generator=SampleGenerator(7, range(COUNT)), **parameters
+        )
