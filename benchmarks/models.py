@@ -53,12 +53,16 @@ def prepare(name: str, data: Path | None, count: int) -> tuple[nn.Module, Tensor
     return model, tests[:count], f"trained on {size} images, {accuracy:.0%} accurate"
 
 
-def prepare_lenet5(data: Path, count: int) -> tuple[nn.Module, Tensor, Tensor, str]:
-    """Train LeNet-5 on all of MNIST, half a minute, and return what there is to attack.
+def prepare_lenet5(
+    data: Path, count: int, training: int = 60_000, epochs: int = 4
+) -> tuple[nn.Module, Tensor, Tensor, str]:
+    """Train LeNet-5 on MNIST, by default for half a minute, and return what there is to attack.
 
     Args:
         data: Folder that holds ``MNIST/raw``.
         count: Number of images.
+        training: Number of images to train on.
+        epochs: Passes over them.
 
     Returns:
         The model in eval mode, the first test images that it classifies correctly, their labels,
@@ -66,8 +70,8 @@ def prepare_lenet5(data: Path, count: int) -> tuple[nn.Module, Tensor, Tensor, s
     """
     torch.manual_seed(0)
     model = LeNet5()
-    images, labels = _load("lenet5", data, train=True, count=60_000)
-    _train(model, images, labels, epochs=4)
+    images, labels = _load("lenet5", data, train=True, count=training)
+    _train(model, images, labels, epochs)
     tests, truth = _load("lenet5", data, train=False, count=10_000)
     with torch.no_grad():
         hits = torch.cat([model(part).argmax(1) for part in tests.split(100)]) == truth
