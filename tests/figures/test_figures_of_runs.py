@@ -200,6 +200,17 @@ def test_the_block_of_a_run_shows_what_its_own_figure_does(kind):
     assert both.get_size_inches()[1] > sum(heights)
 
 
+@pytest.mark.parametrize("kind", ["transfer_success", "fooling_rate", "certified_accuracy"])
+def test_the_name_of_a_run_and_a_legend_do_not_cover_each_other(kind):
+    draw, make = KINDS[kind]
+    both = draw_runs({run: make(scale) for run, scale in RUNS.items()}, draw)
+    both.draw_without_rendering()
+    for block in both.subfigs:
+        (legend,) = block.legends
+        # Matplotlib has no other way to the artist.
+        assert not block._suptitle.get_window_extent().overlaps(legend.get_window_extent())
+
+
 def test_a_block_is_called_by_the_title_of_its_run():
     with titled({"@B": "The second"}):
         both = draw_runs({run: samples(scale) for run, scale in RUNS.items()}, score_histograms)

@@ -138,7 +138,7 @@ def line_style(position: int) -> dict[str, Any]:
 
 
 def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put one legend above all panels, and make room for it.
+    """Put one legend above all panels, in the block of a run below them, and make room for it.
 
     Args:
         figure: The figure, which grows by the height of the legend; or the block of a run.
@@ -152,7 +152,14 @@ def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) ->
     if figure is whole:  # a block has been measured with its legend
         whole.set_size_inches(width, height + _LEGEND_ROW * -(-len(lines) // columns))
     labels = [legend_label(label) for label in lines]
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        # Above a block is the name of its run.
+        loc="outside upper center" if figure is whole else "outside lower center",
+        ncols=columns,
+        frameon=False,
+    )
 
 
 def legend_label(text: str) -> str:
