@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from advdetect.attacks.cw_l2 import cw_l2_sweep
 from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead, ead_sweep
-from advdetect.attacks.libraries.shared import CountedModel
+from advdetect.attacks.libraries.shared import FrozenCopy
 from advdetect.randomness import SampleGenerator
 
 #: Weight of the L1 norm in the elastic net.
@@ -30,7 +30,7 @@ BETA = 0.1
 _LANES = 256
 
 #: Maps a model, (N, C, H, W) images and (N,) labels to (N, C, H, W) results, one per setting.
-Attack = Callable[[CountedModel, Tensor, Tensor], list[Tensor]]
+Attack = Callable[[FrozenCopy, Tensor, Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Run:
 def cw_runs(kappas: Sequence[float], iterations: int) -> list[Run]:
     """C&W with each κ: ours in one batch, the peers one κ after the other."""
 
-    def ours(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def ours(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         chunk = max(1, _LANES // len(kappas))
         variants = [{"kappa": kappa} for kappa in kappas]
         parts = [
@@ -83,7 +83,7 @@ def cw_runs(kappas: Sequence[float], iterations: int) -> list[Run]:
         ]
         return [torch.cat([r.adversarial for r in group]) for group in zip(*parts, strict=True)]
 
-    def adv_lib(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def adv_lib(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         return [
             carlini_wagner_l2(model, images, labels, confidence=kappa, max_iterations=iterations)
             for kappa in kappas
@@ -101,7 +101,7 @@ def cw_runs(kappas: Sequence[float], iterations: int) -> list[Run]:
 def ead_runs(kappa: float, iterations: int, *, art: bool) -> list[Run]:
     """EAD with both decision rules; for ART, which is slow, the rule EN alone and fewer rivals."""
 
-    def one_rule(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def one_rule(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         result = ead(
             model,
             images,
@@ -113,7 +113,7 @@ def ead_runs(kappa: float, iterations: int, *, art: bool) -> list[Run]:
         )
         return [result.adversarial]
 
-    def both_rules(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def both_rules(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         results = ead_sweep(
             model,
             images,
@@ -125,7 +125,7 @@ def ead_runs(kappa: float, iterations: int, *, art: bool) -> list[Run]:
         )
         return [result.adversarial for result in results]
 
-    def elastic_net(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def elastic_net(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         classes = 10
         classifier = PyTorchClassifier(
             model=model,
@@ -167,7 +167,7 @@ def ead_runs(kappa: float, iterations: int, *, art: bool) -> list[Run]:
 def deepfool_runs() -> list[Run]:
     """DeepFool, with all ten classes."""
 
-    def ours(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def ours(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         return [deepfool(model, images, labels, generator=_streams(images)).adversarial]
 
     settings = [Setting(kappa=0)]
@@ -178,7 +178,7 @@ def deepfool_runs() -> list[Run]:
 
 
 def _foolbox(attacks: Sequence[MinimizationAttack]) -> Attack:
-    def run(model: CountedModel, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def run(model: FrozenCopy, images: Tensor, labels: Tensor) -> list[Tensor]:
         bounded, goal = PyTorchModel(model, bounds=(0, 1)), Misclassification(labels)
         return [attack(bounded, images, goal, epsilons=None)[1] for attack in attacks]
 

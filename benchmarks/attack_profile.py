@@ -12,7 +12,8 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from advdetect.attacks import cw_l2, ead, penalty, penalty_search
-from advdetect.attacks.libraries.shared import CountedModel
+from advdetect.attacks.libraries.shared import FrozenCopy
+from advdetect.attacks.passes import counted_passes
 from advdetect.lanes import State
 from attack_contenders import Attack, cw_runs, ead_runs
 
@@ -83,7 +84,7 @@ def _cells(profile: tuple[dict[str, float], int], phases: Sequence[str]) -> list
 def _profile(
     attack: Attack, model: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[dict[str, float], int]:
-    watch, counted = Stopwatch(), CountedModel(model, images.dtype)
+    watch, frozen = Stopwatch(), FrozenCopy(model, images.dtype)
     iterate, hinge = penalty_search.iterate, penalty.hinge
 
     def timed_iterate(state: State, step: Callable[[State], State], **kwargs: Any) -> State:
@@ -94,7 +95,7 @@ def _profile(
         return watch.timed("loss and success", hinge(targeted))
 
     replacements = [
-        (counted.model, "forward", watch.timed("forward", counted.model.forward)),
+        (frozen.model, "forward", watch.timed("forward", frozen.model.forward)),
         (torch.autograd, "grad", watch.timed("backward", torch.autograd.grad)),
         (penalty_search, "iterate", timed_iterate),
         *((module, "hinge", timed_hinge) for module in (cw_l2, ead)),
@@ -107,6 +108,6 @@ def _profile(
     with ExitStack() as stack:
         for owner, name, function in replacements:
             stack.enter_context(patch.object(owner, name, function))
-        with watch.phase("checkpoints: lanes that leave"):
-            attack(counted, images, labels)
-    return watch.seconds, counted.backward_images
+        with watch.phase("checkpoints: lanes that leave"), counted_passes(frozen) as passes:
+            attack(frozen, images, labels)
+    return watch.seconds, passes.backward

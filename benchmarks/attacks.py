@@ -14,8 +14,9 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from advdetect.attacks.libraries.shared import CountedModel
+from advdetect.attacks.libraries.shared import FrozenCopy
 from advdetect.attacks.logits import margin, rounding
+from advdetect.attacks.passes import Passes, counted_passes
 from attack_contenders import BETA, Run, Setting, cw_runs, deepfool_runs, ead_runs
 from attack_profile import print_profile
 from models import prepare_lenet5
@@ -28,13 +29,15 @@ class Measured:
 
     Attributes:
         run: The run.
-        model: What counts the passes.
+        model: The model.
+        passes: Rows that went through it, of each round.
         seconds: CPU seconds per image of each round.
         results: For each round and setting, (N, C, H, W) images.
     """
 
     run: Run
-    model: CountedModel
+    model: FrozenCopy
+    passes: list[Passes] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     results: list[list[Tensor]] = field(default_factory=list)
 
@@ -42,9 +45,11 @@ class Measured:
         """Attack one batch."""
         images, labels = images.clone(), labels.clone()  # some libraries change them
         # Not the clock on the wall: others may want the same core.
-        start = time.process_time()
-        found = self.run.attack(self.model, images, labels)
-        self.seconds.append((time.process_time() - start) / len(images))
+        with counted_passes(self.model) as passes:
+            start = time.process_time()
+            found = self.run.attack(self.model, images, labels)
+            self.seconds.append((time.process_time() - start) / len(images))
+        self.passes.append(passes)
         self.results.append([result.detach().clamp(0, 1) for result in found])
 
     def adversarial(self, setting: Setting) -> Tensor | None:
@@ -102,7 +107,7 @@ def measure(
     model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], runs: Sequence[Run]
 ) -> list[Measured]:
     """Attack each batch by every run, in a new order each time."""
-    measured = [Measured(run, CountedModel(model, torch.float32)) for run in runs]
+    measured = [Measured(run, FrozenCopy(model, torch.float32)) for run in runs]
     for order, batch in zip(random_orders(len(runs), len(batches)), batches, strict=True):
         for index in order:
             measured[index].measure(*batch)
@@ -122,8 +127,8 @@ def _costs(measured: Sequence[Measured]) -> str:
                 f"{min(one.seconds):.3g} to {max(one.seconds):.3g}",
                 f"{statistics.median(ratios):.2f}",
                 f"{min(ratios):.2f} to {max(ratios):.2f}",
-                f"{one.model.backward_images / images:.0f}",
-                f"{one.model.forward_images / images:.0f}",
+                f"{sum(passes.backward for passes in one.passes) / images:.0f}",
+                f"{sum(passes.forward for passes in one.passes) / images:.0f}",
             ]
         )
     headers = ["method", "s per image", "lowest to highest", "ratio to ours", "lowest to highest"]

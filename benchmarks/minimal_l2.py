@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from advdetect.attacks.cw_l2 import cw_l2
 from advdetect.attacks.ddn import ddn
 from advdetect.attacks.deepfool import deepfool
-from advdetect.attacks.libraries.shared import CountedModel
+from advdetect.attacks.libraries.shared import FrozenCopy
 from advdetect.attacks.logits import margin, rounding
 from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
+from advdetect.attacks.passes import counted_passes
 from advdetect.attacks.result import AttackResult
 from advdetect.randomness import SampleGenerator
 from models import prepare_lenet5
@@ -134,11 +135,13 @@ def measure(
         Rows that went forward and backward, per image; and (N,) L2 distances, infinite where the
         model classifies what was returned as the label.
     """
-    counted = CountedModel(model, torch.float32)
-    distances = []
+    frozen = FrozenCopy(model, torch.float32)
+    rows, distances = 0, []
     for images, labels in batches:
-        # Some libraries change what they are given.
-        found = attack(counted, images.clone(), labels.clone()).detach().clamp(0, 1)
+        with counted_passes(frozen) as passes:
+            # Some libraries change what they are given.
+            found = attack(frozen, images.clone(), labels.clone()).detach().clamp(0, 1)
+        rows += passes.forward + passes.backward
         with torch.no_grad():
             logits = model(found)
         fooled = margin(logits, labels) < rounding(logits)  # to what rounding leaves open
@@ -146,7 +149,7 @@ def measure(
         distance = torch.linalg.vector_norm((found - images).flatten(1), dim=1)
         distances.append(torch.where(fooled, distance, torch.inf))
     every = torch.cat(distances)
-    return (counted.forward_images + counted.backward_images) / len(every), every
+    return rows / len(every), every
 
 
 def optimality(distances: Tensor, envelope: Tensor) -> float:

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from advdetect.attacks.passes import counted_passes
 from advdetect.fisher.top_eigenpair import top_eigenpair
 from advdetect.randomness import SampleGenerator
 from contender import Contender
@@ -112,15 +113,17 @@ def eigenpair(
     method: str, tolerance: float, model: nn.Module, images: Tensor, draws: int | None = None
 ) -> Tensor:
     """Return (N, 2 + D): eigenvalue, backward passes and eigenvector, by one of our methods."""
-    found = top_eigenpair(
-        model,
-        images,
-        method=method,
-        generator=SampleGenerator(0, range(len(images))),
-        tolerance=tolerance,
-        draws=draws,
-    )
-    numbers = torch.stack([10**found.log10_value, found.gradient_calls.double()], dim=1)
+    with counted_passes(model) as passes:
+        found = top_eigenpair(
+            model,
+            images,
+            method=method,
+            generator=SampleGenerator(0, range(len(images))),
+            tolerance=tolerance,
+            draws=draws,
+        )
+    each = torch.full_like(found.log10_value, passes.backward / len(images))
+    numbers = torch.stack([10**found.log10_value, each], dim=1)
     return torch.cat([numbers, found.vector.flatten(1).double()], dim=1)
 
 

@@ -180,7 +180,7 @@ def test_sweep_is_single_calls_in_any_order(
         for number, together in zip(order, results, strict=True):
             alone = run(partial(ead, **variants[number], **common), model, images, labels)
             torch.testing.assert_close(together.adversarial, alone.adversarial, rtol=0, atol=1e-9)
-            for field in ("success", "iterations", "gradient_calls"):
+            for field in ("success", "iterations"):
                 assert torch.equal(getattr(together, field), getattr(alone, field))
             if target is not None:
                 assert torch.equal(together.target, alone.target)  # type: ignore[arg-type]

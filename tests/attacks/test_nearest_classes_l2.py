@@ -9,8 +9,8 @@ from penalty_cases import linear_classes, norms, run
 from torch import Tensor, nn
 
 from advdetect.attacks.ddn import ddn
-from advdetect.attacks.libraries.shared import CountedModel
 from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
+from advdetect.attacks.passes import counted_passes
 from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
 
@@ -75,7 +75,7 @@ def test_result_is_that_of_each_image_alone_bit_for_bit(images: Tensor) -> None:
         one = slice(row, row + 1)
         alone = run(nearest_classes_l2, model, images[one], labels[one])
         assert torch.equal(alone.adversarial, whole.adversarial[one])
-        assert torch.equal(alone.gradient_calls, whole.gradient_calls[one])
+        assert torch.equal(alone.iterations, whole.iterations[one])
 
 
 def test_numbers_of_the_classes_do_not_matter(
@@ -86,29 +86,30 @@ def test_numbers_of_the_classes_do_not_matter(
     result = run(nearest_classes_l2, model, images, labels)
     other = run(nearest_classes_l2, Permuted(model, order), images, order.argsort()[labels])
     torch.testing.assert_close(other.adversarial, result.adversarial, rtol=0, atol=1e-9)
-    assert torch.equal(other.gradient_calls, result.gradient_calls)
+    assert torch.equal(other.iterations, result.iterations)
 
 
 def test_is_nearer_than_ddn_at_fewer_passes(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    ours = run(nearest_classes_l2, model, images, labels)
-    peer = run(ddn, model, images, labels)
+    with counted_passes(model) as spent:
+        ours = run(nearest_classes_l2, model, images, labels)
+    with counted_passes(model) as by_peer:
+        peer = run(ddn, model, images, labels)
     assert ours.success.all()
     assert peer.success.all()
     assert norms(ours, images).mean() < norms(peer, images).mean()
-    assert ours.gradient_calls.sum() < 1.1 * peer.gradient_calls.sum()
+    assert spent.backward < 1.1 * by_peer.backward
 
 
-def test_passes_are_counted_and_classes_that_are_far_are_dropped(
+def test_passes_are_those_of_the_iterations_and_far_classes_are_dropped(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    counted = CountedModel(model, images.dtype)
-    result = run(nearest_classes_l2, counted, images, labels)
-    assert counted.backward_images == result.gradient_calls.sum()
-    assert counted.forward_images == COUNT + result.iterations.sum()
+    with counted_passes(model) as passes:
+        result = run(nearest_classes_l2, model, images, labels)
+    assert passes.backward == COUNT * (CLASSES - 1) + result.iterations.sum()
+    assert passes.forward == COUNT + result.iterations.sum()
     there = result.iterations == 0
-    assert (result.gradient_calls[there] == CLASSES - 1).all()
     assert (result.iterations[~there] >= 50).all()  # the nearest class is never dropped
     assert (result.iterations <= 150).all()
     assert (result.iterations < 150).sum() > COUNT / 2
@@ -135,11 +136,10 @@ def test_one_backward_pass_for_each_class_that_is_ranked(
     with torch.no_grad():
         logits = model(images)
     labels = logits.argmax(dim=1)
-    result = run(
-        partial(nearest_classes_l2, candidates=1, ranked=ranked, steps=20), model, images, labels
-    )
-    calls = min(ranked or 99, 39)
-    assert (result.gradient_calls - result.iterations == calls).all()
+    attack = partial(nearest_classes_l2, candidates=1, ranked=ranked, steps=20)
+    with counted_passes(model) as passes:
+        result = run(attack, model, images, labels)
+    assert passes.backward - result.iterations.sum() == COUNT * min(ranked or 99, 39)
     assert (result.iterations == 20).all()
     if ranked == 1:
         with torch.no_grad():

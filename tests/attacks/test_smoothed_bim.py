@@ -89,12 +89,11 @@ def test_no_more_rows_go_through_the_model_than_images_are_given(
 ) -> None:
     rows = []
     model.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    result = smoothed_bim(
+    smoothed_bim(
         model, images, labels, generator=generator, epsilon=1.0, sigma=SIGMA, draws=DRAWS, steps=2
     )
     assert max(rows) <= len(images)
     assert sum(rows) == 2 * DRAWS * len(images) + len(images)
-    assert result.gradient_calls.tolist() == [2 * DRAWS] * len(images)
 
 
 @pytest.mark.parametrize(("sigma", "draws"), [(0, 4), (-1.0, 4), (math.nan, 4), (0.3, 0)])

@@ -28,7 +28,7 @@ def invert(model, images, labels, *, generator, strength):
     adversarial = my_helper.fade(images, strength)
     success = model(adversarial).argmax(1) != labels
     once = labels * 0 + 1
-    return AttackResult(adversarial.detach(), success, None, once, once * 0)
+    return AttackResult(adversarial.detach(), success, None, once)
 ''',
     "my_helper.py": """
 def fade(images, strength):

@@ -44,7 +44,7 @@ def fade_sweep(model, images, labels, *, generator, variants, offset):
         adversarial = faded.clamp(0, 1)
         success = model(adversarial).argmax(1) != labels
         once = labels * 0 + 1
-        results.append(AttackResult(adversarial, success, None, once, once))
+        results.append(AttackResult(adversarial, success, None, once))
     return results
 '''
 

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from advdetect.attacks.bisection import bisect_smallest
 from advdetect.attacks.result import AttackResult
 from advdetect.data.split import ImageSplit
+from advdetect.imports import locate
+from counting_model import CountingModel
 
 
 def _result(adversarial: Tensor, success: Tensor, labels: Tensor) -> AttackResult:
-    return AttackResult(adversarial, success, None, torch.ones_like(labels), labels * 0)
+    return AttackResult(adversarial, success, None, torch.ones_like(labels))
 
 
 def stay(model, images, labels, *, generator):
@@ -176,8 +178,8 @@ class ThreeLogits(nn.Module):
         return images.flatten(1)[:, :3] * self.weight
 
 
-# What the attacks below were called with, and the call at which they are interrupted.
-toggle = SimpleNamespace(calls=[], stop_at=None)
+# What the attacks below were called with and took, and the call at which they are interrupted.
+toggle = SimpleNamespace(calls=[], stop_at=None, tallies=[])
 
 
 def fade(model, images, labels, *, generator, strength, offset):
@@ -199,6 +201,15 @@ def fade_sweep(model, images, labels, *, generator, variants, offset):
         fooled = model(adversarial).argmax(1) != labels
         results.append(_result(adversarial.detach(), fooled, labels))
     return results
+
+
+def watched(model, images, labels, *, attack, **arguments):
+    """Run an attack on the model behind a gate that counts, in ``toggle.tallies``."""
+    if len(toggle.tallies) == toggle.stop_at:
+        raise KeyboardInterrupt
+    counting = CountingModel(model)
+    toggle.tallies.append(counting.tally)
+    return locate(attack)(counting, images, labels, **arguments)
 
 
 def too_few(model, images, labels, *, generator, variants, offset):

@@ -413,7 +413,7 @@ def test_an_attack_that_changes_the_model_is_refused(arguments, capsys, tmp_path
         ("success", "double", "as torch.float64 (N,): it must be torch.bool (N,)."),
         ("success", "none", "as NoneType: it must be torch.bool (N,)."),
         ("iterations", "one less", "as torch.int64 (N-1,): it must be torch.int64 (N,)."),
-        ("gradient_calls", "double", "as torch.float64 (N,): it must be torch.int64 (N,)."),
+        ("iterations", "double", "as torch.float64 (N,): it must be torch.int64 (N,)."),
     ],
 )
 def test_an_attack_that_returns_something_else_is_refused(

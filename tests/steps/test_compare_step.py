@@ -15,10 +15,10 @@ from advdetect.tables.table import Table
 KEYS = ("feature", "attack")
 
 
-def write_cells(folder, name, values, interval="95 % bootstrap", half=0.01):
+def write_cells(folder, name, values, interval="95 % bootstrap", half=0.01, keys=KEYS):
     """Write a table as the step `tables` does, every interval of the same half width."""
-    cells = pd.DataFrame([(*keys, value) for keys, value in values.items()])
-    cells = cells.set_axis([*KEYS, "value"], axis=1).assign(
+    cells = pd.DataFrame([(*cell, value) for cell, value in values.items()])
+    cells = cells.set_axis([*keys, "value"], axis=1).assign(
         standard_deviation=float("nan"),
         low=lambda table: table["value"] - half,
         high=lambda table: table["value"] + half,
@@ -28,7 +28,7 @@ def write_cells(folder, name, values, interval="95 % bootstrap", half=0.01):
     )
     path = folder / "tables" / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_csv(Table(name, "", *KEYS, cells)))
+    path.write_text(to_csv(Table(name, "", *keys, cells)))
 
 
 @pytest.fixture
@@ -53,6 +53,17 @@ def compare(capsys, *arguments):
     status = main(["compare", *map(str, arguments)])
     printed = capsys.readouterr()
     return status, printed.out, printed.err
+
+
+def test_what_attacks_took_is_a_measurement_and_no_result(folders, capsys):
+    for folder, passes in zip(folders, (80.0, 81.0), strict=True):
+        values = {("fgsm", "mean_l2"): 1.5, ("fgsm", "mean_backward_passes"): passes}
+        values["fgsm", "mean_forward_passes"] = 2 * passes
+        write_cells(folder, "attacks", values, interval="none", keys=("attack", "quantity"))
+    options = ("--tables", "attacks", "--fail-on-change")
+    status, text, error = compare(capsys, *folders, *options)
+    assert (status, error) == (0, "")
+    assert "passes" not in text
 
 
 def test_counts_and_changed_cells_are_printed(folders, capsys):

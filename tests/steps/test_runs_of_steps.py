@@ -32,7 +32,8 @@ def attacks(tmp_path_factory):
                 l2=l2,
                 linf=l2 / 3,
                 iterations=np.ones(N),
-                gradient_calls=np.ones(N),
+                forward_passes=np.full(N, 3.0),
+                backward_passes=np.full(N, 1.5),
             )
             files.setdefault(run_id, []).append(path)
     return files

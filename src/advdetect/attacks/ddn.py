@@ -94,7 +94,6 @@ def ddn(
         success=end["shortest"][:, 0].isfinite(),
         target=targets,
         iterations=end["iterations"],
-        gradient_calls=end["iterations"].clone(),
     )
 
 

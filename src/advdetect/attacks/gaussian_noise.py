@@ -38,5 +38,4 @@ def gaussian_noise(
         success=misclassified(model, noisy, labels),
         target=None,
         iterations=torch.ones_like(labels),
-        gradient_calls=torch.zeros_like(labels),
     )

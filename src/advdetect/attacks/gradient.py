@@ -148,7 +148,6 @@ def ascend(
     steps: int = 1,
     step_size: float | None = None,
     target: Tensor | None = None,
-    gradient_calls_per_step: int = 1,
     stop_at_success: bool = False,
 ) -> AttackResult:
     """Walk along a direction inside the epsilon ball and the box [0, 1].
@@ -170,7 +169,6 @@ def ascend(
         steps: Number of steps, at least 1.
         step_size: α, greater than 0; None means epsilon / steps.
         target: (N,) int64 classes aimed at, recorded in the result.
-        gradient_calls_per_step: Backward passes that one call of the direction takes.
         stop_at_success: Whether an image stays where it first fools the model.
 
     Returns:
@@ -205,7 +203,6 @@ def ascend(
         success=success,
         target=target,
         iterations=iterations,
-        gradient_calls=iterations * gradient_calls_per_step,
     )
 
 

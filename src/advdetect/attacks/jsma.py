@@ -70,7 +70,6 @@ def jsma(
             f"The output of jsma must be one of {', '.join(get_args(Output))}, not {output!r}."
         )
     targets = choose_target(target, model(images), labels, generator)
-    calls = 2 if output == "logits" else 1
     sign = math.copysign(1, theta)
     origin = images.detach().flatten(1)
     state = {
@@ -78,7 +77,6 @@ def jsma(
         "image": origin.clone(),
         "target": targets,
         "iterations": torch.zeros_like(labels),
-        "gradient_calls": torch.zeros_like(labels),
         "success": torch.zeros_like(labels, dtype=torch.bool),
         "done": torch.zeros_like(labels, dtype=torch.bool),
     }
@@ -104,21 +102,18 @@ def jsma(
         return state | {
             "image": image.scatter(1, pair, values.clamp(0, 1)),
             "iterations": state["iterations"] + moves,
-            "gradient_calls": state["gradient_calls"] + calls,
             "success": success,
             "done": ~moves,
         }
 
-    kept = ("image", "success", "iterations", "gradient_calls")
     # Finding a pair waits for the device anyway.
-    end = iterate(state, step, keep=kept, every=1)
+    end = iterate(state, step, keep=("image", "success", "iterations"), every=1)
     adversarial = torch.where(end["success"][:, None], end["image"], origin)
     return AttackResult(
         adversarial=adversarial.view_as(images),
         success=end["success"],
         target=targets,
         iterations=end["iterations"],
-        gradient_calls=end["gradient_calls"],
     )
 
 

@@ -87,7 +87,6 @@ def lbfgs(
     def step(state: State) -> State:
         running = ~state["done"]
         state = box_lbfgs.advance(state, objective, tolerance)
-        state["gradient_calls"] = state["gradient_calls"] + running
         state["iterations"] = state["iterations"] + (running & state["accepted"])
         _record(state, running)
         state["evaluations"] = state["evaluations"] + 1
@@ -96,14 +95,12 @@ def lbfgs(
         state["done"] = state["done"] | nothing_nearer | (state["searches"] >= search_steps)
         return state
 
-    kept = ("best", "best_distance", "iterations", "gradient_calls")
-    end = iterate(state, step, keep=kept, every=_EVERY)
+    end = iterate(state, step, keep=("best", "best_distance", "iterations"), every=_EVERY)
     return AttackResult(
         adversarial=end["best"].view_as(images),
         success=end["best_distance"].isfinite(),
         target=targets,
         iterations=end["iterations"],
-        gradient_calls=end["gradient_calls"],
     )
 
 
@@ -140,7 +137,6 @@ def _start(origin: Tensor, targets: Tensor, constant: float, memory: int) -> Sta
         "best": origin,
         "best_distance": zero + torch.inf,
         "iterations": none,
-        "gradient_calls": none,
         "done": none.bool(),
     }
 

@@ -94,7 +94,6 @@ def least_perturbation(
             success=success,
             target=step.target,
             iterations=(epsilon > 0).to(labels.dtype),
-            gradient_calls=torch.zeros_like(labels) + step.gradient_calls,
         )
 
 

@@ -72,7 +72,7 @@ def nearest_classes_l2(
     """
     _check(candidates, ranked, steps)
     origin, count = images.detach(), len(images)
-    logits, target, distance, normal, calls = _nearest(model, origin, labels, candidates, ranked)
+    logits, target, distance, normal = _nearest(model, origin, labels, candidates, ranked)
     there = -margin(logits, labels) >= rounding(logits)
     lanes = target.shape[1]
     owner = torch.arange(count, device=labels.device).repeat_interleave(lanes)
@@ -113,7 +113,6 @@ def nearest_classes_l2(
         success=there | shortest.isfinite(),
         target=None,
         iterations=iterations,
-        gradient_calls=iterations + calls,
     )
 
 
@@ -132,13 +131,13 @@ def _check(candidates: int, ranked: int | None, steps: int) -> None:
 
 def _nearest(
     model: nn.Module, images: Tensor, labels: Tensor, candidates: int, ranked: int | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Find the classes whose linearised boundaries are nearest.
 
     Returns:
         The (N, C) logits; the (N, K) classes, K at most ``candidates``, with their (N, K)
         distances, not finite where no gradient points anywhere, and the (N, K, C, H, W) gradients
-        of z_k − z_y; and the number of backward passes.
+        of z_k − z_y.
     """
     logits, gradient = differentiable_logits(model, images)
     wrong = logits.scatter(1, labels[:, None], -torch.inf)
@@ -163,7 +162,6 @@ def _nearest(
         classes.gather(1, chosen),
         distance.gather(1, chosen),
         torch.stack(normals, dim=1).take_along_dim(index, dim=1),
-        count,
     )
 
 

@@ -18,11 +18,8 @@ class OneStep:
         signed: False where −direction does as well: at each ε the one of x ± ε · direction whose
             loss is larger is taken.
         target: (N,) int64 classes aimed at, or None; recorded in the attack's result.
-        gradient_calls: Backward passes through the model that it took for each image: one number
-            for all, or (N,) int64.
     """
 
     direction: Tensor
     signed: bool = True
     target: Tensor | None = None
-    gradient_calls: int | Tensor = 1

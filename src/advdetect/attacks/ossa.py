@@ -1,7 +1,5 @@
 """One-step spectral attack and its iterated form (Zhao et al. 2019)."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +59,6 @@ def ossa(
         AdvdetectError: A parameter is outside its range, or the method cannot treat the model.
     """
     length = checked_step_size(epsilon, "l2", steps, step_size)
-    calls = []  # of each step
 
     def direction(current: Tensor, _previous: Tensor) -> Tensor:
         pair = top_eigenpair(
@@ -73,13 +70,12 @@ def ossa(
             tolerance=tolerance,
             draws=draws,
         )
-        calls.append(pair.gradient_calls)
         forward = error_log_odds(model((current + length * pair.vector).clamp(0, 1)), labels)
         backward = error_log_odds(model((current - length * pair.vector).clamp(0, 1)), labels)
         sign = torch.where(forward >= backward, 1.0, -1.0)
         return sign.view(-1, 1, 1, 1) * pair.vector
 
-    result = ascend(
+    return ascend(
         model,
         images,
         labels,
@@ -90,9 +86,6 @@ def ossa(
         step_size=length,
         stop_at_success=stop_at_success,
     )
-    # The steps of an image that has stopped before others of its batch are not its own.
-    own = [torch.where(result.iterations > step, count, 0) for step, count in enumerate(calls)]
-    return replace(result, gradient_calls=sum(own, torch.zeros_like(labels)))
 
 
 def ossa_direction(
@@ -132,4 +125,4 @@ def ossa_direction(
         tolerance=tolerance,
         draws=draws,
     )
-    return OneStep(pair.vector, signed=False, gradient_calls=pair.gradient_calls)
+    return OneStep(pair.vector, signed=False)

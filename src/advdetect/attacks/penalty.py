@@ -86,7 +86,6 @@ def attack_by_penalty(
             success=end["shortest"][rows, rule].isfinite(),
             target=targets,
             iterations=end["iterations"][rows],
-            gradient_calls=end["iterations"][rows] + 1,  # one for the first constant
         )
 
     return [[result(variant, rule) for rule in range(rules)] for variant in range(count)]

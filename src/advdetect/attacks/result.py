@@ -20,15 +20,13 @@ class AttackResult:
         success: (N,) bool, the attack's own judgement; the attack step verifies it again from the
             stored file.
         target: (N,) int64, the class aimed at, or None for an untargeted attack.
-        iterations: (N,) int64, update steps used.
-        gradient_calls: (N,) int64, backward passes through the model used.
+        iterations: (N,) int64, update steps used; by them the images of a batch share what it took.
     """
 
     adversarial: Tensor
     success: Tensor
     target: Tensor | None
     iterations: Tensor
-    gradient_calls: Tensor
 
     def part(self, start: int, stop: int) -> "AttackResult":
         """Return the result of some of the images."""
@@ -68,7 +66,6 @@ def checked(result: object, images: Tensor, name: str) -> AttackResult:
         "success": (torch.bool, images.shape[:1]),
         "target": per_image,
         "iterations": per_image,
-        "gradient_calls": per_image,
     }
     values = {field.name: getattr(result, field.name) for field in fields(result)}
     if values["target"] is None:

@@ -93,5 +93,4 @@ def smoothed_bim(
         norm="l2",
         steps=steps,
         step_size=step_size,
-        gradient_calls_per_step=draws,
     )

@@ -24,5 +24,4 @@ def unchanged(
         success=zeros.bool(),
         target=None,
         iterations=zeros,
-        gradient_calls=zeros,
     )

@@ -31,6 +31,9 @@ STAGE, TRANSFER = "attack", "transfer"  # the steps that write it
 #: In the provenance of a transfer: the columns of images that the model gets wrong when clean.
 LEFT_OUT = "left_out"
 NO_TARGET = -1
+#: Columns of what an image took, NaN where it is not known: measurements of the run, like times,
+#: that depend a little on what else was in the batch.
+PASSES = ("forward_passes", "backward_passes")
 _PARTIAL = ".partial"
 _NUMPY = {"I64": np.int64, "F64": np.float64, "F32": np.float32, "BOOL": np.bool_}
 
@@ -62,8 +65,9 @@ FIELDS = {
     "prediction_8bit": Field("I64", "the same, of the image rounded to 8 bits"),
     "target": Field("I64", f"class aimed at; {NO_TARGET} where there is none"),
     "iterations": Field("I64", "update steps of the attack"),
-    "gradient_calls": Field("I64", "backward passes of the attack through the model"),
     "l2": Field("F64", "L2 distance to the clean image, pixels in [0, 1]"),
+    "forward_passes": Field("F64", "its share of the rows that went through the model"),
+    "backward_passes": Field("F64", "the same, of rows of gradients that went back"),
     "noise_scale": Field("F64", "what the twin's noise is multiplied by to be as far away"),
     "adversarial": Field("F32", "adversarial image, pixels in [0, 1]", is_image=True),
     "linf": Field("F32", "L-infinity distance to the clean image"),

@@ -8,7 +8,7 @@ either LᵀJ, of which only products are computed (J the Jacobian of the log-odd
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +42,6 @@ class Factor(Protocol):
     @property
     def rank(self) -> int:
         """R, the largest rank that a matrix can have."""
-
-    @property
-    def calls(self) -> Tensor:
-        """(N,) int64 backward passes through the model that it took to make the factors."""
-
-    @property
-    def calls_per_product(self) -> int:
-        """Further backward passes for a product with A or with Aᵀ."""
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return A v, (N, R) float64, for (N, D) float64 vectors v."""
@@ -94,8 +86,6 @@ class JacobianFactor:
             )
         self.log_scale = self._odds.log_scale
         self.rank = self._eta.shape[1]
-        self.calls = torch.ones_like(predicted)  # the recorded one
-        self.calls_per_product = 1
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return A v, (N, R) float64, for (N, D) float64 vectors v.
@@ -147,17 +137,11 @@ class StoredFactor:
     rows: Tensor
     weights: Tensor
     log_scale: Tensor
-    calls_per_product: ClassVar[int] = 0
 
     @property
     def rank(self) -> int:
         """R, the number of rows."""
         return self.rows.shape[1]
-
-    @property
-    def calls(self) -> Tensor:
-        """(N,) int64, the number of rows that count."""
-        return (self.weights > 0).sum(dim=1)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return A v, (N, R) float64, for (N, D) float64 vectors v."""

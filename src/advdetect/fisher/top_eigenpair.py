@@ -30,14 +30,10 @@ class TopEigenpair:
         vector: (N, C, H, W) in the dtype of the images, of length one, or zero where the gradient
             is zero. Its sign is arbitrary.
         log10_value: (N,) float64, finite.
-        gradient_calls: (N,) int64 backward passes through the model, a product with the Jacobian
-            counted as one. Passes that are repeated when other images leave the batch are not
-            counted.
     """
 
     vector: Tensor
     log10_value: Tensor
-    gradient_calls: Tensor
 
 
 def top_eigenpair(
@@ -104,9 +100,7 @@ def top_eigenpair(
     for rows in batch_slices(len(images), chunk):
         part, streams = images[rows], generator[rows]
         if method == "exact":
-            vector, log10_value = top_eigenvector(model, part)
-            calls = torch.full_like(log10_value, classes - 1, dtype=torch.int64)
-            parts.append(TopEigenpair(vector, log10_value, calls))
+            parts.append(TopEigenpair(*top_eigenvector(model, part)))
             continue
         factor: Factor
         if method in ("alias_lanczos", "alias_power"):
@@ -119,7 +113,6 @@ def top_eigenpair(
     return TopEigenpair(
         vector=torch.cat([part.vector for part in parts]),
         log10_value=torch.cat([part.log10_value for part in parts]),
-        gradient_calls=torch.cat([part.gradient_calls for part in parts]),
     )
 
 
@@ -142,11 +135,9 @@ def _iterate(
         most = min(iterations, factor.rank)
         found = lanczos(operator, start, iterations=most, tolerance=tolerance)
     vector = unit(factor.backward(found.vector)) if in_classes else found.vector
-    products = 3 + 2 * found.products
     return TopEigenpair(
         vector=vector.view_as(images).to(images.dtype),
         log10_value=log10_of_scaled(found.value, factor.log_scale),
-        gradient_calls=factor.calls + factor.calls_per_product * products,
     )
 
 

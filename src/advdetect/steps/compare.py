@@ -18,7 +18,7 @@ from advdetect.evaluation.comparison import (
 from advdetect.files.published import read_csv
 from advdetect.files.texts import write_text
 from advdetect.steps.settings import differing_settings, read_settings
-from advdetect.steps.tables import ATTACK_SUMMARY
+from advdetect.steps.tables import ATTACK_SUMMARY, MEASURED
 
 _HEADINGS = {
     "beyond": "changed beyond the intervals",
@@ -109,7 +109,10 @@ def _compare_tables(tables: dict[str, list[Path]]) -> dict[str, pd.DataFrame]:
 
 
 def _read_cells(path: Path) -> pd.DataFrame:
-    """Read a tidy table; a file that was cut off lacks a column or a count of its last cell."""
+    """Read the results of a tidy table.
+
+    A file that was cut off lacks a column or a count of its last cell.
+    """
     cells = read_csv(path)
     missing = [name for name in STATISTICS if name not in cells]
     whole = not missing and not cells[["n_positive", "n_negative"]].isna().to_numpy().any()
@@ -122,7 +125,7 @@ def _read_cells(path: Path) -> pd.DataFrame:
             f"The table {path} cannot be read ({reason}): it is damaged or of another kind. Delete "
             f"it and run again; only it and what follows from it are made anew."
         )
-    return cells
+    return cells[~cells["quantity"].isin(MEASURED)] if "quantity" in cells else cells
 
 
 def _listed(cells: pd.DataFrame) -> pd.DataFrame:

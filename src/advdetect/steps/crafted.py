@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError
-from advdetect.files.attack import FIELDS, NO_TARGET, AttackFile
+from advdetect.files.attack import FIELDS, NO_TARGET, PASSES, AttackFile
 from advdetect.inference import to_float
 from advdetect.io import read_arrays, read_npz, read_rows, read_shapes
 from advdetect.steps.images import adversarial_images, check_split
@@ -29,7 +29,8 @@ class Crafted:
             is none.
         target: (N,) int64.
         iterations: (N,) int64.
-        gradient_calls: (N,) int64.
+        passes: The columns of passes through that model, (N,) float64 each; NaN where they are not
+            known.
         spec: The attack's specification.
         model: What tells the model that they were crafted on, None where that is not known.
     """
@@ -39,7 +40,7 @@ class Crafted:
     success: Tensor
     target: Tensor
     iterations: Tensor
-    gradient_calls: Tensor
+    passes: Mapping[str, Tensor]
     spec: Mapping[str, Any]
     model: Mapping[str, Any] | None
 
@@ -74,12 +75,13 @@ def read_crafted(path: str, data: ImageSplit) -> Crafted:
 def _of_attack(path: str, data: ImageSplit) -> Crafted:
     attack = AttackFile(path)
     check_split(attack, data)
-    names = ("index", "success", "target", "iterations", "gradient_calls")
+    names = ("index", "success", "target", "iterations", *PASSES)
     columns = {name: torch.from_numpy(values) for name, values in attack.columns(*names).items()}
     return Crafted(
         images=lambda rows: adversarial_images(attack, rows),
         spec=attack.facts["spec"],
         model=attack.facts["crafted_on"],
+        passes={name: columns.pop(name) for name in PASSES},
         **columns,
     )
 
@@ -105,13 +107,14 @@ def _own(
         )
     count = found[0]
     zeros = torch.zeros(count, dtype=torch.int64)
+    unknown = torch.full((count,), torch.nan, dtype=torch.float64)
     return Crafted(
         index=_checked_index(path, array("index"), count, len(data)),
         images=lambda rows: _checked_pixels(path, pixels(rows.numpy())),
         success=torch.ones(count, dtype=torch.bool),
         target=torch.full_like(zeros, NO_TARGET),
         iterations=zeros,
-        gradient_calls=zeros,
+        passes=dict.fromkeys(PASSES, unknown),
         spec={},
         model=None,
     )

@@ -5,9 +5,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from advdetect.attacks.passes import Passes, counted_passes
 from advdetect.attacks.result import AttackResult, checked
 from advdetect.errors import AdvdetectError, explain_failure
-from advdetect.files.attack import AttackWriter, pieces
+from advdetect.files.attack import PASSES, AttackWriter, pieces
 from advdetect.files.locks import claimed
 from advdetect.models.guard import unchanged
 from advdetect.progress import Progress, report
@@ -119,15 +123,19 @@ def _craft_rows(attack: Attack, victims: Victims, rows: range, batch_size: int) 
         # In this order: when its unfinished file is gone, the whole one is in its place.
         or (_undone(instance.writer, rows) and not instance.writer.is_complete())
     ]
-    for start in range(0, len(lacking), batch_size):
-        together = lacking[start : start + batch_size]
-        for instance, result in zip(together, _call(attack, together, victims, rows), strict=True):
+    for first in range(0, len(lacking), batch_size):
+        together = lacking[first : first + batch_size]
+        results, passes = _call(attack, together, victims, rows)
+        columns = apportioned(passes, [result.iterations for result in results])
+        for instance, result, shares in zip(together, results, columns, strict=True):
             for part in _undone(instance.writer, rows):
+                start, stop = part.start - rows.start, part.stop - rows.start
                 judge_rows(
                     instance.writer,
                     victims,
                     part,
-                    result.part(part.start - rows.start, part.stop - rows.start),
+                    result.part(start, stop),
+                    {name: values[start:stop] for name, values in shares.items()},
                     name=instance.name,
                     restore_failures=attack.minimal_norm,
                 )
@@ -135,12 +143,16 @@ def _craft_rows(attack: Attack, victims: Victims, rows: range, batch_size: int) 
 
 def _call(
     attack: Attack, instances: Sequence[Instance], victims: Victims, rows: range
-) -> list[AttackResult]:
-    """Return what the attack makes of some images, for each of the instances."""
+) -> tuple[list[AttackResult], Passes]:
+    """Return what the attack makes of some images, for each of the instances, and what it took."""
     images = victims.images(rows)
     variants = {"variants": [i.values for i in instances]} if attack.is_sweep else {}
     who = f"The attack {attack.name}"
-    with unchanged(victims.model, who), explain_failure(who):
+    with (
+        unchanged(victims.model, who),
+        explain_failure(who),
+        counted_passes(victims.model) as passes,
+    ):
         results = attack.function(
             victims.model,
             images.clone().to(victims.device),  # the user's code may write into it
@@ -155,10 +167,30 @@ def _call(
             f"The sweep of the attack {attack.name} must return a list of one AttackResult for "
             f"each of its {len(instances)} variants, in their order."
         )
-    return [
-        checked(result, images, instance.name)
-        for instance, result in zip(instances, results, strict=True)
-    ]
+    pairs = zip(instances, results, strict=True)
+    return [checked(result, images, instance.name) for instance, result in pairs], passes
+
+
+def apportioned(passes: Passes, iterations: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """Divide what one call of an attack took among its results and their images.
+
+    No row of a pass says whose it was, so an image counts by its iterations; where there are none,
+    all count equally. The sum is what the model has seen.
+
+    Args:
+        passes: Of the call.
+        iterations: For each result (N,) update steps, N at least 1.
+
+    Returns:
+        For each result the columns of its file, (N,) float64 each.
+    """
+    steps = torch.stack(list(iterations)).double()
+    if not steps.any():
+        steps = torch.ones_like(steps)
+    # Divided last: of equal images each has a whole number, in whatever batch.
+    counts = zip(PASSES, (passes.forward, passes.backward), strict=True)
+    shares = {name: count * steps / steps.sum() for name, count in counts}
+    return [{name: of[row] for name, of in shares.items()} for row in range(len(steps))]
 
 
 def _success_so_far(writer: AttackWriter) -> str:

@@ -58,6 +58,7 @@ def judge_rows(
     victims: Victims,
     rows: range,
     result: AttackResult,
+    passes: Mapping[str, Tensor],
     *,
     name: str,
     crafted_success: Tensor | None = None,
@@ -71,6 +72,7 @@ def judge_rows(
         rows: Which of them.
         result: The adversarial images, on the CPU. Of their successes those are withdrawn that do
             not hold; none is added, since a minimal-norm attack may reject what happens to fool.
+        passes: (n,) float64 each, columns of what each image took.
         name: The attack's name, for the streams of the noise.
         crafted_success: (n,) success where the images were crafted, if not by this attack itself.
         restore_failures: Whether an image whose success is withdrawn becomes the clean one again,
@@ -93,7 +95,7 @@ def judge_rows(
         "label": labels,
         "target": no_target if result.target is None else result.target,
         "iterations": result.iterations,
-        "gradient_calls": result.gradient_calls,
+        **passes,
         "crafted_success": result.success if crafted_success is None else crafted_success,
         **verdict,
         **_distances(stored, clean, streams),

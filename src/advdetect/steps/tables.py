@@ -14,7 +14,7 @@ from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses, read_norms
 from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.substitutes import imitations
-from advdetect.files.attack import AttackFile
+from advdetect.files.attack import PASSES, AttackFile
 from advdetect.files.texts import csv_of, write_text
 from advdetect.papers.readings import reported_defenses
 from advdetect.progress import report
@@ -30,6 +30,8 @@ from advdetect.tables.table import Table
 
 FORMATS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
 ATTACK_SUMMARY = "attack_summary.csv"
+#: Quantities of attacks that are measurements of the run, like times, and no results.
+MEASURED = [f"mean_{name}" for name in PASSES]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +159,8 @@ def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
 
 def summarize_attacks(paths: Sequence[str]) -> pd.DataFrame:
     """Return one row per attack and seed: success rates, mean norms (successful only) and cost."""
-    names = ["success", "success_8bit", "l2", "linf", "iterations", "gradient_calls"]
+    cost = ("iterations", *PASSES)
+    names = ["success", "success_8bit", "l2", "linf", *cost]
     rows = []
     for path in paths:
         attack = AttackFile(path)
@@ -172,8 +175,7 @@ def summarize_attacks(paths: Sequence[str]) -> pd.DataFrame:
                 "success_rate_8bit": arrays["success_8bit"].mean(),
                 "mean_l2": arrays["l2"][success].mean() if success.any() else float("nan"),
                 "mean_linf": arrays["linf"][success].mean() if success.any() else float("nan"),
-                "mean_iterations": arrays["iterations"].mean(),
-                "mean_gradient_calls": arrays["gradient_calls"].mean(),
+                **{f"mean_{name}": arrays[name].mean() for name in cost},
             }
         )
     return pd.DataFrame(rows)

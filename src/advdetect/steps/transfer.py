@@ -77,10 +77,15 @@ def run(arguments: argparse.Namespace) -> None:
             success=torch.ones(len(rows), dtype=torch.bool),
             target=crafted.target[chosen],
             iterations=crafted.iterations[chosen],
-            gradient_calls=crafted.gradient_calls[chosen],
         )
         judge_rows(
-            writer, victims, rows, result, name=name, crafted_success=crafted.success[chosen]
+            writer,
+            victims,
+            rows,
+            result,
+            {column: values[chosen] for column, values in crafted.passes.items()},
+            name=name,
+            crafted_success=crafted.success[chosen],
         )
     columns = writer.columns("success", "l2")
     writer.publish()

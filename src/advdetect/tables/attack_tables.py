@@ -23,7 +23,7 @@ def attack_table(summary: pd.DataFrame) -> Table:
     Args:
         summary: One row per attack and seed: attack, seed, n (images attacked), and numeric columns
             such as success_rate and success_rate_8bit (in [0, 1]), mean_l2, mean_linf,
-            mean_iterations, mean_gradient_calls.
+            mean_iterations, mean_forward_passes, mean_backward_passes.
 
     Returns:
         Mean over seeds and, for more than one seed, the standard deviation (ddof 1); n_positive

@@ -35,7 +35,8 @@ _WORDS = {
     "mean_l2": "Mean L2",
     "mean_linf": "Mean L∞",
     "mean_iterations": "Iterations",
-    "mean_gradient_calls": "Gradient calls",
+    "mean_forward_passes": "Forward passes",
+    "mean_backward_passes": "Backward passes",
     # swept parameters of attacks
     "epsilon": "ε",
     "kappa": "κ",

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from advdetect.attacks.libraries.shared import (
-    CountedModel,
+    FrozenCopy,
     check_arguments,
     find_attack,
     load_library,
@@ -54,8 +54,8 @@ def attack(
     complete = with_targeted(function, arguments, target)
     check_arguments(function, complete, positional=3)
 
-    def run(counted: CountedModel, images: Tensor, classes: Tensor) -> Tensor:
-        return function(counted, images, classes, **complete)
+    def run(frozen: FrozenCopy, images: Tensor, classes: Tensor) -> Tensor:
+        return function(frozen, images, classes, **complete)
 
     return run_attack(
         run,

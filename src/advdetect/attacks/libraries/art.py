@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.attacks.libraries.shared import (
-    CountedModel,
+    FrozenCopy,
     check_arguments,
     find_attack,
     is_concrete,
@@ -75,11 +75,11 @@ def attack(
     complete = _complete(make, arguments, target)
     check_arguments(make, complete, positional=1)
 
-    def run(counted: CountedModel, images: Tensor, classes: Tensor) -> Tensor:
+    def run(frozen: FrozenCopy, images: Tensor, classes: Tensor) -> Tensor:
         with torch.no_grad():
-            class_count = counted.model(images[:1]).shape[1]
+            class_count = frozen.model(images[:1]).shape[1]
         classifier = classifiers.PyTorchClassifier(
-            model=counted if output == "logits" else nn.Sequential(counted, nn.Softmax(dim=1)),
+            model=frozen if output == "logits" else nn.Sequential(frozen, nn.Softmax(dim=1)),
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(images.shape[1:]),
             nb_classes=class_count,

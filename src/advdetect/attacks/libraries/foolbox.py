@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from advdetect.attacks.libraries.shared import (
-    CountedModel,
+    FrozenCopy,
     check_arguments,
     find_attack,
     is_concrete,
@@ -54,8 +54,8 @@ def attack(
     make = find_attack(library, method, lambda value: is_concrete(value, library.base.Attack))
     check_arguments(make, arguments)
 
-    def run(counted: CountedModel, images: Tensor, classes: Tensor) -> Tensor:
-        bounded = foolbox.PyTorchModel(counted, bounds=(0, 1), device=images.device)
+    def run(frozen: FrozenCopy, images: Tensor, classes: Tensor) -> Tensor:
+        bounded = foolbox.PyTorchModel(frozen, bounds=(0, 1), device=images.device)
         goal = foolbox.Misclassification if target is None else foolbox.TargetedMisclassification
         return make(**arguments)(bounded, images, goal(classes), epsilons=epsilon)[1]
 

@@ -1,4 +1,4 @@
-"""What the adapters of other libraries share: isolation, counting and verification.
+"""What the adapters of other libraries share: isolation and verification.
 
 A library's attack gets copies of the model and of the tensors, so whatever it does to them, the
 caller's stay as they were. It runs with global random numbers of its own, prints nothing, and
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.attacks.logits import margin, rounding
+from advdetect.attacks.passes import counted_passes
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import choose_target
 from advdetect.errors import AdvdetectError, one_line
@@ -28,11 +29,11 @@ from advdetect.randomness import SampleGenerator
 
 #: Maps a model, (N, C, H, W) images and (N,) classes, the targets if there are any and else the
 #: labels, to the perturbed images.
-ForeignAttack = Callable[["CountedModel", Tensor, Tensor], Tensor]
+ForeignAttack = Callable[["FrozenCopy", Tensor, Tensor], Tensor]
 
 
-class CountedModel(nn.Module):
-    """A frozen copy of a model that counts the images that pass through it.
+class FrozenCopy(nn.Module):
+    """A copy of a model without gradients of its weights.
 
     Args:
         model: Classifier that returns logits, in eval mode; not changed.
@@ -40,8 +41,6 @@ class CountedModel(nn.Module):
 
     Attributes:
         model: The copy.
-        forward_images: Images that went forward.
-        backward_images: Images that gradients were taken of, once for each backward pass.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
@@ -49,19 +48,10 @@ class CountedModel(nn.Module):
         self._dtype = dtype
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.training = model.training  # libraries ask, and a new module is in training mode
-        self.forward_images = 0
-        self.backward_images = 0
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the model's logits: (N, classes) for (N, C, H, W) images."""
-        logits = self.model(images.to(self._dtype))
-        self.forward_images += len(images)
-        if logits.requires_grad:
-            logits.register_hook(self._count)
-        return logits
-
-    def _count(self, gradient: Tensor) -> None:
-        self.backward_images += len(gradient)
+        return self.model(images.to(self._dtype))
 
 
 def load_library(module: str, extra: str) -> ModuleType:
@@ -163,9 +153,8 @@ def run_attack(
     A target is reached only by the target class. An image whose result is not finite comes back
     unchanged.
 
-    No library tells which row of which pass belongs to which image. So the counts are means over
-    the batch, rounded, and they include the library's own checks; ``iterations`` are the passes
-    forward through the model, since no library tells its steps either.
+    No library tells its steps. So ``iterations`` are the library's passes forward through the
+    model, its own checks among them: their mean over the batch, rounded.
 
     Args:
         attack: What runs it.
@@ -191,10 +180,16 @@ def run_attack(
         logits = model(images)
     aim = None if target is None else choose_target(target, logits, labels, generator)
     seed = int(generator.integers(2**32)[0])
-    counted = CountedModel(model, images.dtype)
+    frozen = FrozenCopy(model, images.dtype)
     classes = (labels if aim is None else aim).clone()
-    with _quiet(), _global_seed(seed, images.device), _refusals(name), torch.enable_grad():
-        found = attack(counted, images.detach().clone(), classes)
+    with (
+        _quiet(),
+        _global_seed(seed, images.device),
+        _refusals(name),
+        torch.enable_grad(),
+        counted_passes(frozen) as passes,
+    ):
+        found = attack(frozen, images.detach().clone(), classes)
     found = found.detach().to(images)
     if found.shape != images.shape:
         raise AdvdetectError(f"{name} does not return an image for each image: use another attack.")
@@ -210,8 +205,7 @@ def run_attack(
         adversarial=adversarial,
         success=success,
         target=aim,
-        iterations=torch.full_like(labels, round(counted.forward_images / len(images))),
-        gradient_calls=torch.full_like(labels, round(counted.backward_images / len(images))),
+        iterations=torch.full_like(labels, round(passes.forward / len(images))),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from advdetect.attacks.libraries.shared import (
-    CountedModel,
+    FrozenCopy,
     check_arguments,
     find_attack,
     is_concrete,
@@ -52,8 +52,8 @@ def attack(
     make = find_attack(library, method, lambda value: is_concrete(value, library.attack.Attack))
     check_arguments(make, arguments, positional=1)
 
-    def run(counted: CountedModel, images: Tensor, classes: Tensor) -> Tensor:
-        foreign = make(counted, **arguments)
+    def run(frozen: FrozenCopy, images: Tensor, classes: Tensor) -> Tensor:
+        foreign = make(frozen, **arguments)
         if target is not None:
             foreign.set_mode_targeted_by_function(lambda _images, given: given)
         return foreign(images, classes)
