@@ -15,7 +15,6 @@ import pytest
 import torch
 import yaml
 from attack_models import CLASSES, COUNT
-from counting_model import CountingModel
 from torch import Tensor, nn
 
 from advdetect.attacks.bim import bim
@@ -26,6 +25,7 @@ from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError
 from advdetect.imports import locate
 from advdetect.randomness import SampleGenerator
+from counting_model import CountingModel
 
 FOLDER = Path(__file__).parents[2] / "config" / "attack"
 Attack = Callable[..., AttackResult]

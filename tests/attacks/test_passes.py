@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import torch
 from attack_models import COUNT
-from counting_model import CountingModel
 from torch import Tensor, nn
 
 from advdetect.attacks.bim import bim
@@ -30,6 +29,7 @@ from advdetect.attacks.result import AttackResult
 from advdetect.attacks.smoothed_bim import smoothed_bim
 from advdetect.attacks.unchanged import unchanged
 from advdetect.randomness import SampleGenerator
+from counting_model import CountingModel
 
 OSSA = partial(ossa, epsilon=1.0, steps=3, step_size=0.4, tolerance=1e-5, stop_at_success=True)
 METHODS = ("exact", "lanczos", "power", "class_lanczos", "alias_lanczos", "alias_power")

@@ -229,27 +229,42 @@ def test_a_fit_in_epochs_is_not_predicted_from_one_without(small, large):
     assert made.predict(large.job("fit-feature", feature="mahalanobis")).basis == STEP
 
 
-def test_the_values_of_a_sweep_share_what_all_of_them_took(project):
-    """The first value did the work of the three; a fourth costs as much as each of them."""
+def write_passes(item: Job, passes: float) -> Job:
+    """Write of an attack's file what its images took."""
+    each = torch.full((4,), passes / 8, dtype=torch.float64)
+    write_tensors(item.outputs[0], {"forward_passes": each, "backward_passes": each.clone()}, {})
+    return item
+
+
+def test_the_values_of_a_sweep_share_by_their_passes_what_all_of_them_took(project):
+    """The first value did the work of the three; a fourth costs as much as they do in the mean."""
     run = project(*SMALL, "attacks=[cw_l2]", "attack.cw_l2.kappa=[0,10,20]")
     target = project(*LARGE, "attacks=[cw_l2]", "attack.cw_l2.kappa=[0,5,20]")
     kappas = [f"cw_l2,kappa={kappa}" for kappa in (0, 10, 20)]
-    seconds = (30, 1, 2)
+    costs = ((30, 100), (1, 400), (2, 600))  # seconds and passes
     jobs = [
-        finish(run.job("attack", attack=name), 4 + method, method)
-        for name, method in zip(kappas, seconds, strict=True)
+        finish(write_passes(run.job("attack", attack=name), passes), 4 + method, method)
+        for name, (method, passes) in zip(kappas, costs, strict=True)
     ]
     made = predictor(run, target, *jobs)
-    for name, basis in ((kappas[0], SAME), (kappas[2], SAME), ("cw_l2,kappa=5", LIKE)):
+    for name, basis, seconds in (
+        (kappas[0], SAME, 33 * 100 / 1100),
+        (kappas[2], SAME, 33 * 600 / 1100),
+        ("cw_l2,kappa=5", LIKE, 33 / 3),
+    ):
         found = made.predict(target.job("attack", attack=name))
         assert (found.basis, found.start_up) == (basis, 4)
-        assert found.scaled == pytest.approx(5 * 11)
+        assert found.scaled == pytest.approx(5 * seconds)
 
 
 def test_the_sweeps_of_two_seeds_share_nothing(project):
     run = project(*SMALL, "attacks=[cw_l2]", "attack.cw_l2.kappa=[0,10]")
     jobs = [
-        finish(run.job("attack", attack=f"cw_l2,kappa={kappa}", seed=seed), 30, method)
+        finish(
+            write_passes(run.job("attack", attack=f"cw_l2,kappa={kappa}", seed=seed), 80),
+            30,
+            method,
+        )
         for kappa, seed, method in ((0, 0, 10), (10, 0, 2), (0, 1, 20), (10, 1, 4))
     ]
     shared = share_sweeps(measure(jobs), run.pipeline.store)

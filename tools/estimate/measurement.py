@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 
+from advdetect.files.attack import PASSES
+from advdetect.io import read_arrays
 from advdetect.usage import read_usage
 from job_list import Job
 from store import Store
@@ -52,13 +53,16 @@ def measure(jobs: Iterable[Job]) -> list[Measurement]:
 
 
 def share_sweeps(measured: Iterable[Measurement], store: Store) -> list[Measurement]:
-    """Give each value of a sweep that shares its batches an equal share of what all took.
+    """Give each value of a sweep that shares its batches its share of what all took, by its passes.
 
     Whichever job came first did the work of the others, so only the sum means anything.
 
     Args:
         measured: What the jobs of a run took.
         store: The files of that run.
+
+    Raises:
+        AdvdetectError: The file of an attack is damaged.
     """
     measured = list(measured)
     groups: dict[tuple[str, ...], list[Measurement]] = {}
@@ -70,9 +74,15 @@ def share_sweeps(measured: Iterable[Measurement], store: Store) -> list[Measurem
             and (swept := store.sweep(made.job))
         ):
             groups.setdefault((made.folder, *sorted(swept)), []).append(item)
-    shares = {
-        item.job.timing: mean(member.method for member in group)
-        for group in groups.values()
-        for item in group
-    }
+    shares: dict[str, float] = {}
+    for group in groups.values():
+        passes = [_passes(item) for item in group]
+        per_pass = sum(item.method for item in group) / sum(passes)
+        shares |= {item.job.timing: per_pass * n for item, n in zip(group, passes, strict=True)}
     return [replace(item, method=shares.get(item.job.timing, item.method)) for item in measured]
+
+
+def _passes(attack: Measurement) -> float:
+    """Return the passes of an attack, at least 1: those of each image, forward and backward."""
+    (path,) = attack.job.outputs
+    return max(1.0, sum(float(column.sum()) for column in read_arrays(path, PASSES).values()))
