@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small papernot2016_small \
-  papernot2016_distillation_small szegedy2013_small lecture_detection; do
+  papernot2016_distillation_small cohen2019_small szegedy2013_small lecture_detection; do
   snakemake --cores all --config "experiment=$experiment"
 done
 python tools/estimate --from experiment=hsu2018_small --config experiment=hsu2018 \

@@ -63,10 +63,14 @@ def test_the_table_says_percent_and_is_the_same_from_its_file(files):
     assert to_text(substitute_table(pd.read_csv(StringIO(to_csv(table))))) == text
 
 
-def test_the_table_shows_titles_of_runs(files):
-    with titled({"@imitated": "an imitation", "@svm": "SVM"}):
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [("an imitation", "an imitation (of SVM)"), ("substitute of SVM", "substitute of SVM")],
+)
+def test_the_table_shows_titles_of_runs(files, title, shown):
+    with titled({"@imitated": title, "@svm": "SVM"}):
         table = substitute_table(imitations(*files, LABELS, **BOOTSTRAP))
-        assert table.headings == [["an imitation (of SVM)"]]
+        assert table.headings == [[shown]]
         assert "imitated,svm,queries" in to_csv(table)
 
 

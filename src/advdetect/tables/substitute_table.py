@@ -27,7 +27,12 @@ def substitute_table(cells: pd.DataFrame) -> Table:
         formats={"queries": CellFormat(scale=1, decimals=0, spread="nothing", best=False)},
         format=CellFormat(best=False),
         labels={
-            own: f"{run_name(own)} (of {run_name(oracle)})" if oracle else run_name(own)
+            own: _label(run_name(own), run_name(oracle))
             for own, oracle in zip(named["substitute"], oracles, strict=True)
         },
     )
+
+
+def _label(substitute: str, oracle: str) -> str:
+    """Name the oracle as well, where it is a run and the title does not name it already."""
+    return substitute if not oracle or oracle in substitute else f"{substitute} (of {oracle})"
