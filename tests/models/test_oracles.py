@@ -58,9 +58,9 @@ def test_every_answer_is_that_of_scikit_learn(fitted, splits, oracle):
     """On all test images, as they are and with pixels that no file of 8 bits has."""
     train, clean = splits["train"], to_float(splits["test"].images)
     noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(0))
-    for tested in (clean, (0.7 * clean + 0.3 * noise)):
-        expected = answers_of_scikit_learn(oracle, train.images, train.labels, tested)
-        assert torch.equal(fitted[oracle](tested).argmax(1), expected)
+    tested = torch.cat([clean, 0.7 * clean + 0.3 * noise])
+    expected = answers_of_scikit_learn(oracle, train.images, train.labels, tested)
+    assert torch.equal(fitted[oracle](tested).argmax(1), expected)
     assert (fitted[oracle](clean).argmax(1) == splits["test"].labels).double().mean() > 0.8
 
 
@@ -81,7 +81,7 @@ def test_classes_without_training_images_are_never_answered(splits, oracle, kept
 @every_oracle
 def test_on_mnist_too(mnist_root, oracle):
     data = mnist.load(root=str(mnist_root))
-    images, labels = data["train"].images[:1000], data["train"].labels[:1000]
+    images, labels = data["train"].images[:500], data["train"].labels[:500]
     tested = to_float(data["test"].images[:1000])
     model = oracle().eval()
     model.fit(images, labels, seed=SEED)
