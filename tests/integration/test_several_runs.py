@@ -105,8 +105,8 @@ def datasets(called_in) -> Project:
     return project
 
 
-def check_runs(project: Project, runs: tuple[str, str], alone: dict[str, list[str]]) -> None:
-    """Check that all tables have both runs, and for some what their experiments alone have."""
+def check_runs(project: Project, runs: tuple[str, str]) -> None:
+    """Check that tables, figures and the report have both runs."""
     assert project.plan() == set()
     page = (project.results / "report.html").read_text()
     for table in ("detection", "attacks"):
@@ -115,32 +115,35 @@ def check_runs(project: Project, runs: tuple[str, str], alone: dict[str, list[st
     assert all(run in page for run in runs)
     for figure in ("roc", "cross_attack", "gallery", "training"):
         assert (project.results / "figures" / f"{figure}.svg").stat().st_size > 1000
-    for run, config in alone.items():
-        name = f"alone_{run}"
-        planned = project.plan(config=[f"name={name}", *config])
-        of_the_store = {"train", "test", "model", "clean"}
-        assert not {each for each in planned if "/" in each or each in of_the_store}
-        project.run("tables", config=[f"name={name}", *config])
-        compared = 0
-        for path in sorted((project.folder / "results" / name).glob("*/*.csv")):
-            expected = pd.read_csv(path)
-            table = pd.read_csv(project.results / path.parent.name / path.name)
-            if "run" not in table:
-                continue
-            own = table[table["run"] == run].drop(columns="run").reset_index(drop=True)
-            assert len(own), path
-            pd.testing.assert_frame_equal(own, expected.drop(columns="run"), check_dtype=False)
-            compared += 1
-        assert compared > 5
 
 
 def test_two_models_are_shown(models):
-    check_runs(models, ("small_cnn", "wide"), {})
+    check_runs(models, ("small_cnn", "wide"))
 
 
-def test_two_data_sets_are_shown_and_each_has_the_cells_that_it_has_alone(datasets):
-    runs = ("digits", "image_folder")
-    check_runs(datasets, runs, {"image_folder": ["dataset=image_folder", f"overrides={FOLDER}"]})
+def test_two_data_sets_are_shown(datasets):
+    """That each has the cells that it has alone, the steps' tests show."""
+    check_runs(datasets, ("digits", "image_folder"))
+
+
+@pytest.mark.long
+def test_each_data_set_has_the_cells_that_it_has_alone(datasets):
+    run, config = "image_folder", ["dataset=image_folder", f"overrides={FOLDER}", "name=alone"]
+    planned = datasets.plan(config=config)
+    of_the_store = {"train", "test", "model", "clean"}
+    assert not {each for each in planned if "/" in each or each in of_the_store}
+    datasets.run("tables", config=config)
+    compared = 0
+    for path in sorted((datasets.folder / "results" / "alone").glob("*/*.csv")):
+        expected = pd.read_csv(path)
+        table = pd.read_csv(datasets.results / path.parent.name / path.name)
+        if "run" not in table:
+            continue
+        own = table[table["run"] == run].drop(columns="run").reset_index(drop=True)
+        assert len(own), path
+        pd.testing.assert_frame_equal(own, expected.drop(columns="run"), check_dtype=False)
+        compared += 1
+    assert compared > 5
 
 
 def test_images_of_another_model_are_judged_on_the_tested_one(models):

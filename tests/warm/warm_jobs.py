@@ -46,6 +46,12 @@ def show() -> None:
     raise SystemExit(7)
 
 
+def say_which() -> None:
+    """Print whether this process is a fork, and import nothing for it."""
+    print(json.dumps(is_fork()))
+    raise SystemExit(7)
+
+
 def is_fork() -> bool:
     """Return whether this process is a fork of the server."""
     return "advdetect.warm" in Path(f"/proc/{os.getppid()}/cmdline").read_text()

@@ -142,9 +142,13 @@ def test_a_run_has_a_title_for_people(composed):
     assert "Wide network" not in canonical_json([asdict(run) for run in experiment.runs])
 
 
-def test_a_papers_table_calls_a_run_by_its_title_unless_it_says_another(composed):
+def test_a_papers_table_calls_a_run_by_its_title(composed):
     titles = composed(experiment="szegedy2013_small").titles
     assert titles["fc10_1e-4"] == titles["@fc10_1e-4"] == "FC10(10⁻⁴)"
+
+
+@pytest.mark.long
+def test_a_papers_table_may_call_a_run_otherwise(composed):
     titles = composed(experiment="papernot2016_small").titles
     assert (titles["network"], titles["@robust"]) == (
         "deep network, adversarially trained",
