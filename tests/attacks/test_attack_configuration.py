@@ -23,6 +23,7 @@ NAMES = [
     "fgsm_probabilities",
     "gaussian_noise",
     "ddn", "nearest_classes_l2",
+    "pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
 FOR_ALL = {"model", "images", "labels", "generator"}

@@ -9,6 +9,7 @@ import torch
 from attack_models import COUNT, make_model
 from torch import Tensor, nn
 
+from advdetect.attacks.apgd import apgd
 from advdetect.attacks.bim import bim
 from advdetect.attacks.fgm import fgm
 from advdetect.attacks.fgsm import fgsm
@@ -17,6 +18,7 @@ from advdetect.attacks.mi_fgsm import mi_fgsm
 from advdetect.attacks.ossa import ossa
 from advdetect.attacks.otcm import otcm
 from advdetect.attacks.passes import counted_passes
+from advdetect.attacks.pgd import pgd
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.smoothed_bim import smoothed_bim
 from advdetect.randomness import SampleGenerator
@@ -36,7 +38,12 @@ ATTACKS: dict[str, tuple[Attack, float, float, int, int]] = {
     "ossa": (partial(ossa, epsilon=1.0), 2, 1.0, 1, 4),
     "smoothed_bim_l2": (partial(smoothed_bim, epsilon=1.0, sigma=0.1, draws=3), 2, 1.0, 10, 3),
     "ossa_iterated": (partial(ossa, epsilon=1.0, steps=4, step_size=0.4), 2, 1.0, 4, 4),
+    "pgd_l2": (partial(pgd, epsilon=1.0, norm="l2", steps=10), 2, 1.0, 10, 1),
+    "pgd_linf": (partial(pgd, epsilon=0.1, steps=5, restarts=2), torch.inf, 0.1, 10, 1),
+    "apgd_l2": (partial(apgd, epsilon=1.0, norm="l2", steps=5, restarts=2), 2, 1.0, 10, 1),
+    "apgd_linf": (partial(apgd, epsilon=0.1, steps=10), torch.inf, 0.1, 10, 1),
 }
+RANDOM_STARTS = ("pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf")
 every_attack = pytest.mark.parametrize("name", ATTACKS)
 
 
@@ -148,7 +155,7 @@ def test_it_works_where_the_caller_has_switched_gradients_off(
     assert torch.equal(within.adversarial, usual.adversarial)
 
 
-@every_attack
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in RANDOM_STARTS])
 def test_zero_gradient_leaves_the_image(name: str, images: Tensor) -> None:
     labels = torch.full((COUNT,), 2)
     labels[0] = 1

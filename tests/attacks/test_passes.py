@@ -10,6 +10,7 @@ import torch
 from attack_models import COUNT
 from torch import Tensor, nn
 
+from advdetect.attacks.apgd import apgd
 from advdetect.attacks.bim import bim
 from advdetect.attacks.cw_l2 import cw_l2, cw_l2_sweep
 from advdetect.attacks.deepfool import deepfool
@@ -25,6 +26,7 @@ from advdetect.attacks.opt import opt
 from advdetect.attacks.ossa import ossa, ossa_direction
 from advdetect.attacks.otcm import otcm
 from advdetect.attacks.passes import counted_passes
+from advdetect.attacks.pgd import pgd
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.smoothed_bim import smoothed_bim
 from advdetect.attacks.unchanged import unchanged
@@ -39,6 +41,8 @@ ATTACKS: dict[str, Callable[..., AttackResult | list[AttackResult]]] = {
     "otcm": partial(otcm, epsilon=1.0),
     "bim": partial(bim, epsilon=1.0, norm="l2", steps=4, stop_at_success=True),
     "mi_fgsm": partial(mi_fgsm, epsilon=0.1),
+    "pgd": partial(pgd, epsilon=0.1, steps=3, restarts=2),
+    "apgd": partial(apgd, epsilon=0.1, steps=4, restarts=2, loss="dlr"),
     "smoothed_bim": partial(smoothed_bim, epsilon=1.0, sigma=0.1, draws=3, steps=2),
     "gaussian_noise": partial(gaussian_noise, sigma=0.1),
     "unchanged": unchanged,

@@ -130,6 +130,14 @@ def project(images: Tensor, origin: Tensor, epsilon: float, norm: Norm) -> Tenso
     return origin + difference * (epsilon / size).view(-1, 1, 1, 1)
 
 
+def inside(images: Tensor, origin: Tensor, epsilon: float, norm: Norm) -> Tensor:
+    """Project on the epsilon balls around the origins, then clip to the box [0, 1].
+
+    Clipping cannot leave a ball, since its centre is in the box. Arguments as of `project`.
+    """
+    return project(images, origin, epsilon, norm).clamp(0, 1)
+
+
 @torch.no_grad()
 def misclassified(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return an (N,) bool tensor that is true where the model's class is not the label."""
@@ -149,11 +157,12 @@ def ascend(
     step_size: float | None = None,
     target: Tensor | None = None,
     stop_at_success: bool = False,
+    start: Tensor | None = None,
 ) -> AttackResult:
     """Walk along a direction inside the epsilon ball and the box [0, 1].
 
-    x ← clip(project(x + α · steepest_step(direction))); clipping cannot leave the ball, since its
-    centre is in the box. Usually all the steps are taken, and every image has the same budget.
+    x ← inside(x + α · steepest_step(direction)). Usually all the steps are taken, and every image
+    has the same budget.
 
     With `stop_at_success` each image stays where it first fools the model, at the least
     perturbation of its path to the length of a step. That is an attack of the minimal-norm kind, in
@@ -170,6 +179,7 @@ def ascend(
         step_size: α, greater than 0; None means epsilon / steps.
         target: (N,) int64 classes aimed at, recorded in the result.
         stop_at_success: Whether an image stays where it first fools the model.
+        start: (N, C, H, W) where the walk begins, in the ball and the box; None means the images.
 
     Returns:
         The perturbed images, where the attack failed too; with `stop_at_success`, unchanged images
@@ -180,15 +190,16 @@ def ascend(
     """
     step_size = checked_step_size(epsilon, norm, steps, step_size)
     origin = images.detach()
-    adversarial, heading = origin.clone(), torch.zeros_like(origin)
+    adversarial = (origin if start is None else start).clone()
+    heading = torch.zeros_like(origin)
     iterations = torch.zeros_like(labels)
     walking = torch.ones_like(labels, dtype=torch.bool)
     if stop_at_success:
-        walking &= ~misclassified(model, origin, labels)
+        walking &= ~misclassified(model, adversarial, labels)
     for _ in range(steps):
         heading = direction(adversarial, heading)
         moved = adversarial + step_size * steepest_step(heading, norm)
-        moved = project(moved, origin, epsilon, norm).clamp(0, 1)
+        moved = inside(moved, origin, epsilon, norm)
         adversarial = torch.where(walking.view(-1, 1, 1, 1), moved, adversarial)
         iterations += walking
         if stop_at_success:
@@ -206,13 +217,15 @@ def ascend(
     )
 
 
-def checked_step_size(epsilon: float, norm: str, steps: int, step_size: float | None) -> float:
-    """Return the step size, after checking the parameters of `ascend`."""
+def checked_step_size(
+    epsilon: float, norm: str, steps: int, step_size: float | None, reach: float = 1
+) -> float:
+    """Return the step size, None as reach · epsilon / steps, after checking those of `ascend`."""
     if norm not in ("l2", "linf"):
         raise AdvdetectError(f"The norm of an attack must be l2 or linf, not {norm!r}.")
     if steps < 1:
         raise AdvdetectError(f"The steps of an attack must be at least 1, not {steps}.")
-    step_size = epsilon / steps if step_size is None else step_size
+    step_size = reach * epsilon / steps if step_size is None else step_size
     if not (epsilon > 0 and step_size > 0):
         raise AdvdetectError(
             "The epsilon and step_size of an attack must be greater than 0, "
