@@ -11,6 +11,7 @@ from advdetect.attacks.gradient import (
     checked_step_size,
     inside,
     misclassified,
+    per_image,
     steepest_step,
 )
 from advdetect.attacks.logits import differentiable_logits
@@ -146,4 +147,4 @@ def _climb(
 
 
 def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(chosen.view(-1, 1, 1, 1), new, old)
+    return torch.where(per_image(chosen), new, old)

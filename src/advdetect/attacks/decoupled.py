@@ -10,10 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.gradient import normalize
+from advdetect.attacks.gradient import normalize, per_image
 from advdetect.attacks.logits import differentiable_logits
 from advdetect.attacks.penalty import record
-from advdetect.errors import AdvdetectError
 from advdetect.lanes import State
 
 #: Maps (lanes, C) logits and the lanes to (lanes, C) weights of the logits, whose gradient is the
@@ -80,21 +79,11 @@ def step_on_sphere(state: State, direction: Tensor, length: Tensor) -> None:
         direction: (lanes, C, H, W); its length does not matter.
         length: (lanes,) of the step, in pixel units.
     """
-    moved = state["image"] - state["origin"] + _wide(length) * normalize(direction, order=2)
-    on_sphere = _wide(state["radius"]) * normalize(moved, order=2)
+    moved = state["image"] - state["origin"] + per_image(length) * normalize(direction, order=2)
+    on_sphere = per_image(state["radius"]) * normalize(moved, order=2)
     state["image"] = (state["origin"] + on_sphere).clamp(0, 1)
 
 
 def cosine_fall(start: float, end: float, progress: Tensor) -> Tensor:
     """Return what falls from start to end along half a cosine while progress goes from 0 to 1."""
     return end + (start - end) * (1 + torch.cos(torch.pi * progress)) / 2
-
-
-def check_steps(steps: int) -> None:
-    """Raise `AdvdetectError` if there is not at least one step."""
-    if steps < 1:
-        raise AdvdetectError(f"The steps of an attack must be at least 1, not {steps}.")
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

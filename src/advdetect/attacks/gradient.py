@@ -127,7 +127,7 @@ def project(images: Tensor, origin: Tensor, epsilon: float, norm: Norm) -> Tenso
     if norm == "linf":
         return origin + difference.clamp(-epsilon, epsilon)
     size = torch.linalg.vector_norm(difference.flatten(1), dim=1).clamp_min(epsilon)
-    return origin + difference * (epsilon / size).view(-1, 1, 1, 1)
+    return origin + difference * per_image(epsilon / size)
 
 
 def inside(images: Tensor, origin: Tensor, epsilon: float, norm: Norm) -> Tensor:
@@ -200,7 +200,7 @@ def ascend(
         heading = direction(adversarial, heading)
         moved = adversarial + step_size * steepest_step(heading, norm)
         moved = inside(moved, origin, epsilon, norm)
-        adversarial = torch.where(walking.view(-1, 1, 1, 1), moved, adversarial)
+        adversarial = torch.where(per_image(walking), moved, adversarial)
         iterations += walking
         if stop_at_success:
             walking &= ~misclassified(model, adversarial, labels)
@@ -208,7 +208,7 @@ def ascend(
                 break
     success = misclassified(model, adversarial, labels)
     if stop_at_success:
-        adversarial = torch.where(success.view(-1, 1, 1, 1), adversarial, origin)
+        adversarial = torch.where(per_image(success), adversarial, origin)
     return AttackResult(
         adversarial=adversarial,
         success=success,
@@ -223,8 +223,7 @@ def checked_step_size(
     """Return the step size, None as reach · epsilon / steps, after checking those of `ascend`."""
     if norm not in ("l2", "linf"):
         raise AdvdetectError(f"The norm of an attack must be l2 or linf, not {norm!r}.")
-    if steps < 1:
-        raise AdvdetectError(f"The steps of an attack must be at least 1, not {steps}.")
+    check_steps(steps)
     step_size = reach * epsilon / steps if step_size is None else step_size
     if not (epsilon > 0 and step_size > 0):
         raise AdvdetectError(
@@ -232,3 +231,14 @@ def checked_step_size(
             f"not {epsilon} and {step_size}."
         )
     return step_size
+
+
+def check_steps(steps: int) -> None:
+    """Raise `AdvdetectError` if there is not at least one step."""
+    if steps < 1:
+        raise AdvdetectError(f"The steps of an attack must be at least 1, not {steps}.")
+
+
+def per_image(values: Tensor) -> Tensor:
+    """Return (N,) values as (N, 1, 1, 1), one for each image of (N, C, H, W)."""
+    return values.view(-1, 1, 1, 1)

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 from advdetect.attacks.decoupled import (
     adapt_radius,
-    check_steps,
     cosine_fall,
     lanes_at,
     look,
     step_on_sphere,
 )
+from advdetect.attacks.gradient import check_steps
 from advdetect.attacks.logits import differentiable_logits, margin, rounding
 from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError

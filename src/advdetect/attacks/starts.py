@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advdetect.attacks.gradient import Norm, inside, normalize
+from advdetect.attacks.gradient import Norm, inside, normalize, per_image
 from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
 
@@ -53,7 +53,7 @@ def better(new: Candidate, old: Candidate) -> Candidate:
     """Return for each image the candidate that fools, of two alike that of the larger loss."""
     wins = (new.success & ~old.success) | ((new.success == old.success) & (new.loss > old.loss))
     return Candidate(
-        image=torch.where(wins.view(-1, 1, 1, 1), new.image, old.image),
+        image=torch.where(per_image(wins), new.image, old.image),
         success=new.success | old.success,
         loss=torch.where(wins, new.loss, old.loss),
     )

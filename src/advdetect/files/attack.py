@@ -31,8 +31,7 @@ STAGE, TRANSFER = "attack", "transfer"  # the steps that write it
 #: In the provenance of a transfer: the columns of images that the model gets wrong when clean.
 LEFT_OUT = "left_out"
 NO_TARGET = -1
-#: Columns of what an image took, NaN where it is not known: measurements of the run, like times,
-#: that depend a little on what else was in the batch.
+#: What an image took, NaN where not known: measurements, which depend a little on its batch.
 PASSES = ("forward_passes", "backward_passes")
 _PARTIAL = ".partial"
 _NUMPY = {"I64": np.int64, "F64": np.float64, "F32": np.float32, "BOOL": np.bool_}

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.gradient import per_image
 from advdetect.attacks.logits import margin, rounding
 from advdetect.attacks.passes import counted_passes
 from advdetect.attacks.result import AttackResult
@@ -194,12 +195,12 @@ def run_attack(
     if found.shape != images.shape:
         raise AdvdetectError(f"{name} does not return an image for each image: use another attack.")
     finite = found.flatten(1).isfinite().all(dim=1)
-    adversarial = torch.where(_per_image(finite), found.clamp(0, 1), images)
+    adversarial = torch.where(per_image(finite), found.clamp(0, 1), images)
     with torch.no_grad():
         success = _reaches(model(adversarial), labels, aim)
     if minimal_norm:
         already = _reaches(logits, labels, aim)
-        adversarial = torch.where(_per_image(success & ~already), adversarial, images)
+        adversarial = torch.where(per_image(success & ~already), adversarial, images)
         success = success | already
     return AttackResult(
         adversarial=adversarial,
@@ -207,10 +208,6 @@ def run_attack(
         target=aim,
         iterations=torch.full_like(labels, round(passes.forward / len(images))),
     )
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
 
 
 def _reaches(logits: Tensor, labels: Tensor, aim: Tensor | None) -> Tensor:
