@@ -1,6 +1,5 @@
 """Composing an experiment with Hydra from YAML files and what the command line changes."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from checks import check_used, preferences, settle
 from columns import columns_of
-from configuration import Configuration, key_of
+from configuration import Configuration
 from experiment import ConfigurationError, Experiment, Run, Spec
 from links import Links
 from methods import (
@@ -19,14 +18,14 @@ from methods import (
     TRAINING,
     checked,
     choose,
-    hydra_value,
     validate,
     without_words,
 )
 from needs import check_model, images_of
+from overrides import key_of, overrides_of, root_of
 from titles import titles_of, titles_of_runs
 from trainings import STANDARD, MadeFrom, with_training
-from yaml_files import EXPERIMENT, OVERRIDES, load
+from yaml_files import EXPERIMENT, OVERRIDES
 
 #: What an experiment sets for its own data set, model and training, and not for another.
 _BOUND = {
@@ -35,6 +34,8 @@ _BOUND = {
     "training": ("training", "title", "runs"),
 }
 _METHODS = (*GROUPS, *OVERRIDES, FIGURE, SCHEMA)  # what is no setting
+#: What no run has of its own. It is most of a large experiment, so that Hydra composes it once.
+_OF_ALL = ("runs", "reproductions", "paper_figures")
 
 
 def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Experiment:
@@ -49,7 +50,7 @@ def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Exp
     Raises:
         ConfigurationError: An unknown name or an impossible value.
     """
-    return _Composer(config_dir, _overrides(workflow_config)).experiment()
+    return _Composer(config_dir, overrides_of(workflow_config)).experiment()
 
 
 class _Composer:
@@ -112,31 +113,28 @@ class _Composer:
         own = "title" in self._explicit or "runs" not in self._explicit
         return str((own and tree["title"]) or tree["name"])
 
-    def _bound(self, choices: Mapping[str, str]) -> tuple[Spec, list[str]]:
-        """Leave out what the experiment sets for another data set, model or training.
+    def _bound(self, choices: Mapping[str, str], names: Mapping[str, str]) -> Sequence[str]:
+        """Return what the experiment sets for another data set, model or training than the chosen.
 
         Args:
             choices: Overrides that choose the experiment, the data set, the model and its training.
-
-        Returns:
-            What else the experiment sets, and overrides that make the choices without it.
+            names: The names that they choose.
         """
-        names = self._yaml.names(*choices.values())
-        tuned_for = self._yaml.names(*(choices[k] for k in choices if k == "experiment"))
-        for key, bound in _BOUND.items():
-            if names[key] != tuned_for[key]:
-                own = load(self._yaml.folders, "experiment", names["experiment"])
-                own = {name: value for name, value in own.items() if name not in bound}
-                return own, ["~experiment", *(f"{key}={names[key]}" for key in OVERRIDES)]
-        return {}, list(choices.values())
+        if not self._explicit & {"runs", *OVERRIDES}:
+            return ()
+        tuned_for = self._yaml.names(text for key, text in choices.items() if key == EXPERIMENT)
+        return next((_BOUND[key] for key in _BOUND if names[key] != tuned_for[key]), ())
 
     def _entry(self, entry: Spec, shared: Spec) -> tuple[Run, Mapping[str, str]]:
         """Compose a run; its entry names its parts (data set, …) and what it overrides."""
-        tree, names, titles = self._tree(entry)
+        overrides = entry.get("overrides", [])
+        tree, names, titles = self._tree(entry, shared={key: shared[key] for key in _OF_ALL})
         run = self._run(tree, names, entry.get("name", ""))
         settings = _settings(tree)
         own = {*GROUPS.values(), "title"}
-        if alone := [key for key in settings.keys() - own if settings[key] != shared[key]]:
+        alone = [key for key in map(root_of, overrides) if key in _OF_ALL]
+        alone += [key for key in settings.keys() - own if settings[key] != shared[key]]
+        if alone:
             raise ConfigurationError(
                 f"runs: overrides of a run cannot set {min(alone)}, which all runs share: set it "
                 "for the experiment."
@@ -145,12 +143,13 @@ class _Composer:
 
     def _alone(self, run: Run, model: str) -> Run:
         """Return a run of the same data with a model of ``config/model/``, by itself."""
-        tree, names = self._yaml.compose(["~experiment", f"model={model}"])
+        names = self._yaml.names(["~experiment", f"model={model}"])
+        tree = self._yaml.compose(names, {}, ())
         spec, made_from = self._model(tree, names)
         return replace(run, model_name=model, model=spec, made_from=made_from, name="")
 
     def _model_title(self, model: str) -> str:
-        return str(load(self._yaml.folders, "model", model).get(TITLE, model))
+        return str(self._yaml.load("model", model).get(TITLE, model))
 
     def _like(self, run: Run, shared: Sequence[str]) -> Run:
         """Return a run of the same model in standard training, with some settings of its own."""
@@ -210,7 +209,7 @@ class _Composer:
         return with_training(model, names[TRAINING], tree[TRAINING], attacks, self._training)
 
     def _training(self, name: str) -> Spec:
-        return load(self._yaml.folders, TRAINING, name)
+        return self._yaml.load(TRAINING, name)
 
     def _choose(self, group: str, names: list[Any], specs: Mapping[str, Spec]) -> dict[str, Spec]:
         """Choose methods of a group; one whose file cannot be read is refused with the reason."""
@@ -220,13 +219,14 @@ class _Composer:
         return choose(group, names, specs)
 
     def _tree(
-        self, entry: Spec, preferred: Sequence[str] = ()
+        self, entry: Spec, preferred: Sequence[str] = (), shared: Spec | None = None
     ) -> tuple[Spec, dict[str, str], dict[str, str]]:
         """Compose everything; the command line comes after what a run overrides.
 
         Args:
             entry: The run, empty for what all share.
             preferred: Overrides that come last.
+            shared: What no run has of its own, where it is known.
 
         Returns:
             The tree, the names of the data set and the model, and the titles of all methods.
@@ -239,12 +239,16 @@ class _Composer:
             for text in [*self._overrides, *own]
             if (key := key_of(text)) in (EXPERIMENT, *OVERRIDES)
         }
-        rest = [t for t in [*own, *self._overrides, *preferred] if key_of(t) not in choices]
-        kept: Spec = {}
-        chosen = list(choices.values())
-        if self._explicit & {"runs", *OVERRIDES}:
-            kept, chosen = self._bound(choices)
-        tree, names = self._yaml.compose([*chosen, *rest], kept)
+        known = shared or {}
+        names = self._yaml.names(choices.values())
+        without = {*self._bound(choices, names), *known}
+        kept = {k: v for k, v in self._yaml.experiment(names).items() if k not in without}
+        rest = [
+            text
+            for text in [*own, *self._overrides, *preferred]
+            if key_of(text) not in choices and root_of(text) not in known
+        ]
+        tree = self._yaml.compose(names, kept, rest) | known
         validate("", _settings(tree), self._yaml.schema)
         names = {key: names[key] for key in OVERRIDES}
         return tree, names, titles_of(tree, names)
@@ -275,26 +279,3 @@ def _named(runs: Sequence[Run]) -> Iterable[Run]:
 
 def _settings(tree: Spec) -> Spec:
     return {key: value for key, value in tree.items() if key not in _METHODS}
-
-
-def _overrides(workflow_config: Mapping[str, Any]) -> list[str]:
-    """Turn Snakemake's configuration into Hydra overrides, explicit ones last."""
-    explicit = workflow_config.get("overrides") or []
-    if isinstance(explicit, str):
-        try:
-            explicit = shlex.split(explicit)
-        except ValueError as error:
-            raise ConfigurationError(f"overrides: {error}: {explicit}") from error
-    keys = [key_of(text) for text in explicit]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ConfigurationError(f"overrides: {twice[0]} is set twice: set it once.")
-    rest = {key: value for key, value in workflow_config.items() if key != "overrides"}
-    return [*_flatten("", rest), *explicit]
-
-
-def _flatten(prefix: str, values: Mapping[str, Any]) -> Iterable[str]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}={hydra_value(value)}"

@@ -9,8 +9,9 @@ from advdetect.errors import AdvdetectError
 from advdetect.yaml_text import read_yaml, read_yaml_file
 from experiment import ConfigurationError, Spec
 
-_DEFAULTS = "defaults"
+DEFAULTS = "defaults"
 _SELF = "_self_"
+_CHOICE = "override /"  # before the group, of which an experiment chooses one
 EXPERIMENT = "experiment"
 #: What an experiment may choose in its ``defaults``.
 OVERRIDES = ("dataset", "model", "training")
@@ -63,26 +64,32 @@ def load(folders: Sequence[Path], group: str, name: str) -> Spec:
     return _load(folders, group, name, ())
 
 
+def chosen_in(folders: Sequence[Path], experiment: str) -> dict[str, str]:
+    """Return the names of `OVERRIDES` that an experiment chooses, or one that it starts from.
+
+    Args:
+        folders: As of `load`, which checks the experiment.
+        experiment: Its name.
+    """
+    inherited: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for entry in _read(_path(folders, EXPERIMENT, experiment), EXPERIMENT)[1]:
+        if isinstance(entry, dict):
+            own |= {key.removeprefix(_CHOICE): str(name) for key, name in entry.items()}
+        elif entry != _SELF:
+            inherited |= chosen_in(folders, entry)
+    return inherited | own
+
+
 def _load(folders: Sequence[Path], group: str, name: str, children: tuple[str, ...]) -> Spec:
-    paths = [folder / group / f"{name}.yaml" for folder in folders]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        known = ", ".join(names_in(folders, group))
-        raise ConfigurationError(f"Unknown {group}: {name}. config/{group}/ has: {known}.")
-    if not is_name(name):
-        raise ConfigurationError(
-            f"{path}: rename it: a name holds letters, digits, _ and -, and YAML must not read it "
-            f"as a number or as on, off or null."
-        )
+    path = _path(folders, group, name)
     if name in children:
         raise ConfigurationError(f"{path} starts from itself, by its defaults.")
-    own = read_mapping(path)
-    defaults = own.pop(_DEFAULTS, None) or []
-    _check_head(path, group, defaults)
+    own, defaults = _read(path, group)
     for entry in defaults:
-        if isinstance(entry, dict):  # Hydra does it; here only the name is looked at
+        if isinstance(entry, dict):
             ((key, chosen),) = entry.items()
-            _load(folders, key.removeprefix("override /"), str(chosen), ())
+            _load(folders, key.removeprefix(_CHOICE), str(chosen), ())
     parents = [entry for entry in defaults if isinstance(entry, str)]
     if not parents:
         return own
@@ -93,6 +100,28 @@ def _load(folders: Sequence[Path], group: str, name: str, children: tuple[str, .
         more = own if parent == _SELF else _load(folders, group, parent, (*children, name))
         values = _merged(values, more)
     return values
+
+
+def _path(folders: Sequence[Path], group: str, name: str) -> Path:
+    paths = [folder / group / f"{name}.yaml" for folder in folders]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        known = ", ".join(names_in(folders, group))
+        raise ConfigurationError(f"Unknown {group}: {name}. config/{group}/ has: {known}.")
+    if not is_name(name):
+        raise ConfigurationError(
+            f"{path}: rename it: a name holds letters, digits, _ and -, and YAML must not read it "
+            f"as a number or as on, off or null."
+        )
+    return path
+
+
+def _read(path: Path, group: str) -> tuple[Spec, list[Any]]:
+    """Return what a file of a group holds itself, and what it starts from and chooses."""
+    own = read_mapping(path)
+    defaults = own.pop(DEFAULTS, None) or []
+    _check_head(path, group, defaults)
+    return own, defaults
 
 
 def read_mapping(path: Path) -> Spec:
@@ -115,7 +144,7 @@ def _check_head(path: Path, group: str, defaults: Any) -> None:
     """Check the first line of an experiment, and what a file starts from and chooses."""
     if group == EXPERIMENT and not _PACKAGE.match(path.read_text(encoding="utf-8")):
         raise ConfigurationError(f"{path} must begin with the line '# @package _global_'.")
-    overrides = [f"override /{key}" for key in OVERRIDES] if group == EXPERIMENT else []
+    overrides = [f"{_CHOICE}{key}" for key in OVERRIDES] if group == EXPERIMENT else []
     known = f"names of config/{group}/, {_SELF}" + "".join(f", '{key}: …'" for key in overrides)
     for entry in defaults if isinstance(defaults, list) else [defaults]:
         keys = list(entry) if isinstance(entry, dict) else []
