@@ -5,6 +5,7 @@ import pytest
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.perturbation import AttackNorms
 from advdetect.figures.transfer_success import transfer_figure
+from advdetect.papers.readings import ReportedRate
 from advdetect.tables.names import titled
 
 COUNT = 40
@@ -64,6 +65,25 @@ def test_it_shows_the_titles_of_models():
         figure = transfer_figure(ATTACKS[:2])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["crafted on a substitute, judged on the model", "on a substitute itself"]
+
+
+def test_reported_values_are_marks_in_the_colour_of_their_curve():
+    reported = [
+        ReportedRate("fgsm@away,epsilon=0.3", "service", 0.8424),
+        ReportedRate("jsma@sub,gamma=0.05", "other", 0.0875),
+        ReportedRate("fgsm@sub,epsilon=0.2", "not drawn", 0.5),
+    ]
+    with titled({"service": "A service", "other": "Another"}):
+        figure = transfer_figure(ATTACKS, reported)
+    fgsm, jsma = ({line.get_gid(): line for line in axis.get_lines()} for axis in figure.axes)
+    mark = fgsm["service_reported"]
+    np.testing.assert_allclose(mark.get_xydata(), [[0.3, 84.24]])
+    assert (mark.get_marker(), mark.get_linestyle()) == ("D", "None")
+    assert mark.get_color() == fgsm["fgsm@away/success"].get_color()
+    np.testing.assert_allclose(jsma["other_reported"].get_xydata(), [[0.05, 8.75]])
+    assert (len(fgsm), len(jsma)) == (4 + 1, 2 + 1)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[4:] == ["A service, reported", "Another, reported"]
 
 
 def test_it_needs_a_sweep_of_what_crosses():

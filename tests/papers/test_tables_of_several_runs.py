@@ -6,7 +6,7 @@ import pytest
 
 from advdetect.evaluation.perturbation import AttackNorms
 from advdetect.papers.found import Sources
-from advdetect.papers.readings import cells
+from advdetect.papers.readings import cells, reported_transfers
 
 
 def table(success, crafted=True, **columns):
@@ -85,6 +85,29 @@ def test_on_two_copies_of_a_network_every_rate_is_the_diagonal_s():
         found = values(TRANSFER, reading, copies)
         for row in ("A", "B"):
             assert found[row, "A", "fooling_rate"] == found[row, "B", "fooling_rate"]
+
+
+def test_what_is_reported_of_a_run_has_the_names_of_its_attacks(tmp_path):
+    """A value beside several models that stand for one is each's; a paper's mean is nobody's."""
+    (tmp_path / "rows.csv").write_text("oracle,a_percent\nservice,84.24\nunknown,88.94\nother,1\n")
+    (tmp_path / "square.csv").write_text("from,on,a_percent\nA,A,99\nA,B,40\nB,A,30\nmean,A,50\n")
+    shares = {"values": [["a_percent", "fooling_rate"]], "dataset": "mnist"}
+    attacks = [["service", "fgsm@sub,epsilon=0.3"], ["unknown", ["fgsm@x", "fgsm@y"]]]
+    later = {"attacks": [["service", "fgsm@sub,epsilon=0.4"]]}
+    rows = {"reported": "rows.csv", "rows": ["oracle"], "readings": [{"attacks": attacks}, later]}
+    rows |= {"runs": [["service", "lenet5"], ["unknown", ["svm", "tree"]]], **shares}
+    crossed = {"attacks": [["A", "l@a"], ["B", "l@b"], ["mean", ["l@a", "l@b"]]]}
+    square = {"reported": "square.csv", "rows": ["from"], "columns": "on", "readings": [crossed]}
+    square |= {"runs": [["A", "svm"], ["B", "tree"]], **shares}
+    files = {path.name: str(path) for path in tmp_path.iterdir()}
+    expected = {
+        "lenet5": [("fgsm@sub,epsilon=0.3", "service", 84.24 / 100)],
+        "svm": [("fgsm@x", "unknown", 88.94 / 100), ("l@a", "A", 0.99), ("l@b", "B", 0.3)],
+        "tree": [("fgsm@y", "unknown", 88.94 / 100), ("l@a", "A", 0.4)],
+        "another": [],
+    }
+    assert {run: reported_transfers([rows, square], files, run) for run in expected} == expected
+    assert reported_transfers([], {}, "svm") == []
 
 
 def test_networks_have_their_errors_and_the_distortion_of_what_fooled_them():

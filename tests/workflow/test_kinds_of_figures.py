@@ -20,13 +20,15 @@ KINDS = {
                "_attacks_": ["line_search", "epsilon_sweep"], "_when_": ["computed spectrum"],
                "_needs_": "a search", "_reads_": ["attacks/{attack}", "features/clean/spectrum"]},
     "defended": {"_target_": "e.draw", "_order_": 5, "_section_": "detection", "_caption_": "D",
-                 "_when_": ["defenses"], "_reads_": ["defenses/{defense}", "reported/{reported}"]},
+                 "_when_": ["defenses"], "_reads_": ["defenses/{defense}", "reported/{reported}"],
+                 "_reported_": "defense"},
     "column": {"_target_": "f.draw", "_when_": ["named"], "feature": "???",
                "_reads_": ["attacks/{attack}", "features/{source}/{feature}"]},
 }  # fmt: skip
 TABLES = {
     "t1": {"kind": "detection", "title": "Table 1", "reported": "x.csv"},
     "t2": {"kind": "defense", "title": "Table 2", "reported": "y.csv"},
+    "t3": {"kind": "transfer", "title": "Table 3", "reported": "z.csv"},
 }
 
 
@@ -49,7 +51,7 @@ def contents(**changes):
 
 def test_figures_stand_in_their_order():
     own = Figures(KINDS, contents()).own
-    assert own == ["each_lid", "late", "table_t1", "table_t2", "search", "defended"]
+    assert own == ["each_lid", "late", "table_t1", "table_t2", "table_t3", "search", "defended"]
 
 
 def test_a_figure_reads_what_its_kind_says():
@@ -65,10 +67,15 @@ def test_a_figure_reads_what_its_kind_says():
     )  # fmt: skip
 
 
-def test_reported_values_are_those_of_the_tables_of_defences():
+def test_reported_values_are_those_of_the_tables_of_the_kind_that_is_named():
     figure = Figures(KINDS, contents())["defended"]
     assert figure.reads == ("defenses/mid", "reported/y.csv")
     assert figure.spec["reproductions"] == [TABLES["t2"]]
+    crossing = {"defended": KINDS["defended"] | {"_reported_": "transfer"}}
+    other = Figures(KINDS | crossing, contents())["defended"]
+    assert other.reads == ("defenses/mid", "reported/z.csv")
+    assert other.spec["reproductions"] == [TABLES["t3"]]
+    assert "reproductions" not in Figures(KINDS, contents())["late"].spec
     alone = Figures(KINDS, contents(reproductions={}))["defended"]
     assert alone.reads == ("defenses/mid",)
     assert "reproductions" not in alone.spec

@@ -7,6 +7,7 @@ names with underscores say when it is drawn and from what:
   What stands in braces is filled in: an attack, a feature, a defence, a noise of certificates, a
   table of ``reproductions``, a source (clean images or an attack), a file of reported values.
 - ``_attacks_``: of which attacks; without it, of all.
+- ``_reported_``: of which kind of ``reproductions`` the reported values are shown, if any.
 - ``_each_``: one figure for each feature or table, with its name behind that of the kind.
 - ``_when_``: what the experiment must have; ``_needs_`` says it in words.
 - ``_seeds_``: ``first`` where one model is shown.
@@ -141,22 +142,20 @@ class Figures:
     def _figure(
         self, kind: Spec, attacks: Iterable[str], each: Mapping[str, str], section: str
     ) -> Figure:
-        reported = {
-            name: table for name, table in self._has.reproductions.items()
-            if table["kind"] == "defense"
-        }  # fmt: skip
+        tables = self._has.reproductions.values()
+        reported = [table for table in tables if table["kind"] == kind.get("_reported_")]
         fillings: dict[str, list[str]] = {
             "attack": list(attacks),
             "source": [CLEAN, *attacks],
             "feature": [kind["feature"]] if "feature" in kind else list(self._has.features),
             "defense": list(self._has.defenses),
             "noise": list(self._has.noises),
-            "reported": list(dict.fromkeys(table["reported"] for table in reported.values())),
+            "reported": list(dict.fromkeys(table["reported"] for table in reported)),
             **{name: [value] for name, value in each.items()},
         }
         spec = {name: value for name, value in kind.items() if not _is_private(name)}
-        if any("{reported}" in pattern for pattern in kind["_reads_"]) and reported:
-            spec["reproductions"] = list(reported.values())
+        if reported:
+            spec["reproductions"] = reported
         table = self._has.reproductions.get(each.get("reproduction", ""), {})
         return Figure(
             spec={"_target_": kind["_target_"], **spec},

@@ -11,19 +11,20 @@ from advdetect.errors import AdvdetectError
 from advdetect.evaluation.defenses import defense_accuracies
 from advdetect.evaluation.inputs import read_defenses
 from advdetect.evaluation.sweeps import Sweep, number_sweeps
-from advdetect.figures.plotting import Canvas, line_style, new_figure, panels, shared_legend, styled
+from advdetect.figures.plotting import (
+    REPORTED_MARKS,
+    Canvas,
+    line_style,
+    new_figure,
+    panels,
+    shared_legend,
+    styled,
+)
 from advdetect.papers.readings import reported_defenses
 from advdetect.runs import RunFiles
 from advdetect.tables.names import REPORTED, display_name
 
 _BAND = 0.15  # opacity
-_REPORTED: dict[str, Any] = {
-    "linestyle": "none",
-    "marker": "D",
-    "markersize": 4.5,
-    "markerfacecolor": "white",
-    "markeredgewidth": 1.2,
-}
 
 
 def draw(
@@ -88,7 +89,7 @@ def defense_accuracy_figure(
                 _draw_line(axis, _along(sweep, ours), defense, style)
                 legend[display_name(defense)] = style
                 if theirs is not None and theirs["attack"].isin(sweep.attacks.values()).any():
-                    marks = style | _REPORTED
+                    marks = style | REPORTED_MARKS
                     shown = _along(sweep, theirs)
                     axis.plot(shown.index, shown["value"], gid=f"{defense}{REPORTED}", **marks)
                     legend[f"{display_name(defense)}, reported"] = marks

@@ -24,6 +24,14 @@ LOG10 = r"$\log_{10}$"
 _FORMULAS = (LOG10, r"\mathdefault{")
 DASHES = ("-", "--", "-.", ":")
 KIND_COLOURS = {"clean": "#0072B2", "noisy": "#009E73", "adversarial": "#D55E00"}
+REPORTED_MARKS: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "D",
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+    "markeredgewidth": 1.2,
+    "zorder": 3,  # above the curves
+}
 KIND_LINES = {kind: {"color": colour, "linewidth": 3} for kind, colour in KIND_COLOURS.items()}
 _STYLE: dict[Any, Any] = {
     **sns.axes_style("whitegrid"),

@@ -13,14 +13,16 @@ from advdetect.evaluation.perturbation import AttackNorms, mean_with_interval, s
 from advdetect.evaluation.sweeps import Sweep, number_sweeps
 from advdetect.figures.plotting import (
     PALETTE,
+    REPORTED_MARKS,
     Canvas,
     new_figure,
     panels,
     shared_legend,
     styled,
 )
+from advdetect.papers.readings import ReportedRate, reported_transfers
 from advdetect.runs import RunFiles
-from advdetect.tables.names import display_name, run_name
+from advdetect.tables.names import REPORTED, display_name, run_name
 
 #: Where an image succeeds, by the column that says so: style of the line and words.
 _WHERE = {
@@ -31,24 +33,42 @@ _BAND = 0.15  # opacity
 _BOOTSTRAP = {"replicates": 1000, "seed": 0}
 
 
-def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
-    """Draw it from files of attack that were crafted on other models."""
-    return transfer_figure(read_norms(files.paths), canvas=canvas)
+def draw(
+    files: RunFiles,
+    *,
+    canvas: Canvas = new_figure,
+    reproductions: Sequence[Mapping[str, Any]] = (),
+) -> FigureBase:
+    """Draw it from files of attack that were crafted on other models.
+
+    Args:
+        files: Those files, and the files of values that papers report, if there are any.
+        canvas: What makes the figure.
+        reproductions: The papers' tables of images that cross: what they report stands beside ours.
+    """
+    reported = reported_transfers(reproductions, files.reported, files.label)
+    return transfer_figure(read_norms(files.paths), reported, canvas=canvas)
 
 
-def transfer_figure(attacks: Sequence[AttackNorms], *, canvas: Canvas = new_figure) -> FigureBase:
+def transfer_figure(
+    attacks: Sequence[AttackNorms],
+    reported: Sequence[ReportedRate] = (),
+    *,
+    canvas: Canvas = new_figure,
+) -> FigureBase:
     """Draw the success of swept attacks on the model and on those that they were crafted on.
 
     Both count the images that both models classify correctly when clean.
 
     Args:
         attacks: The attacks, called as in ``fgsm@substitute,epsilon=0.3``.
+        reported: What papers report of them on the model.
         canvas: What makes the figure.
 
     Returns:
         One panel for each method, over the number that it sweeps, with a colour for each model
         that images were crafted on: solid on the model, dashed where they were crafted; means over
-        seeds with 95 % bootstrap bands.
+        seeds with 95 % bootstrap bands. Diamonds in the colour of their curve are reported values.
 
     Raises:
         AdvdetectError: No attack that was crafted on another model sweeps a number.
@@ -76,6 +96,8 @@ def transfer_figure(attacks: Sequence[AttackNorms], *, canvas: Canvas = new_figu
                     style = {"color": colour, "linestyle": dashes, "linewidth": 1.6}
                     _draw_line(axis, sweep, known, column, style)
                     legend[words.format(source=source)] = style
+                marks = {"color": colour} | REPORTED_MARKS
+                legend |= _draw_reported(axis, sweep, reported, marks)
             axis.set(ylim=(-2, 102), xlabel=display_name(parameter), ylabel="Success (%)")
         shared_legend(figure, legend)
     return figure
@@ -104,3 +126,15 @@ def _draw_line(
     axis.plot(
         values, rates["value"], gid=f"{sweep.name}/{column}", marker="o", markersize=3, **style
     )
+
+
+def _draw_reported(
+    axis: Axes, sweep: Sweep, reported: Sequence[ReportedRate], marks: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """Mark what is reported of the attacks of a sweep; return what the legend says of it."""
+    numbers = {attack: number for number, attack in sweep.attacks.items()}
+    shown = [rate for rate in reported if rate.attack in numbers]
+    for rate in shown:
+        gid = f"{rate.row}{REPORTED}"
+        axis.plot(numbers[rate.attack], 100 * rate.value, gid=gid, **marks)
+    return {display_name(f"{rate.row}{REPORTED}"): marks for rate in shown}

@@ -5,6 +5,7 @@ says what counts. Both are described in ``config/config.yaml``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -14,10 +15,24 @@ from advdetect.evaluation.perturbation import fooling_rate, mean_success_norm, n
 from advdetect.files.published import read_csv
 from advdetect.papers.found import ScoreReader, Sources, Spec, named, norms_of
 from advdetect.papers.reproduction import Cell, auroc, reported_cells
-from advdetect.papers.several_runs import networks, transfer
+from advdetect.papers.several_runs import crossings, networks, transfer
 from advdetect.protocol import CLEAN
 
 _NEGATIVES = ("clean", "noisy")
+
+
+class ReportedRate(NamedTuple):
+    """What a paper reports of images that were crafted on another model.
+
+    Attributes:
+        attack: Name of the attack here, as in ``fgsm@substitute,epsilon=0.3``.
+        row: The paper's name of the row.
+        value: The share that fools, in [0, 1].
+    """
+
+    attack: str
+    row: str
+    value: float
 
 
 def cells(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame) -> Iterator[Cell]:
@@ -188,21 +203,54 @@ def reported_defenses(
     rows = []
     own = [spec for spec in reproductions if spec.get("run", run) == run]
     for spec in own:
-        reported = reported_cells(
-            read_csv(files[spec["reported"]]),
-            dataset=spec["dataset"],
-            rows=spec["rows"],
-            columns=spec.get("columns"),
-            values=dict(spec["values"]),
-        )
         first, *_ = spec["readings"]
         patterns, defenses = dict(first["attacks"]), dict(first["defenses"])
-        for facts in reported.to_dict("records"):
+        for facts in _reported(spec, files).to_dict("records"):
             pattern = patterns.get(facts[spec["rows"][0]])
             if pattern and facts["column"] in defenses:
                 rows.append((pattern.format_map(facts), defenses[facts["column"]], facts["value"]))
     columns = ["attack", "defense", "value"]
     return pd.DataFrame(rows, columns=columns) if own else None
+
+
+def reported_transfers(
+    reproductions: Sequence[Spec], files: Mapping[str, str], run: str
+) -> list[ReportedRate]:
+    """Return what papers report of images that cross, under the names that they have here.
+
+    Several attacks that stand for one of the paper's have its value each. The mean of several in a
+    table with columns is of none of them, and is left out.
+
+    Args:
+        reproductions: The tables of transfers; their first readings say how attacks are called.
+        files: The path of each file of reported values by its name.
+        run: The run that judges.
+    """
+    rates = []
+    for spec in reproductions:
+        reported = _reported(spec, files)
+        shares = reported[reported["quantity"] == "fooling_rate"]
+        known = shares.set_index(["row", "column"])["value"]
+        first, *_ = spec["readings"]
+        for row, column, pairs in crossings(spec, first):
+            is_mean = bool(column) and len(pairs) > 1
+            if (row, column) in known and not is_mean:
+                value = float(known[row, column])
+                rates += [
+                    ReportedRate(attack, row, value) for label, attack in pairs if label == run
+                ]
+    return rates
+
+
+def _reported(spec: Spec, files: Mapping[str, str]) -> pd.DataFrame:
+    """Return what `reproduction.reported_cells` does of a table's file."""
+    return reported_cells(
+        read_csv(files[spec["reported"]]),
+        dataset=spec["dataset"],
+        rows=spec["rows"],
+        columns=spec.get("columns"),
+        values=dict(spec["values"]),
+    )
 
 
 def _what_counts(reading: Spec) -> tuple[str, str, list[str]]:

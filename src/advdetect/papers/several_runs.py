@@ -35,18 +35,23 @@ def transfer(spec: Spec, reading: Spec, sources: Sources, reported: pd.DataFrame
     Several attacks or runs under one name of the paper are its mean over them. Without columns each
     row has a run of its own, or several with an attack for each.
     """
+    for row, column, pairs in crossings(spec, reading):
+        parts = [_judged(attack, reading, sources.runs[label]) for label, attack in pairs]
+        tables = [
+            pd.concat([t.assign(part=n) for n, t in enumerate(of_seed)], ignore_index=True)
+            for of_seed in zip(*parts, strict=True)
+        ]
+        yield Cell(row, column, "fooling_rate", tables, mean_fooling_rate)
+
+
+def crossings(spec: Spec, reading: Spec) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """Yield row and column of each cell of a transfer, and its pairs of run and attack."""
     runs = dict(spec["runs"])
     for row, attacks in reading["attacks"]:
         for column in runs if "columns" in spec else [""]:
             labels = _listed(runs[column or row])
             every = itertools.product(labels, _listed(attacks))
-            pairs = every if column else zip(labels, _listed(attacks), strict=True)
-            parts = [_judged(attack, reading, sources.runs[label]) for label, attack in pairs]
-            tables = [
-                pd.concat([t.assign(part=n) for n, t in enumerate(of_seed)], ignore_index=True)
-                for of_seed in zip(*parts, strict=True)
-            ]
-            yield Cell(row, column, "fooling_rate", tables, mean_fooling_rate)
+            yield row, column, list(every if column else zip(labels, _listed(attacks), strict=True))
 
 
 def _judged(attack: str, reading: Spec, sources: Sources) -> list[pd.DataFrame]:
