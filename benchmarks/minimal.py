@@ -1,9 +1,10 @@
-"""Optimality over passes of least perturbations in L2: ours and other libraries' attacks.
+"""Optimality over passes of least perturbations: ours and other libraries' attacks.
 
-Run ``python benchmarks/minimal_l2.py --help``; README.md in this folder explains the table.
+Run ``python benchmarks/minimal.py --help``; README.md in this folder explains the table.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from advdetect.attacks.cw_l2 import cw_l2
 from advdetect.attacks.ddn import ddn
 from advdetect.attacks.deepfool import deepfool
+from advdetect.attacks.ead import ead
 from advdetect.attacks.libraries.shared import FrozenCopy
 from advdetect.attacks.logits import margin, rounding
 from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
@@ -27,6 +29,8 @@ from models import prepare_lenet5
 #: Maps a model, (N, C, H, W) images and (N,) labels to (N, C, H, W) results.
 Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
+#: Orders of the norms.
+_ORDERS = {"l1": 1, "l2": 2, "linf": math.inf}
 #: (candidates, steps) of the search towards the nearest classes.
 _SETTINGS = ((1, 10), (2, 15), (3, 20), (3, 50), (3, 100), (4, 250))
 
@@ -39,20 +43,20 @@ def main() -> None:
     )
     print(f"LeNet-5, {description}; the first {len(images)} test images that it classifies well.\n")
     batches = list(zip(images.split(arguments.batch), labels.split(arguments.batch), strict=True))
-    curves = {"advdetect": ours()} | peers()
+    curves = {"advdetect": ours(arguments.norm)} | peers(arguments.norm)
     passes, distances = {}, {}
     for name, attack in [pair for attacks in curves.values() for pair in attacks.items()]:
-        passes[name], distances[name] = measure(model, batches, attack)
+        passes[name], distances[name] = measure(model, batches, attack, arguments.norm)
         print(f"{name}: {passes[name]:.0f} passes per image", file=sys.stderr, flush=True)
     envelope = torch.stack(list(distances.values())).amin(dim=0)
     optimal = {name: optimality(found, envelope) for name, found in distances.items()}
-    print(_table(passes, distances, optimal))
+    print(_table(passes, distances, optimal, arguments.norm))
     if arguments.figure:
         _draw(arguments.figure, curves, passes, optimal)
 
 
-def ours() -> dict[str, Attack]:
-    """Our attacks by name."""
+def ours(norm: str) -> dict[str, Attack]:
+    """Our attacks in a norm by name."""
 
     def of(attack: Callable[..., AttackResult]) -> Attack:
         def run(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -61,42 +65,49 @@ def ours() -> dict[str, Attack]:
 
         return run
 
-    return {
-        **{
-            f"nearest_classes_l2, {candidates} × {steps}": of(
-                partial(nearest_classes_l2, candidates=candidates, steps=steps)
+    attacks: dict[str, Callable[..., AttackResult]] = {}
+    if norm == "l1":
+        attacks["ead, 9 × 1000"] = partial(ead, rule="l1")
+    elif norm == "l2":
+        for candidates, steps in _SETTINGS:
+            attacks[f"nearest_classes_l2, {candidates} × {steps}"] = partial(
+                nearest_classes_l2, candidates=candidates, steps=steps
             )
-            for candidates, steps in _SETTINGS
-        },
-        **{f"ddn, {steps}": of(partial(ddn, steps=steps)) for steps in (100, 1000)},
-        "cw_l2": of(cw_l2),
-        "deepfool": of(deepfool),
-    }
+        attacks |= {f"ddn, {steps}": partial(ddn, steps=steps) for steps in (100, 1000)}
+        attacks |= {"cw_l2": cw_l2, "deepfool": deepfool}
+    return {name: of(attack) for name, attack in attacks.items()}
 
 
-def peers() -> dict[str, dict[str, Attack]]:
-    """Attacks of the libraries that are installed, by library and name; says which are not."""
+def peers(norm: str) -> dict[str, dict[str, Attack]]:
+    """Attacks in a norm by library, if it is installed, and name; says which is not."""
     found = {}
     for library, extra, attacks in (
         ("foolbox", "foolbox", _foolbox),
         ("adversarial-library", "adversarial-library", _adversarial_library),
     ):
         try:
-            found[library] = attacks()
+            found[library] = attacks(norm)
         except ImportError:
             print(f"{library} is left out: pip install -e '.[{extra}]' brings it.\n")
     return found
 
 
-def _foolbox() -> dict[str, Attack]:
-    from foolbox import PyTorchModel
-    from foolbox.attacks import DDNAttack, L2DeepFoolAttack
+def _foolbox(norm: str) -> dict[str, Attack]:
+    from foolbox import PyTorchModel, attacks
     from foolbox.attacks.base import MinimizationAttack
     from foolbox.criteria import Misclassification
 
-    attacks: dict[str, MinimizationAttack]
-    attacks = {f"foolbox, DDN, {steps}": DDNAttack(steps=steps) for steps in (100, 1000)}
-    attacks["foolbox, DeepFool"] = L2DeepFoolAttack()
+    found: dict[str, MinimizationAttack] = {}
+    for steps in (100, 1000):
+        if norm == "l1":
+            found[f"foolbox, FMN, {steps}"] = attacks.L1FMNAttack(steps=steps)
+        elif norm == "l2":
+            found[f"foolbox, DDN, {steps}"] = attacks.DDNAttack(steps=steps)
+        else:
+            found[f"foolbox, FMN, {steps}"] = attacks.LInfFMNAttack(steps=steps)
+    if norm != "l1":
+        deepfool = attacks.L2DeepFoolAttack if norm == "l2" else attacks.LinfDeepFoolAttack
+        found["foolbox, DeepFool"] = deepfool()
 
     def of(attack: MinimizationAttack) -> Attack:
         def run(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -105,24 +116,27 @@ def _foolbox() -> dict[str, Attack]:
 
         return run
 
-    return {name: of(attack) for name, attack in attacks.items()}
+    return {name: of(attack) for name, attack in found.items()}
 
 
-def _adversarial_library() -> dict[str, Attack]:
+def _adversarial_library(norm: str) -> dict[str, Attack]:
     from adv_lib.attacks import alma, fmn  # its DDN is foolbox's
 
     attacks: dict[str, Attack] = {}
     for steps in (100, 1000):
-        attacks[f"adversarial-library, FMN, {steps}"] = partial(fmn, norm=2, steps=steps)
-        # As in config/attack/advlib_alma.yaml.
-        attacks[f"adversarial-library, ALMA, {steps}"] = partial(
-            alma, distance="l2", num_steps=steps, init_lr_distance=0.1
+        attacks[f"adversarial-library, FMN, {steps}"] = partial(
+            fmn, norm=_ORDERS[norm], steps=steps
         )
+        if norm != "linf":
+            # As in config/attack/advlib_alma.yaml; in L1 what its paper takes.
+            attacks[f"adversarial-library, ALMA, {steps}"] = partial(
+                alma, distance=norm, num_steps=steps, init_lr_distance=0.1 if norm == "l2" else 0.5
+            )
     return attacks
 
 
 def measure(
-    model: nn.Module, batches: list[tuple[Tensor, Tensor]], attack: Attack
+    model: nn.Module, batches: list[tuple[Tensor, Tensor]], attack: Attack, norm: str
 ) -> tuple[float, Tensor]:
     """Attack all images.
 
@@ -130,9 +144,10 @@ def measure(
         model: Classifier that returns logits, in eval mode.
         batches: (n, C, H, W) images and their (n,) labels.
         attack: What to run; what it says of its success is not believed.
+        norm: "l1", "l2" or "linf", of the distances.
 
     Returns:
-        Rows that went forward and backward, per image; and (N,) L2 distances, infinite where the
+        Rows that went forward and backward, per image; and (N,) distances, infinite where the
         model classifies what was returned as the label.
     """
     frozen = FrozenCopy(model, torch.float32)
@@ -146,7 +161,7 @@ def measure(
             logits = model(found)
         fooled = margin(logits, labels) < rounding(logits)  # to what rounding leaves open
         fooled &= found.flatten(1).any(dim=1)  # foolbox returns black where it fails
-        distance = torch.linalg.vector_norm((found - images).flatten(1), dim=1)
+        distance = torch.linalg.vector_norm((found - images).flatten(1), _ORDERS[norm], dim=1)
         distances.append(torch.where(fooled, distance, torch.inf))
     every = torch.cat(distances)
     return rows / len(every), every
@@ -168,7 +183,10 @@ def optimality(distances: Tensor, envelope: Tensor) -> float:
 
 
 def _table(
-    passes: Mapping[str, float], distances: Mapping[str, Tensor], optimal: Mapping[str, float]
+    passes: Mapping[str, float],
+    distances: Mapping[str, Tensor],
+    optimal: Mapping[str, float],
+    norm: str,
 ) -> str:
     rows = []
     for name in sorted(passes, key=passes.__getitem__):
@@ -176,7 +194,9 @@ def _table(
         share = len(found) / len(distances[name])
         numbers = (f"{100 * optimal[name]:.2f}", f"{passes[name]:.0f}", f"{share:.0%}")
         rows.append([name, *numbers, f"{found.mean():.4f}", f"{found.median():.4f}"])
-    headers = ["attack", "optimality", "passes per image", "success", "mean L2", "median L2"]
+    title = {"l1": "L1", "l2": "L2", "linf": "L∞"}[norm]
+    headers = ["attack", "optimality", "passes per image", "success"]
+    headers += [f"mean {title}", f"median {title}"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
@@ -211,6 +231,7 @@ def _method(name: str) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder that holds MNIST/raw")
+    parser.add_argument("--norm", choices=_ORDERS, default="l2")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--batch", type=int, default=50, help="images at a time")
     parser.add_argument("--threads", type=int, default=1)
