@@ -116,12 +116,12 @@ def test_without_a_gradient_an_image_stays_at_its_start(
 
 
 def test_the_passes_of_a_run(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """APGD looks at each of its points once; both judge what they return once more."""
-    for attack in (pgd, apgd):
+    """APGD looks at each of its points once; PGD judges what it returns once more."""
+    for attack, looks in ((pgd, 8), (apgd, 7)):
         with counted_passes(model) as passes:
             attack(model, images, labels, generator=streams(), epsilon=0.1, steps=6)
         assert passes.backward == 6 * COUNT
-        assert passes.forward == 8 * COUNT
+        assert passes.forward == looks * COUNT
 
 
 def test_checkpoints_are_those_of_the_paper() -> None:

@@ -10,7 +10,6 @@ from advdetect.attacks.gradient import (
     Norm,
     checked_step_size,
     inside,
-    misclassified,
     per_image,
     steepest_step,
 )
@@ -72,7 +71,7 @@ def apgd(
     best = best_of(restarts, run)
     return AttackResult(
         adversarial=best.image,
-        success=misclassified(model, best.image, labels),
+        success=best.success,
         target=None,
         iterations=torch.full_like(labels, steps * restarts),
     )
