@@ -7,6 +7,7 @@ steps amplify the 1e-12 that the peer adds to lengths: it is compared in L∞.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from advdetect.attacks.apgd import apgd
 from advdetect.attacks.gradient import Norm, ascend, input_gradient
-from advdetect.attacks.losses import loss_named
+from advdetect.attacks.losses import loss_named, targeted_difference_of_logits_ratio
 from advdetect.attacks.pgd import pgd
 from advdetect.attacks.starts import random_start
 
@@ -79,6 +80,7 @@ def test_pgd_is_that_of_torchattacks(
         ("l2", "L2", "ce", RADIUS["l2"], 24),
         ("linf", "Linf", "ce", RADIUS["linf"], 24),
         ("linf", "Linf", "dlr", 4 * RADIUS["linf"], 8),  # most images are fooled by the first step
+        ("linf", "Linf", "dlr_targeted", 6 * RADIUS["linf"], 20),
     ],
 )
 def test_apgd_is_that_of_torchattacks(
@@ -91,20 +93,28 @@ def test_apgd_is_that_of_torchattacks(
     images: Tensor,
     labels: Tensor,
 ) -> None:
-    model, images = model.double(), images.double()
+    right = torch.arange(len(labels)) % 8 > 0  # the others are at their second class already
+    model, images, labels = model.double(), images.double()[right], labels[right]
     torch.manual_seed(3)
     if norm == "linf":
         generator = Drawn(uniform=torch.rand(images.shape))
     else:
         generator = Drawn(normal=torch.randn(images.shape))
     given: Any = {"generator": generator, "epsilon": radius, "norm": norm, "loss": loss}
-    result = apgd(model, images, labels, steps=100, **given)
+    result = apgd(model, images, labels, steps=100, target_classes=1, **given)
 
     torch.manual_seed(3)
-    peer = torchattacks.APGD(model, norm=theirs, eps=radius, steps=100, loss=loss)
+    if loss == "dlr_targeted":
+        peer = torchattacks.APGDT(model, norm=theirs, eps=radius, steps=100, n_classes=5)
+        peer.target_class = 2  # the class of the second largest logit
+        with torch.no_grad():
+            second = model(images).topk(2, dim=1).indices[:, 1]
+        function = partial(targeted_difference_of_logits_ratio, targets=second)
+    else:
+        peer = torchattacks.APGD(model, norm=theirs, eps=radius, steps=100, loss=loss)
+        function = loss_named(loss)
     expected, still_right, _, _ = peer.attack_single_run(images, labels)
 
-    function = loss_named(loss)
     start = random_start(images, radius, norm, generator, surface=True)  # type: ignore[arg-type]
     first = ascend(
         model,

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from attack_models import COUNT, make_linear_model
+from attack_models import COUNT, make_linear_model, make_model
 from torch import Tensor, nn
 
 from advdetect.attacks.apgd import apgd, checkpoints
@@ -124,6 +124,34 @@ def test_the_passes_of_a_run(model: nn.Module, images: Tensor, labels: Tensor) -
         assert passes.forward == looks * COUNT
 
 
+@pytest.mark.parametrize(("target_classes", "runs"), [(1, 1), (3, 3), (9, 4)])
+def test_apgd_runs_towards_each_class(
+    target_classes: int, runs: int, model: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    """And looks at the images once more, to choose the classes."""
+    given = {"epsilon": 0.1, "steps": 6, "restarts": 2, "loss": "dlr_targeted"}
+    with counted_passes(model) as passes:
+        result = apgd(
+            model, images, labels, generator=streams(), target_classes=target_classes, **given
+        )
+    assert passes.backward == 6 * 2 * runs * COUNT
+    assert passes.forward == (7 * 2 * runs + 1) * COUNT
+    assert (result.iterations == 6 * 2 * runs).all()
+
+
+def test_towards_more_classes_apgd_fools_on_more_images(images: Tensor) -> None:
+    model = make_model(classes=10, seed=4)
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    given = {"epsilon": 0.8, "norm": "l2", "steps": 10, "loss": "dlr_targeted"}
+    one, nine = (
+        apgd(model, images, labels, generator=streams(), target_classes=classes, **given).success
+        for classes in (1, 9)
+    )
+    assert (nine >= one).all()
+    assert nine.sum() > one.sum()
+
+
 def test_checkpoints_are_those_of_the_paper() -> None:
     assert sorted(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
     assert sorted(checkpoints(10)) == [3, 5, 6, 7, 8, 9, 10]
@@ -152,6 +180,19 @@ def test_impossible_parameters_are_refused(
 ) -> None:
     with pytest.raises(AdvdetectError, match=message):
         attack(model, images, labels, generator=streams(), **{"epsilon": 0.1, **parameters})
+
+
+def test_apgd_aims_at_a_class_at_least(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    with pytest.raises(AdvdetectError, match="target_classes of apgd must be at least 1, not 0"):
+        apgd(
+            model,
+            images,
+            labels,
+            generator=streams(),
+            epsilon=0.1,
+            loss="dlr_targeted",
+            target_classes=0,
+        )
 
 
 def test_a_step_of_pgd_has_a_length(model: nn.Module, images: Tensor, labels: Tensor) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from advdetect.attacks.targets import Target, choose_target
+from advdetect.attacks.targets import Target, choose_target, largest_wrong_classes
 from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
 
@@ -45,6 +45,14 @@ def test_only_random_draws_from_the_streams() -> None:
         choose_target(target, LOGITS, LABELS, generator)
         untouched = SampleGenerator(5, range(40))
         assert torch.equal(generator.integers(1000), untouched.integers(1000)) != draws
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (9, 3), (None, 3)])
+def test_the_wrong_classes_of_the_largest_logits(count: int | None, expected: int) -> None:
+    found = largest_wrong_classes(LOGITS, LABELS, count)
+    for row, classes in enumerate(found.tolist()):
+        wrong = [k for k in range(4) if k != LABELS[row]]
+        assert classes == sorted(wrong, key=lambda k: -float(LOGITS[row, k]))[:expected]
 
 
 def test_an_unknown_target_is_refused() -> None:

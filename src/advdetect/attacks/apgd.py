@@ -2,21 +2,25 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.gradient import (
-    Norm,
-    checked_step_size,
-    inside,
-    per_image,
-    steepest_step,
-)
+from advdetect.attacks.gradient import Norm, checked_step_size, inside, per_image, steepest_step
 from advdetect.attacks.logits import differentiable_logits
-from advdetect.attacks.losses import Loss, LossFunction, logit_gradient, loss_named
+from advdetect.attacks.losses import (
+    Loss,
+    LossFunction,
+    logit_gradient,
+    loss_named,
+    targeted_difference_of_logits_ratio,
+)
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.starts import Candidate, best_of, better, random_start
+from advdetect.attacks.targets import largest_wrong_classes
+from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
 
 #: α, the share of the step of the gradient beside the step before.
@@ -35,7 +39,8 @@ def apgd(
     norm: Norm = "linf",
     steps: int = 100,
     restarts: int = 1,
-    loss: Loss = "ce",
+    loss: Loss | Literal["dlr_targeted"] = "ce",
+    target_classes: int = 9,
 ) -> AttackResult:
     """Climb with momentum, and halve an image's step where it stops to gain, from its best point.
 
@@ -51,8 +56,12 @@ def apgd(
         epsilon: Radius in pixel units of [0, 1], greater than 0.
         norm: "linf" or "l2", of the ball and of the steps.
         steps: N_iter, number of steps of a run, at least 1.
-        restarts: Number of runs, at least 1.
-        loss: What is climbed, see `losses.loss_named`.
+        restarts: Number of runs, at least 1; with dlr_targeted for each class.
+        loss: What is climbed, see `losses.loss_named`; or "dlr_targeted", which is climbed towards
+            one wrong class after the other (APGD-T, section 5). Leaving y for any class is a
+            success.
+        target_classes: Of dlr_targeted: that many wrong classes, at least 1, those of the largest
+            logits of the image.
 
     Returns:
         The perturbed images, where the attack failed too.
@@ -61,19 +70,21 @@ def apgd(
         AdvdetectError: A parameter is outside its range.
     """
     first_step = checked_step_size(epsilon, norm, steps, 2 * epsilon)
-    origin, function = images.detach(), loss_named(loss)
+    origin = images.detach()
+    functions = _functions(model, origin, labels, loss, target_classes)
+    turn = cycle(functions)
     within = partial(inside, origin=origin, epsilon=epsilon, norm=norm)
 
     def run() -> Candidate:
         start = random_start(origin, epsilon, norm, generator, surface=True)
-        return _climb(model, start, labels, function, within, norm, first_step, steps)
+        return _climb(model, start, labels, next(turn), within, norm, first_step, steps)
 
-    best = best_of(restarts, run)
+    best = best_of(restarts, lambda: best_of(len(functions), run))
     return AttackResult(
         adversarial=best.image,
         success=best.success,
         target=None,
-        iterations=torch.full_like(labels, steps * restarts),
+        iterations=torch.full_like(labels, steps * restarts * len(functions)),
     )
 
 
@@ -92,6 +103,24 @@ def checkpoints(steps: int) -> set[int]:
         gap = max(gap - 3, 6)
         percent += gap
     return marks
+
+
+@torch.no_grad()
+def _functions(
+    model: nn.Module, images: Tensor, labels: Tensor, loss: str, target_classes: int
+) -> list[LossFunction]:
+    """Return what is climbed one after the other: of dlr_targeted a loss for each class."""
+    if loss != "dlr_targeted":
+        return [loss_named(loss)]
+    if target_classes < 1:
+        raise AdvdetectError(
+            f"The target_classes of apgd must be at least 1, not {target_classes}."
+        )
+    targets = largest_wrong_classes(model(images), labels, target_classes)
+    return [
+        partial(targeted_difference_of_logits_ratio, targets=target)
+        for target in targets.unbind(dim=1)
+    ]
 
 
 @torch.no_grad()

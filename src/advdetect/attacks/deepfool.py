@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from advdetect.attacks.logits import differentiable_logits, margin, rounding
 from advdetect.attacks.result import AttackResult
+from advdetect.attacks.targets import largest_wrong_classes
 from advdetect.errors import AdvdetectError
 from advdetect.lanes import State, iterate
 from advdetect.randomness import SampleGenerator
@@ -55,13 +56,11 @@ def deepfool(
     _check(overshoot, iterations, candidates)
     origin = images.detach()
     logits = model(origin)
-    wrong = logits.scatter(1, labels[:, None], -torch.inf)
-    classes = logits.shape[1] - 1 if candidates is None else min(candidates, logits.shape[1] - 1)
     success = _is_left(logits, labels)
     state = {
         "origin": origin,
         "label": labels,
-        "classes": wrong.topk(classes, dim=1).indices,
+        "classes": largest_wrong_classes(logits, labels, candidates),
         "image": origin,
         "perturbation": torch.zeros_like(origin),
         "iterations": torch.zeros_like(labels),

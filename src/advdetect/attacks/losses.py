@@ -35,7 +35,8 @@ def loss_named(name: str) -> LossFunction:
     }
     if name not in functions:
         raise AdvdetectError(
-            f"The loss of an attack must be one of {', '.join(get_args(Loss))}, not {name!r}."
+            f"The loss of an attack must be one of {', '.join(get_args(Loss))} (and of apgd also "
+            f"dlr_targeted), not {name!r}."
         )
     return functions[name]
 
@@ -62,6 +63,33 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     largest = logits.topk(3, dim=1).values
     # The authors' guard, for logits that are all the same.
     return -margin(logits, labels) / (largest[:, 0] - largest[:, 2] + 1e-12)
+
+
+def targeted_difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return −(z_y − z_t) / (z_π1 − (z_π3 + z_π4) / 2), π the classes by falling logit.
+
+    Croce and Hein 2020, equation (7): no shift and no scale of the logits changes it.
+
+    Args:
+        logits: (N, C), C at least 4.
+        labels: (N,) int64 in [0, C).
+        targets: (N,) int64 in [0, C), t of each image.
+
+    Returns:
+        (N,) one value per image.
+
+    Raises:
+        AdvdetectError: There are fewer than 4 classes.
+    """
+    if logits.shape[1] < 4:
+        raise AdvdetectError(
+            f"The loss dlr_targeted needs at least 4 classes, not {logits.shape[1]}: take ce or "
+            f"margin."
+        )
+    own, aim = logits.gather(1, torch.stack([labels, targets], dim=1)).unbind(dim=1)
+    largest = logits.topk(4, dim=1).values
+    # The authors' guard, as above.
+    return (aim - own) / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2 + 1e-12)
 
 
 def logit_gradient(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:

@@ -55,3 +55,19 @@ def random_wrong_class(labels: Tensor, classes: int, generator: SampleGenerator)
     """
     shift = 1 + generator.integers(classes - 1).to(labels.device)
     return (labels + shift) % classes
+
+
+def largest_wrong_classes(logits: Tensor, labels: Tensor, count: int | None) -> Tensor:
+    """Return the wrong classes of the largest logits, the largest first.
+
+    Args:
+        logits: (N, C), C at least 2.
+        labels: (N,) int64 in [0, C).
+        count: How many, at least 1; all C − 1 where there are no more, or for None.
+
+    Returns:
+        (N, min(count, C − 1)) int64.
+    """
+    wrong = logits.scatter(1, labels[:, None], -torch.inf)
+    there = logits.shape[1] - 1
+    return wrong.topk(there if count is None else min(count, there), dim=1).indices
