@@ -118,24 +118,32 @@ class Table:
         The best of a column is the best of a run.
         """
         names = list(self.cells[self.columns].unique())
+        numbers = {reason: number for number, reason in enumerate(self.notes, start=1)}
         body = []
         for cells in split_runs(self.cells).values():
             rows = list(cells[self.rows].unique())
-            columns = [self._column_texts(cells, column, rows) for column in names]
+            nothing = [CellText(NO_VALUE, "", best=False)] * len(rows)
+            there = {
+                column: self._column_texts(
+                    own.set_index(self.rows).reindex(rows), str(column), numbers
+                )
+                for column, own in cells.groupby(self.columns, sort=False, observed=True)
+            }
+            columns = [there.get(column, nothing) for column in names]
             body += [(self._label(r), [texts[i] for texts in columns]) for i, r in enumerate(rows)]
         return body
 
     def _label(self, row: str) -> str:
         return self.labels.get(row) or display_name(row)
 
-    def _column_texts(self, table: pd.DataFrame, column: str, rows: list[str]) -> list[CellText]:
+    def _column_texts(
+        self, cells: pd.DataFrame, column: str, numbers: Mapping[str, int]
+    ) -> list[CellText]:
         style = self.formats.get(column, self.format)
-        cells = table[table[self.columns] == column].set_index(self.rows).reindex(rows)
         eligible = cells["value"].notna() & ~cells.index.isin(list(self.controls))
         # Ties in the digits that are shown are all best; a single candidate is no comparison.
         top = _number(cells["value"][eligible].max() if eligible.sum() > 1 else np.nan, style)
         marked = eligible & style.best & (column not in self.controls)
-        numbers = {reason: number for number, reason in enumerate(self.notes, start=1)}
         return [
             CellText(
                 value=_number(cell["value"], style),
