@@ -20,7 +20,7 @@ from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead
 from advdetect.attacks.libraries.shared import FrozenCopy
 from advdetect.attacks.logits import margin, rounding
-from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
+from advdetect.attacks.nearest_classes import nearest_classes
 from advdetect.attacks.passes import counted_passes
 from advdetect.attacks.result import AttackResult
 from advdetect.randomness import SampleGenerator
@@ -65,14 +65,15 @@ def ours(norm: str) -> dict[str, Attack]:
 
         return run
 
-    attacks: dict[str, Callable[..., AttackResult]] = {}
+    attacks: dict[str, Callable[..., AttackResult]] = {
+        f"nearest_classes_{norm}, {candidates} × {steps}": partial(
+            nearest_classes, norm=norm, candidates=candidates, steps=steps
+        )
+        for candidates, steps in _SETTINGS
+    }
     if norm == "l1":
         attacks["ead, 9 × 1000"] = partial(ead, rule="l1")
     elif norm == "l2":
-        for candidates, steps in _SETTINGS:
-            attacks[f"nearest_classes_l2, {candidates} × {steps}"] = partial(
-                nearest_classes_l2, candidates=candidates, steps=steps
-            )
         attacks |= {f"ddn, {steps}": partial(ddn, steps=steps) for steps in (100, 1000)}
         attacks |= {"cw_l2": cw_l2, "deepfool": deepfool}
     return {name: of(attack) for name, attack in attacks.items()}

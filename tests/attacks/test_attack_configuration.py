@@ -22,7 +22,7 @@ NAMES = [
     "smoothed_bim_l2",
     "fgsm_probabilities",
     "gaussian_noise",
-    "ddn", "nearest_classes_l2",
+    "ddn", "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf",
     "pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)

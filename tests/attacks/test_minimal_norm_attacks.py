@@ -15,7 +15,7 @@ from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead
 from advdetect.attacks.jsma import jsma
 from advdetect.attacks.lbfgs import lbfgs
-from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
+from advdetect.attacks.nearest_classes import nearest_classes
 from advdetect.attacks.opt import opt
 from advdetect.attacks.result import AttackResult
 from advdetect.randomness import SampleGenerator
@@ -40,11 +40,16 @@ ATTACKS: dict[str, Attack] = {
     "jsma_small_steps": partial(jsma, theta=0.3, gamma=0.2),
     "jsma_probabilities": partial(jsma, gamma=0.08, output="probabilities"),
     "lbfgs": partial(lbfgs, search_steps=2, iterations=10, initial_constant=0.05),
-    "nearest_classes_l2": partial(nearest_classes_l2, candidates=2, steps=2),
+    "nearest_classes_l1": partial(nearest_classes, norm="l1", candidates=2, ranked=3, steps=2),
+    "nearest_classes_l2": partial(nearest_classes, candidates=2, steps=2),
+    "nearest_classes_linf": partial(nearest_classes, norm="linf", candidates=1, steps=2),
     "opt": partial(opt, search_steps=1, iterations=20),
     "opt_untargeted": partial(opt, target=None, search_steps=1, iterations=10),
 }
-UNTARGETED = ("cw_l2", "ddn", "deepfool", "ead_en", "nearest_classes_l2", "opt_untargeted")
+UNTARGETED = (
+    "cw_l2", "ddn", "deepfool", "ead_en", "opt_untargeted",
+    "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf",
+)  # fmt: skip
 every_attack = pytest.mark.parametrize("name", ATTACKS)
 
 

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.balls import BALLS
 from advdetect.attacks.decoupled import (
     adapt_radius,
     cosine_fall,
     lanes_at,
     look,
-    step_on_sphere,
+    step_in_ball,
 )
 from advdetect.attacks.gradient import check_steps
 from advdetect.attacks.logits import margin, rounding
@@ -61,7 +62,7 @@ def ddn(
         AdvdetectError: A parameter is outside its range, or the target is unknown.
     """
     _check(steps, initial_norm, gamma)
-    origin = images.detach()
+    ball, origin = BALLS["l2"], images.detach()
     logits = model(origin)
     targets = None if target is None else choose_target(target, logits, labels, generator)
     sign = -1 if targets is None else 1
@@ -72,7 +73,7 @@ def ddn(
         ahead = sign * margin(logits, state["goal"])
         return sign * (-others).scatter(1, goal, 1), ahead >= rounding(logits)
 
-    state = lanes_at(origin, origin, torch.full_like(logits[:, 0], initial_norm)) | {
+    state = lanes_at(ball, origin, origin, torch.full_like(logits[:, 0], initial_norm)) | {
         "goal": labels if targets is None else targets,
         "iterations": torch.zeros_like(labels),
     }
@@ -82,9 +83,9 @@ def ddn(
 
     def step(state: State) -> State:
         progress = state["iterations"].to(origin.dtype) / steps
-        direction, success = look(model, state, aim)
+        direction, success = look(model, ball, state, aim)
         adapt_radius(state, success, gamma)
-        step_on_sphere(state, direction, cosine_fall(*_LENGTH, progress))
+        step_in_ball(ball, state, direction, cosine_fall(*_LENGTH, progress))
         iterations = state["iterations"] + 1
         return state | {"iterations": iterations, "done": iterations >= steps}
 

@@ -1,7 +1,7 @@
 """Steps that decouple direction and norm (Rony et al. 2019), on lanes.
 
 The gradient says where an image goes, and nothing but its success how far from the clean image: the
-point is put on a sphere that shrinks after a success and grows otherwise, so that a search walks
+point is put into a ball that shrinks after a success and grows otherwise, so that a search walks
 along the boundary of a class. There is no penalty whose weight would have to be found.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.gradient import normalize, per_image
+from advdetect.attacks.balls import Ball
+from advdetect.attacks.gradient import per_image
 from advdetect.attacks.logits import differentiable_logits
 from advdetect.attacks.penalty import record
 from advdetect.lanes import State
@@ -20,31 +21,33 @@ from advdetect.lanes import State
 Aim = Callable[[Tensor, State], tuple[Tensor, Tensor]]
 
 
-def lanes_at(image: Tensor, origin: Tensor, radius: Tensor) -> State:
+def lanes_at(ball: Ball, image: Tensor, origin: Tensor, radius: Tensor) -> State:
     """Return lanes before the first step.
 
     Args:
+        ball: The norm.
         image: (lanes, C, H, W) where they start.
         origin: (lanes, C, H, W) clean images.
-        radius: (lanes,) of the sphere around each origin.
+        radius: (lanes,) of the ball around each origin.
     """
     corner = torch.maximum(origin, 1 - origin)
     return {
         "origin": origin,
         "image": image,
         "radius": radius,
-        "farthest": torch.linalg.vector_norm(corner.flatten(1), dim=1),
+        "farthest": ball.length(corner),
         "best": origin[:, None].clone(),
         "shortest": torch.full_like(radius, torch.inf)[:, None],
         "reached": torch.zeros_like(radius, dtype=torch.bool),
     }
 
 
-def look(model: nn.Module, state: State, aim: Aim) -> tuple[Tensor, Tensor]:
+def look(model: nn.Module, ball: Ball, state: State, aim: Aim) -> tuple[Tensor, Tensor]:
     """Take over the images that are nearer successes, and return where to go from them.
 
     Args:
         model: Classifier that returns logits, in eval mode.
+        ball: The norm.
         state: Lanes, changed in place.
         aim: What the lanes look for.
 
@@ -54,13 +57,12 @@ def look(model: nn.Module, state: State, aim: Aim) -> tuple[Tensor, Tensor]:
     image = state["image"]
     logits, gradient = differentiable_logits(model, image)
     weights, success = aim(logits, state)
-    distance = torch.linalg.vector_norm((image - state["origin"]).flatten(1), dim=1)
-    record(state, image, success, [distance])
+    record(state, image, success, [ball.length(image - state["origin"])])
     return gradient(weights), success
 
 
 def adapt_radius(state: State, success: Tensor, gamma: float | Tensor) -> None:
-    """Shrink the spheres of successes by γ, let the others grow by γ, up to the farthest corner.
+    """Shrink the balls of successes by γ, let the others grow by γ, up to the farthest corner.
 
     Args:
         state: Lanes, changed in place.
@@ -71,17 +73,17 @@ def adapt_radius(state: State, success: Tensor, gamma: float | Tensor) -> None:
     state["radius"] = torch.minimum(state["radius"] * factor, state["farthest"])
 
 
-def step_on_sphere(state: State, direction: Tensor, length: Tensor) -> None:
-    """Step along a direction, back to the sphere along the radius, and into the box.
+def step_in_ball(ball: Ball, state: State, direction: Tensor, length: Tensor) -> None:
+    """Step along a direction, back into the ball (in L2 to its sphere), and into the box.
 
     Args:
+        ball: The norm.
         state: Lanes, changed in place.
         direction: (lanes, C, H, W); its length does not matter.
         length: (lanes,) of the step, in pixel units.
     """
-    moved = state["image"] - state["origin"] + per_image(length) * normalize(direction, order=2)
-    on_sphere = per_image(state["radius"]) * normalize(moved, order=2)
-    state["image"] = (state["origin"] + on_sphere).clamp(0, 1)
+    moved = state["image"] - state["origin"] + per_image(length) * ball.step(direction)
+    state["image"] = ball.within(moved, state["origin"], state["radius"])
 
 
 def cosine_fall(start: float, end: float, progress: Tensor) -> Tensor:

@@ -5,14 +5,18 @@ from functools import partial
 import pytest
 import torch
 from attack_models import CLASSES, COUNT, make_model
+from linear_programs import least_of_classes
 from penalty_cases import linear_classes, norms, run
 from torch import Tensor, nn
 
+from advdetect.attacks.balls import BALLS, NormName
 from advdetect.attacks.ddn import ddn
-from advdetect.attacks.nearest_classes_l2 import nearest_classes_l2
+from advdetect.attacks.nearest_classes import nearest_classes
 from advdetect.attacks.passes import counted_passes
 from advdetect.errors import AdvdetectError
 from advdetect.randomness import SampleGenerator
+
+every_norm = pytest.mark.parametrize("norm", BALLS)
 
 
 class RowByRow(nn.Module):
@@ -40,13 +44,18 @@ class Permuted(nn.Module):
         return self.model(images)[:, self.order]
 
 
-def test_minimal_perturbation_of_linear_classes() -> None:
-    model, images, labels, least = linear_classes()
-    result = run(nearest_classes_l2, model, images, labels)
+@every_norm
+@pytest.mark.parametrize("contrast", [1.0, 2.5])
+def test_minimal_perturbation_of_linear_classes(norm: NormName, contrast: float) -> None:
+    """Within the box, which binds in L1 always and in the others where contrast is high."""
+    model, images, labels, _ = linear_classes()
+    images = (contrast * (images - 0.5) + 0.5).clamp(0, 1)
+    result = run(partial(nearest_classes, norm=norm), model, images, labels)
     assert result.success.all()
-    found = norms(result, images)
-    assert (found >= least(0) * (1 - 1e-9)).all()
-    torch.testing.assert_close(found, least(0), rtol=0.005, atol=0)
+    least = least_of_classes(norm, model, images, labels)
+    found = BALLS[norm].length(result.adversarial - images)
+    assert (found >= least * (1 - 1e-6)).all()
+    torch.testing.assert_close(found, least, rtol=0.005, atol=0)
 
 
 def test_crosses_a_boundary_although_the_box_takes_back_half_of_each_step() -> None:
@@ -58,22 +67,25 @@ def test_crosses_a_boundary_although_the_box_takes_back_half_of_each_step() -> N
         linear.bias.copy_(torch.tensor([1.0, 0.0]))
     image = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     model = nn.Sequential(nn.Flatten(), linear).eval()
-    result = run(nearest_classes_l2, model, image, torch.tensor([0]))
+    result = run(nearest_classes, model, image, torch.tensor([0]))
     assert result.success.all()
     torch.testing.assert_close(
         norms(result, image), torch.tensor([1 / 8**0.5]).double(), rtol=0.005, atol=0
     )
 
 
-def test_result_is_that_of_each_image_alone_bit_for_bit(images: Tensor) -> None:
+@every_norm
+def test_result_is_that_of_each_image_alone_bit_for_bit(norm: NormName, images: Tensor) -> None:
     model = RowByRow().eval()
     with torch.no_grad():
         labels = model(images).argmax(dim=1)
-    whole = run(nearest_classes_l2, model, images, labels)
+    attack = partial(nearest_classes, norm=norm, steps=30)
+    whole = run(attack, model, images, labels)
     assert whole.success.all()
-    for row in range(0, COUNT, 4):
+    for row in range(0, COUNT, 8):
         one = slice(row, row + 1)
-        alone = run(nearest_classes_l2, model, images[one], labels[one])
+        streams = SampleGenerator(7, range(COUNT))[one]
+        alone = attack(model, images[one], labels[one], generator=streams)
         assert torch.equal(alone.adversarial, whole.adversarial[one])
         assert torch.equal(alone.iterations, whole.iterations[one])
 
@@ -83,8 +95,8 @@ def test_numbers_of_the_classes_do_not_matter(
 ) -> None:
     model, images = model.double(), images.double()
     order = torch.tensor([3, 0, 4, 1, 2])
-    result = run(nearest_classes_l2, model, images, labels)
-    other = run(nearest_classes_l2, Permuted(model, order), images, order.argsort()[labels])
+    result = run(nearest_classes, model, images, labels)
+    other = run(nearest_classes, Permuted(model, order), images, order.argsort()[labels])
     torch.testing.assert_close(other.adversarial, result.adversarial, rtol=0, atol=1e-9)
     assert torch.equal(other.iterations, result.iterations)
 
@@ -93,7 +105,7 @@ def test_is_nearer_than_ddn_at_fewer_passes(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
     with counted_passes(model) as spent:
-        ours = run(nearest_classes_l2, model, images, labels)
+        ours = run(nearest_classes, model, images, labels)
     with counted_passes(model) as by_peer:
         peer = run(ddn, model, images, labels)
     assert ours.success.all()
@@ -106,7 +118,7 @@ def test_passes_are_those_of_the_iterations_and_far_classes_are_dropped(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
     with counted_passes(model) as passes:
-        result = run(nearest_classes_l2, model, images, labels)
+        result = run(nearest_classes, model, images, labels)
     assert passes.backward == COUNT * (CLASSES - 1) + result.iterations.sum()
     assert passes.forward == COUNT + result.iterations.sum()
     there = result.iterations == 0
@@ -119,9 +131,9 @@ def test_dropped_classes_would_not_have_won(
     model: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, images = model.double(), images.double()
-    dropping = run(nearest_classes_l2, model, images, labels)
-    monkeypatch.setattr("advdetect.attacks.nearest_classes_l2._FIRST_DROP", 2.0)
-    every = run(nearest_classes_l2, model, images, labels)
+    dropping = run(nearest_classes, model, images, labels)
+    monkeypatch.setattr("advdetect.attacks.nearest_classes._FIRST_DROP", 2.0)
+    every = run(nearest_classes, model, images, labels)
     assert every.iterations.sum() > dropping.iterations.sum()
     torch.testing.assert_close(norms(dropping, images), norms(every, images), rtol=1e-3, atol=0)
 
@@ -136,7 +148,7 @@ def test_one_backward_pass_for_each_class_that_is_ranked(
     with torch.no_grad():
         logits = model(images)
     labels = logits.argmax(dim=1)
-    attack = partial(nearest_classes_l2, candidates=1, ranked=ranked, steps=20)
+    attack = partial(nearest_classes, candidates=1, ranked=ranked, steps=20)
     with counted_passes(model) as passes:
         result = run(attack, model, images, labels)
     assert passes.backward - result.iterations.sum() == COUNT * min(ranked or 99, 39)
@@ -150,8 +162,9 @@ def test_one_backward_pass_for_each_class_that_is_ranked(
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"candidates": 0}, "candidates of nearest_classes_l2 must be at least 1, not 0"),
+        ({"candidates": 0}, "candidates of nearest_classes must be at least 1, not 0"),
         ({"ranked": 2}, "at least as many as its candidates, 3, or null, not 2"),
+        ({"norm": "l0"}, "norm of nearest_classes must be one of l1, l2, linf, not 'l0'"),
         ({"steps": 0}, "steps of an attack must be at least 1, not 0"),
     ],
 )
@@ -159,6 +172,6 @@ def test_impossible_parameters_are_refused(
     parameters: dict, message: str, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
     with pytest.raises(AdvdetectError, match=message):
-        nearest_classes_l2(
+        nearest_classes(
             model, images, labels, generator=SampleGenerator(7, range(COUNT)), **parameters
         )

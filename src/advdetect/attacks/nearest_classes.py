@@ -1,14 +1,15 @@
-"""Least perturbation in L2 by a search towards each of the nearest classes."""
+"""Least perturbation by a search towards each of the nearest classes."""
 
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.balls import BALLS, Ball, NormName
 from advdetect.attacks.decoupled import (
     adapt_radius,
     cosine_fall,
     lanes_at,
     look,
-    step_on_sphere,
+    step_in_ball,
 )
 from advdetect.attacks.gradient import check_steps
 from advdetect.attacks.logits import differentiable_logits, margin, rounding
@@ -19,45 +20,51 @@ from advdetect.randomness import SampleGenerator
 
 #: First radius, as a multiple of the distance to the boundary of the linearised model.
 _FIRST_RADIUS = 1.5
-#: Length of the first step and of the last, as shares of the radius.
-_LENGTH = (3.0, 0.01)
+#: Length of the first step by the norm, and of the last one, as shares of the radius.
+_FIRST_LENGTH = {"l1": 1.0, "l2": 3.0, "linf": 3.0}
+_LAST_LENGTH = 0.01
 #: Share by which the radius changes at the first step and at the last.
 _GAMMA = (0.1, 0.005)
-#: With a share t of the steps done, a class is dropped if its success is farther than the image's
+#: With a share t of the steps done, a search is dropped if its success is farther than the image's
 #: by a share of 0.4 (1 − t)², more than it makes up in the rest; not before t = 0.2.
 _SLACK = 0.4
 _FIRST_DROP = 0.2
 
 
 @torch.no_grad()
-def nearest_classes_l2(
+def nearest_classes(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     *,
     generator: SampleGenerator,
+    norm: NormName = "l2",
     candidates: int = 3,
     ranked: int | None = 10,
     steps: int = 50,
 ) -> AttackResult:
     """Search towards each of the classes whose boundaries are nearest, and keep the nearest point.
 
-    To first order the boundary to class k is at the distance (z_y − z_k) / ‖∇(z_y − z_k)‖₂ from
-    the image (Moosavi-Dezfooli et al. 2016, equation (8)). Towards each of the nearest classes goes
-    a targeted DDN (Rony et al. 2019) on the margin z_y − z_t, whose direction does not mix classes
-    as that of the cross entropy does. All lengths are relative: the first radius is 1.5 times that
-    distance, and a step falls from 3 to 0.01 radii along a cosine, while the radius changes by
-    10 % at first and 0.5 % at last, and is never above the nearest success. Leaving y for any class
-    is a success. A class that has fallen behind another one of the same image is dropped.
+    To first order the boundary to class k is at the distance (z_y − z_k) / ‖∇(z_y − z_k)‖ from the
+    image, by the dual norm (Moosavi-Dezfooli et al. 2016, section 3.3); in L1 the box is heeded.
+    Towards each of the nearest classes goes a targeted DDN (Rony et al. 2019) on the margin z_y −
+    z_t, whose direction does not mix classes as that of the cross entropy does. In L1 and L∞ the
+    sphere is a ball, as in FMN (Pintor et al. 2021), in L1 together with the box. All lengths are
+    relative: the first radius is 1.5 times that distance, and a step falls from 3 radii (L1: 1) to
+    0.01 along a cosine, while the radius changes by 10 % at first and 0.5 % at last, and is never
+    above the nearest success. A step goes along the gradient, in L∞ along the roots of its entries.
+    Leaving y for any class is a success. A search that has fallen behind another one of the same
+    image is dropped.
 
     The result is a local minimum, as that of every attack by gradients: what is lost is lost in the
-    choice of it, which is why the first steps are longer than the radius.
+    choice of it, which is why the first steps are long.
 
     Args:
         model: Classifier that returns logits, in eval mode.
         images: (N, C, H, W) float in [0, 1]; up to N · candidates go through the model at a time.
         labels: (N,) int64 true classes y.
         generator: Not used; the attack is deterministic.
+        norm: "l1", "l2" or "linf", of the perturbation.
         candidates: Classes that are searched towards, at least 1.
         ranked: Only so many wrong classes, those of the largest logits, are ranked by their
             distance, at one backward pass for each; at least `candidates`. None means all.
@@ -65,20 +72,20 @@ def nearest_classes_l2(
 
     Returns:
         The nearest images found; where there is none, or where the image is misclassified from the
-        start, the image unchanged. Iterations are those towards all classes together.
+        start, the image unchanged. Iterations are those of all searches together.
 
     Raises:
         AdvdetectError: A parameter is outside its range.
     """
-    _check(candidates, ranked, steps)
-    origin, count = images.detach(), len(images)
-    logits, target, distance, normal = _nearest(model, origin, labels, candidates, ranked)
+    _check(norm, candidates, ranked, steps)
+    ball, origin, count = BALLS[norm], images.detach(), len(images)
+    logits, target, distance, normal = _nearest(model, ball, origin, labels, candidates, ranked)
     there = -margin(logits, labels) >= rounding(logits)
     lanes = target.shape[1]
     owner = torch.arange(count, device=labels.device).repeat_interleave(lanes)
     usable, start = distance.isfinite().flatten(), origin[owner]
     radius = torch.where(usable, _FIRST_RADIUS * distance.flatten(), 0)
-    state = lanes_at(start, start, radius) | {
+    state = lanes_at(ball, start, start, radius) | {
         "owner": owner,
         "label": labels[owner],
         "target": target.flatten(),
@@ -86,7 +93,7 @@ def nearest_classes_l2(
         "done": there[owner] | ~usable,
     }
     # The gradient at the image is known from the ranking.
-    step_on_sphere(state, normal.flatten(0, 1), radius)
+    step_in_ball(ball, state, normal.flatten(0, 1), radius)
 
     def aim(logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
         towards = torch.zeros_like(logits).scatter(1, state["target"][:, None], 1)
@@ -95,10 +102,11 @@ def nearest_classes_l2(
 
     def step(state: State) -> State:
         progress = state["iterations"].to(origin.dtype) / steps
-        direction, success = look(model, state, aim)
+        direction, success = look(model, ball, state, aim)
         adapt_radius(state, success, cosine_fall(*_GAMMA, progress))
         state["radius"] = torch.minimum(state["radius"], state["shortest"][:, 0])
-        step_on_sphere(state, direction, cosine_fall(*_LENGTH, progress) * state["radius"])
+        length = cosine_fall(_FIRST_LENGTH[norm], _LAST_LENGTH, progress)
+        step_in_ball(ball, state, direction, length * state["radius"])
         state["iterations"] += 1
         state["done"] = (state["iterations"] >= steps) | _behind(state, count, progress)
         return state
@@ -116,21 +124,30 @@ def nearest_classes_l2(
     )
 
 
-def _check(candidates: int, ranked: int | None, steps: int) -> None:
+def _check(norm: str, candidates: int, ranked: int | None, steps: int) -> None:
+    if norm not in BALLS:
+        raise AdvdetectError(
+            f"The norm of nearest_classes must be one of {', '.join(BALLS)}, not {norm!r}."
+        )
     check_steps(steps)
     if candidates < 1:
         raise AdvdetectError(
-            f"The candidates of nearest_classes_l2 must be at least 1, not {candidates}."
+            f"The candidates of nearest_classes must be at least 1, not {candidates}."
         )
     if ranked is not None and ranked < candidates:
         raise AdvdetectError(
-            f"The ranked classes of nearest_classes_l2 must be at least as many as its candidates, "
+            f"The ranked classes of nearest_classes must be at least as many as its candidates, "
             f"{candidates}, or null, not {ranked}."
         )
 
 
 def _nearest(
-    model: nn.Module, images: Tensor, labels: Tensor, candidates: int, ranked: int | None
+    model: nn.Module,
+    ball: Ball,
+    images: Tensor,
+    labels: Tensor,
+    candidates: int,
+    ranked: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Find the classes whose linearised boundaries are nearest.
 
@@ -150,9 +167,7 @@ def _nearest(
         difference = torch.zeros_like(logits).scatter(1, column, 1) - own
         normal = gradient(difference)
         gap = rounding(logits) - (logits * difference).sum(dim=1)
-        # In float64: the squares of small gradients would underflow.
-        length = torch.linalg.vector_norm(normal.flatten(1), dim=1, dtype=torch.float64)
-        distances.append((gap.clamp_min(0) / length).to(logits.dtype))
+        distances.append(ball.distance(gap.clamp_min(0), normal, images).to(logits.dtype))
         normals.append(normal)
     distance = torch.stack(distances, dim=1).nan_to_num(torch.inf)
     chosen = distance.topk(min(candidates, count), dim=1, largest=False, sorted=True).indices
@@ -166,7 +181,7 @@ def _nearest(
 
 
 def _behind(state: State, count: int, progress: Tensor) -> Tensor:
-    """Return a (lanes,) bool tensor: whether another class of the image is out of reach."""
+    """Return a (lanes,) bool tensor: whether another search of the image is out of reach."""
     shortest, owner = state["shortest"][:, 0], state["owner"]
     nearest = shortest.new_full((count,), torch.inf).scatter_reduce(0, owner, shortest, "amin")
     reachable = (1 + _SLACK * (1 - progress).square()) * nearest[owner]
