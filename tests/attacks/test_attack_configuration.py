@@ -22,7 +22,7 @@ NAMES = [
     "smoothed_bim_l2",
     "fgsm_probabilities",
     "gaussian_noise",
-    "ddn", "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf",
+    "ddn", "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf", "fab_l2", "fab_linf",
     "pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
@@ -120,5 +120,7 @@ def quick_attack(name: str) -> tuple[Any, dict[str, Any]]:
     parameters, special = load(name)
     if "search_steps" in parameters:
         parameters |= {"search_steps": 3, "iterations": 20}
+    if "steps" in parameters:
+        parameters["steps"] = min(parameters["steps"], 20)
     target = special["_target_"]
     return bind_target({"_target_": target, **parameters}, "_target_", 3, ["generator"]), special

@@ -13,6 +13,7 @@ from advdetect.attacks.cw_l2 import cw_l2
 from advdetect.attacks.ddn import ddn
 from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead
+from advdetect.attacks.fab import fab
 from advdetect.attacks.jsma import jsma
 from advdetect.attacks.lbfgs import lbfgs
 from advdetect.attacks.nearest_classes import nearest_classes
@@ -35,6 +36,8 @@ ATTACKS: dict[str, Attack] = {
     "ead_l1_targeted": partial(
         ead, rule="l1", beta=0.01, target="random", search_steps=1, iterations=20
     ),
+    "fab_l2": partial(fab, norm="l2", target_classes=2, steps=1),
+    "fab_linf": partial(fab, norm="linf", target_classes=2, steps=1),
     "jsma": partial(jsma, gamma=0.1),
     "jsma_darkening": partial(jsma, theta=-1.0, gamma=0.1),
     "jsma_small_steps": partial(jsma, theta=0.3, gamma=0.2),
@@ -47,7 +50,7 @@ ATTACKS: dict[str, Attack] = {
     "opt_untargeted": partial(opt, target=None, search_steps=1, iterations=10),
 }
 UNTARGETED = (
-    "cw_l2", "ddn", "deepfool", "ead_en", "opt_untargeted",
+    "cw_l2", "ddn", "deepfool", "ead_en", "fab_l2", "fab_linf", "opt_untargeted",
     "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf",
 )  # fmt: skip
 every_attack = pytest.mark.parametrize("name", ATTACKS)

@@ -15,6 +15,7 @@ from advdetect.attacks.bim import bim
 from advdetect.attacks.cw_l2 import cw_l2, cw_l2_sweep
 from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead
+from advdetect.attacks.fab import fab
 from advdetect.attacks.fgsm import fgsm
 from advdetect.attacks.gaussian_noise import gaussian_noise
 from advdetect.attacks.jsma import jsma
@@ -51,6 +52,7 @@ ATTACKS: dict[str, Callable[..., AttackResult | list[AttackResult]]] = {
     "jsma": partial(jsma, gamma=0.1),
     "jsma_probabilities": partial(jsma, gamma=0.08, output="probabilities"),
     "deepfool": partial(deepfool, iterations=3),
+    "fab": partial(fab, steps=2),
     "lbfgs": partial(lbfgs, search_steps=2, iterations=10, initial_constant=0.05),
     "cw_l2": partial(cw_l2, search_steps=1, iterations=10),
     "cw_l2_sweep": partial(

@@ -221,8 +221,7 @@ def checked_step_size(
     epsilon: float, norm: str, steps: int, step_size: float | None, reach: float = 1
 ) -> float:
     """Return the step size, None as reach · epsilon / steps, after checking those of `ascend`."""
-    if norm not in ("l2", "linf"):
-        raise AdvdetectError(f"The norm of an attack must be l2 or linf, not {norm!r}.")
+    check_norm(norm)
     check_steps(steps)
     step_size = reach * epsilon / steps if step_size is None else step_size
     if not (epsilon > 0 and step_size > 0):
@@ -231,6 +230,12 @@ def checked_step_size(
             f"not {epsilon} and {step_size}."
         )
     return step_size
+
+
+def check_norm(norm: str) -> None:
+    """Raise `AdvdetectError` if the norm is neither "l2" nor "linf"."""
+    if norm not in ("l2", "linf"):
+        raise AdvdetectError(f"The norm of an attack must be l2 or linf, not {norm!r}.")
 
 
 def check_steps(steps: int) -> None:
