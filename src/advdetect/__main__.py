@@ -23,6 +23,7 @@ STAGES = {
     "classify": "which test images the model gets right",
     "attack": "craft adversarial images",
     "transfer": "judge adversarial images of another model, or your own",
+    "best-of": "the nearest success of each image over several attacks",
     "fit-feature": "fit a feature's auxiliary model on training images",
     "feature": "compute a feature of clean, noisy and adversarial images",
     "eigenvalue-path": "the largest eigenvalue along the perturbations of a few images",

@@ -22,7 +22,7 @@ COMMON = {
     "model": "model",
     "clean": "file from classify",
 }
-_ATTACKS = ("attack", "transfer")
+ATTACKS = ("attack", "transfer", "best-of")
 #: The steps that make what a step reads, by what it is to it; other files are refused.
 MADE_BY: Mapping[str, tuple[str, ...]] = {
     "train": ("prepare-data",),
@@ -31,9 +31,10 @@ MADE_BY: Mapping[str, tuple[str, ...]] = {
     "model": ("train",),
     "others": ("train",),
     "clean": ("classify",),
-    "attack": _ATTACKS,
-    "attacks": _ATTACKS,
-    "crafted": _ATTACKS,
+    "attack": ATTACKS,
+    "attacks": ATTACKS,
+    "crafted": ATTACKS,
+    "parts": ATTACKS,
     "fitted": ("fit-feature",),
     "features": ("feature",),
     "detectors": ("fit-detectors",),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -160,9 +161,22 @@ def test_one_attack_is_not_left_out(world, repository):
 
 
 def test_the_attack_that_is_left_out_is_not_trained_on(world, repository):
-    """Three attacks, since of two the other is all that is left: each clean image counts once."""
+    """Several, since of two the other is all that is left: each clean image counts once.
+
+    Of what is nearest of two attacks, neither is another one.
+    """
     clean, attacks, fitting, testing = world
-    attacks["third"] = images(np.random.default_rng(1), 200, -2.0)
+    generator = np.random.default_rng(1)
+    attacks["third"] = images(generator, 200, -2.0)
+    of = frozenset({"weak", "third"})
+    attacks["nearest"] = replace(images(generator, 200, 2.0), origins=of)
+    names = list(attacks)
+    others_of = {
+        "weak": ["strong", "third"],
+        "strong": ["weak", "third", "nearest"],
+        "third": ["weak", "strong"],
+        "nearest": ["strong"],
+    }
     fits = []
 
     class Spy(RandomScores):
@@ -172,16 +186,16 @@ def test_the_attack_that_is_left_out_is_not_trained_on(world, repository):
 
     detector = {"spy": Detector(lambda: Spy(0))}
     cross_attack_scores(clean, attacks, detector, fitting, testing)
-    own, left_out = fits[:3], fits[3:6]  # float32, successful only
+    own, left_out = fits[:4], fits[4:8]  # float32, successful only
     rows = sorted(fitting)
-    for position in range(3):
-        others = [table for number, table in enumerate(own) if number != position]
-        found = left_out[position]
+    for name, found in zip(names, left_out, strict=True):
+        others = [own[names.index(other)] for other in names if other in others_of[name]]
         expected = pd.concat(table[table["positive"]] for table in others)
         pd.testing.assert_frame_equal(
             found[found["positive"]].reset_index(drop=True), expected.reset_index(drop=True)
         )
-        assert (~found["positive"]).sum() == len(rows) * 3  # clean once, noisy of two attacks
+        # Clean once, noisy of each.
+        assert (~found["positive"]).sum() == len(rows) * (1 + len(others))
 
 
 def test_unsupervised_detectors_see_clean_images_only(world, repository):

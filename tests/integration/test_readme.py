@@ -149,6 +149,18 @@ def test_images_of_another_tool(study):
 
 
 @pytest.mark.long
+def test_the_nearest_of_several_attacks(study):
+    study.run("attacks=[fgsm,mi_fgsm,nearest_linf]")
+    assert "Nearest of two" in study.table("detection")
+    assert "Nearest of two" in study.table("least_perturbation")
+    (best,) = study.made("*/small_cnn-seed0.*/attacks/nearest_linf.*")
+    facts = read_provenance(best)
+    assert facts["spec"]["attacks"] == ["fgsm", "mi_fgsm"]
+    assert set(facts["won_by"]) == {-1, 0, 1}
+    assert without_reconstructions(study)
+
+
+@pytest.mark.long
 def test_a_feature(study):
     study.run("features=[entropy]")
     assert "Entropy" in study.table("detection")

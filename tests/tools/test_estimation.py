@@ -452,9 +452,9 @@ def test_runs_are_compared_each_with_its_like(project):
 
 
 def test_every_step_of_a_rule_has_its_factors(project):
-    """All steps: a paper's tables and figures, and an attack that is crafted on another model."""
+    """All steps: a paper's tables and figures, and attacks from another model or from others."""
     made = [
-        *project("attacks=[fgsm,fgsm@lenet5]").made,
+        *project("attacks=[fgsm,fgsm@lenet5,best_of]").made,
         *project("experiment=zhao2019_small").made,
         *project("certification.sigmas=[0.25]").made,
         *project("experiment=szegedy2013_small").made,

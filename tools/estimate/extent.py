@@ -37,6 +37,7 @@ TIME_FACTORS: dict[str, tuple[str, ...]] = {
     "classify": (TEST,),
     "attack": (TEST,),
     "transfer": (TEST,),
+    "best-of": (TEST,),
     "fit-feature": (EPOCHS, TRAINING),
     "feature": (IMAGES, KEPT),
     "sensitivity": (EXAMPLES,),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from best_of import with_parts
 from checks import check_used, preferences, settle
 from columns import columns_of
 from configuration import Configuration
@@ -97,10 +98,8 @@ class _Composer:
         )
         of_runs = [key_of(text) for entry in entries for text in entry.get("overrides", [])]
         check_used(experiment, [*sorted(self._explicit), *of_runs])
-        return replace(experiment, left_out=(*experiment.left_out, *self._unreadable()))
-
-    def _unreadable(self) -> Iterable[str]:
-        return (reason.removesuffix(".") for reason in self._yaml.unreadable.values())
+        unreadable = (reason.removesuffix(".") for reason in self._yaml.unreadable.values())
+        return replace(experiment, left_out=(*experiment.left_out, *unreadable))
 
     def _entries(self, tree: Spec) -> list[Spec]:
         """Return the runs that are listed: those of YAML give way to a choice of a part."""
@@ -187,7 +186,7 @@ class _Composer:
             model=model,
             made_from=made_from,
             training_name=names["training"],
-            attacks=chosen["attack"],
+            attacks=with_parts(chosen["attack"]),
             features=features,
             computed_features=of_parts,
             fitted_features={

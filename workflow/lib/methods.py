@@ -32,6 +32,8 @@ COLUMNS = "_columns_"
 REQUIRES = "_requires_"
 #: In an attack that is called ``fgsm@lenet5``: the model that its images are crafted on.
 CRAFTED_ON = "_crafted_on_"
+#: In an attack that is the nearest of its ``attacks`` by its ``norm``.
+BEST_OF = "_best_of_"
 #: In an attack whose images another tool has made: their file.
 FILE = "_file_"
 _LONGEST = 150  # bytes of a sweep's values; a file's name has at most 255

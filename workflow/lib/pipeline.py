@@ -36,7 +36,7 @@ CAPTIONS = {
     "Reported and reproduced": "reproduction.rst",
 }
 #: Steps that run no model, and so know nothing of devices and batches.
-WITHOUT_MODEL = ("prepare-data", "fit-detectors", "score")
+WITHOUT_MODEL = ("prepare-data", "best-of", "fit-detectors", "score")
 
 
 class Pipeline:

@@ -13,15 +13,15 @@ another path, and what two experiments have in common is made once::
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from advdetect.identity import digest, run_of
 from advdetect.protocol import CLEAN, HELD_OUT, TRAIN, UNCHANGED, UNUSED
+from best_of import ATTACKS
 from experiment import Experiment, Run, Spec
-from methods import CRAFTED_ON, FILE
-from store_file import ARRAYS, TABLE, Inputs, Registry, StoreFile
+from methods import BEST_OF, CRAFTED_ON, FILE
+from store_file import ARRAYS, TABLE, Inputs, Registry, StoreFile, once
 from sweeps import sweep_values
 from trainings import needs_unused
 
@@ -29,19 +29,6 @@ from trainings import needs_unused
 EXAMPLES = {"sensitivity": ("sensitivity", ARRAYS), "eigenvalue-path": ("paths", TABLE)}
 UNITS = "units"
 _UNCHANGED = {"_target_": "advdetect.attacks.unchanged.unchanged"}
-
-
-def _once(method: Callable[..., StoreFile]) -> Callable[..., StoreFile]:
-    """Remember the files of a method by its arguments, of which a run counts by its identity."""
-
-    @wraps(method)
-    def remembered(store: "Store", run: Run, *arguments: Any) -> StoreFile:
-        key = (method.__name__, id(run), *arguments)
-        if key not in store.known:
-            store.known[key] = method(store, run, *arguments)
-        return store.known[key]
-
-    return remembered
 
 
 class Store:
@@ -71,7 +58,7 @@ class Store:
         """All files that were asked for and what they are made from, by job."""
         return self._registry.files
 
-    @_once
+    @once
     def split(self, run: Run, name: str) -> StoreFile:
         """A split of a data set: training, unused or test; all lie in the folder of the first."""
         other = ("root", "train_count", "test_count")
@@ -94,7 +81,7 @@ class Store:
         """Return the folder that the data of a split lies in, empty where there is none."""
         return self._roots[job]
 
-    @_once
+    @once
     def model(self, run: Run, seed: int) -> StoreFile:
         """A trained classifier, or the user's own weights."""
         train, weights = self.split(run, TRAIN), run.model.get("weights")
@@ -123,20 +110,25 @@ class Store:
         spec, code = json.loads(model.option("--spec")), model.option("--code")
         return run_of(spec, code, self.split(run, TRAIN).key, map(self.run_id, run.others.values()))
 
-    @_once
+    @once
     def clean(self, run: Run, seed: int) -> StoreFile:
         """Which test images the model classifies correctly."""
         return self._of_run("classify", CLEAN, {}, self._tested(run, seed), run, seed)
 
-    @_once
+    @once
     def attack(self, run: Run, seed: int, name: str) -> StoreFile:
-        """Adversarial images: crafted, crafted on another model, or brought along in a file.
+        """Adversarial images: crafted, crafted on another model, brought along, or others' nearest.
 
         Beside those of the run there is `UNCHANGED`, the control of its features.
         """
         if name == UNCHANGED:
             return self._crafted(run, seed, name, {name: _UNCHANGED})
         spec, judged = run.attacks[name], self._judged(run, seed)
+        job, keyed = f"attacks/{name}", {"name": name, "seed": seed}
+        if BEST_OF in spec:
+            parts = [self.attack(run, seed, part) for part in spec[ATTACKS]]
+            of: Inputs = {"parts": parts, "test": judged["test"], CLEAN: judged[CLEAN]}
+            return self._of_run("best-of", job, spec, of, run, seed, keyed, attack=name)
         if FILE not in spec and CRAFTED_ON not in spec:
             return self._crafted(run, seed, name, run.attacks)
         crafted: StoreFile | str = spec.get(FILE, "")
@@ -153,7 +145,6 @@ class Store:
             }
             crafted = self._crafted(source, seed, name.replace(f"@{model}", "", 1), attacks)
         inputs: Inputs = {"crafted": [crafted], **judged}
-        job, keyed = f"attacks/{name}", {"name": name, "seed": seed}
         return self._of_run("transfer", job, own, inputs, run, seed, keyed, attack=name)
 
     def _crafted(self, run: Run, seed: int, name: str, attacks: Mapping[str, Spec]) -> StoreFile:
@@ -168,7 +159,7 @@ class Store:
         """Return values of the swept parameters, by name, of all attacks that share its work."""
         return self._swept[job]
 
-    @_once
+    @once
     def fitted(self, run: Run, seed: int, feature: str) -> StoreFile:
         """The auxiliary model of a feature, fitted on training images."""
         spec = run.fitted_features[feature]
@@ -176,7 +167,7 @@ class Store:
         job, keyed = f"fitted/{feature}", {"seed": seed, **self._collected(spec)}
         return self._of_run("fit-feature", job, spec, inputs, run, seed, keyed, feature=feature)
 
-    @_once
+    @once
     def feature(self, run: Run, seed: int, source: str, feature: str) -> StoreFile:
         """A feature of the clean, the held-out or an attack's images."""
         spec = run.computed_features[feature]
@@ -195,7 +186,7 @@ class Store:
             "feature", job, spec, inputs, run, seed, keyed, TABLE, feature=feature, attack=source
         )
 
-    @_once
+    @once
     def defense(self, run: Run, seed: int, name: str) -> StoreFile:
         """What a defence does with the clean and every attack's images."""
         spec = run.defenses[name]
@@ -213,7 +204,7 @@ class Store:
         job, keyed = f"defenses/{name}", {"name": name}
         return self._of_run("defend", job, spec, inputs, run, seed, keyed, TABLE, defense=name)
 
-    @_once
+    @once
     def detectors(self, run: Run, seed: int, feature: str) -> StoreFile:
         """All detectors, fitted on a feature."""
         spec, inputs = self._detection(run, feature), self._detected(run, seed, feature)
@@ -221,7 +212,7 @@ class Store:
         step, suffix = "fit-detectors", f"/fitted{TABLE}"
         return self._of_run(step, job, spec, inputs, run, seed, keyed, suffix, feature=feature)
 
-    @_once
+    @once
     def scores(self, run: Run, seed: int, feature: str) -> StoreFile:
         """What the detectors of a feature say of the images that they were not fitted on."""
         fitted = self.detectors(run, seed, feature)

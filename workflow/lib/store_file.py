@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ class StoreFile:
     def folder(self) -> str:
         """Folder below the store."""
         return str(Path(self.job).parent)
+
+
+def once(method: Callable[..., StoreFile]) -> Callable[..., StoreFile]:
+    """Remember the files of a store's method by its arguments; a run counts by its identity."""
+
+    @wraps(method)
+    def remembered(store: Any, run: Any, *arguments: Any) -> StoreFile:
+        key = (method.__name__, id(run), *arguments)
+        if key not in store.known:
+            store.known[key] = method(store, run, *arguments)
+        return store.known[key]
+
+    return remembered
 
 
 class Registry:

@@ -69,7 +69,8 @@ def fit_detectors(
 
     An unsupervised detector is fitted on the clean images only. A supervised one is fitted on every
     attack; where there are at least two, it is also fitted on all but one (leave one attack out),
-    in the form that the cross-attack tables show.
+    in the form that the cross-attack tables show. The nearest of several attacks has their images,
+    so that none of them counts as another one for it, nor it for them.
 
     An attack may have no success among the images to fit on, or a feature no value for its images.
     Detectors are then not fitted on it, and say why; all others are as if it were not there.
@@ -127,8 +128,9 @@ def _training_sets(
         yield _training(name, "", concatenate([own, usable[name]]), positives, bits)
     if (bits, positives) != MAIN_FORM or len(attacks) < 2:
         return
+    origins = {name: attack.origins or {name} for name, attack in attacks.items()}
     for left_out in attacks:
-        others = [rows for name, rows in usable.items() if name != left_out]
+        others = [rows for name, rows in usable.items() if not origins[name] & origins[left_out]]
         rows = concatenate([own, *others]) if others else None
         yield _training(OTHERS, left_out, rows, positives, bits)
 

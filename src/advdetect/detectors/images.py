@@ -20,10 +20,12 @@ class AttackedImages:
         features: Rows indexed by source image, columns: the features; one table per kind
             (``noisy``, ``adversarial``, ``noisy_8bit``, ``adversarial_8bit``).
         success: Boolean columns ``float32`` and ``8bit``, rows indexed by source image.
+        origins: Of the nearest of several attacks the names of those; empty for any other.
     """
 
     features: Mapping[str, pd.DataFrame]
     success: pd.DataFrame
+    origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from advdetect.figures.plotting import (
     panels,
     styled,
 )
-from advdetect.files.attack import STAGE, TRANSFER
 from advdetect.io import read_provenance, read_table
+from advdetect.provenance import ATTACKS
 from advdetect.runs import RunFiles
 from advdetect.tables.names import display_name
 
@@ -33,7 +33,7 @@ def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
     attacks, eigenvalues = [], {}
     for path in files.paths:
         facts = read_provenance(path)
-        if facts["step"] in (STAGE, TRANSFER):
+        if facts["step"] in ATTACKS:
             attacks.append(path)
         else:
             eigenvalues[facts["seed"]] = read_table(path)[["index", _TOP_EIGENVALUE]].rename(

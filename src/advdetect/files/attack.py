@@ -1,13 +1,12 @@
 """The file of an attack: one written schema, one writer, one reader.
 
 It is the one interface between what makes adversarial images and what is made of them: crafted,
-transferred from another model or brought along, they all end in it. It is a safetensors file: a
+transferred, brought along or others' nearest, they all end in it. It is a safetensors file: a
 header, which has the provenance, and rows of raw numbers, one per image.
 
 While it is made it lies beside its place under a hidden name, in its full length and with one byte
 for each row behind its end: whether that row is done. So an interrupted attack goes on where it
-was, the jobs of a sweep share their work through each other's files, and what is complete needs
-only to lose these bytes and its hidden name.
+was, jobs of a sweep share their work by these files, and a whole one only loses bytes and a name.
 """
 
 import json
@@ -27,9 +26,10 @@ from advdetect.files import checksums
 from advdetect.files.locks import locked
 from advdetect.io import metadata, read_arrays, read_provenance, read_rows, read_shapes
 
-STAGE, TRANSFER = "attack", "transfer"  # the steps that write it
+STAGE, TRANSFER, BEST_OF = "attack", "transfer", "best-of"  # the steps that write it
 #: In the provenance of a transfer: the columns of images that the model gets wrong when clean.
 LEFT_OUT = "left_out"
+ORIGINS = "origins"  # in that of the nearest of several attacks: those whose images it may hold
 NO_TARGET = -1
 #: What an image took, NaN where not known: measurements, which depend a little on its batch.
 PASSES = ("forward_passes", "backward_passes")
@@ -91,7 +91,7 @@ class AttackFile:
     def __init__(self, path: str | Path) -> None:
         self.path = path
         self.facts = read_provenance(path)
-        if self.facts.get("step") not in (STAGE, TRANSFER):
+        if self.facts.get("step") not in (STAGE, TRANSFER, BEST_OF):
             raise AdvdetectError(f"{path} is no file of an attack: make one with that stage.")
         found = read_shapes(path)
         count, *image = found.get("adversarial", ("", [0]))[1]

@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from advdetect.evaluation.inputs import read_defenses, read_norms
-from advdetect.files.attack import STAGE, TRANSFER
 from advdetect.files.scores import read_cells
 from advdetect.files.texts import read_json
 from advdetect.io import read_arrays, read_provenance, read_table
 from advdetect.papers.found import ScoreReader, Sources
+from advdetect.provenance import ATTACKS
 
 
 def read_sources(paths: Sequence[str]) -> Sources:
@@ -30,7 +30,7 @@ def read_sources(paths: Sequence[str]) -> Sources:
             continue
         facts = read_provenance(path)
         step = facts["step"]
-        if step in (STAGE, TRANSFER):
+        if step in ATTACKS:
             attacks.append(path)
         elif step == "classify":
             right = read_arrays(path, ["index"])["index"]

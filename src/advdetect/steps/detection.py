@@ -12,6 +12,7 @@ import pandas as pd
 from advdetect.detectors.estimator import Detector
 from advdetect.detectors.images import AttackedImages
 from advdetect.errors import AdvdetectError
+from advdetect.files.attack import ORIGINS
 from advdetect.io import read_arrays, read_provenance, read_table
 from advdetect.protocol import BITS, CLEAN, KINDS, UNCHANGED
 from advdetect.seeding import derive_seed
@@ -113,7 +114,11 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
     names = {path: facts[path]["name"] for path in attacks}
     _check_attacks(names, tables)
     attacked = {
-        name: AttackedImages(tables[name], _read_success(path, name, tables[name]))
+        name: AttackedImages(
+            tables[name],
+            _read_success(path, name, tables[name]),
+            frozenset(facts[path].get(ORIGINS, ())),
+        )
         for path, name in names.items()
     }
     control = attacked.pop(UNCHANGED, None)

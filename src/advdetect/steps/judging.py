@@ -98,7 +98,7 @@ def judge_rows(
         **passes,
         "crafted_success": result.success if crafted_success is None else crafted_success,
         **verdict,
-        **_distances(stored, clean, streams),
+        **distances(stored, clean, streams),
     }
     writer.finish_rows(rows, {field: values.numpy() for field, values in columns.items()})
 
@@ -148,7 +148,7 @@ def report_success(stage: str, name: str, seed: int, columns: Mapping[str, NDArr
     )
 
 
-def _distances(adversarial: Tensor, images: Tensor, streams: SampleGenerator) -> dict[str, Tensor]:
+def distances(adversarial: Tensor, images: Tensor, streams: SampleGenerator) -> dict[str, Tensor]:
     """Return how far images were moved, as they are and rounded to 8 bits, and noise as strong."""
     parts = []
     for part in batch_slices(len(images), max(1, _IN_FLOAT64 // images[0].numel())):
