@@ -34,6 +34,15 @@ def test_streams_advance_and_differ():
     assert not torch.equal(first, other)
 
 
+def test_chosen_images_share_their_streams_with_the_whole():
+    whole, expected = SampleGenerator(7, range(5)), SampleGenerator(7, range(5))
+    first, second = expected.uniform(3), expected.uniform(3)
+    rows = torch.tensor([4, 1])
+    assert torch.equal(whole[rows].uniform(3), first[rows])
+    assert torch.equal(whole[1:2].uniform(3), second[1:2])
+    assert torch.equal(whole[torch.tensor([0])].uniform(3), first[:1])
+
+
 @pytest.mark.parametrize("high", [2, 9])
 def test_integers_are_uniform(high):
     draws = SampleGenerator(3, range(6000)).integers(high)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -27,11 +28,21 @@ class SampleGenerator:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, rows: slice) -> "SampleGenerator":
-        """Return the streams of some images; they are shared with this generator, not copied."""
+    def __getitem__(self, rows: slice | Tensor) -> "SampleGenerator":
+        """Return the streams of some images; they are shared with this generator, not copied.
+
+        Args:
+            rows: A slice, or (n,) positions.
+        """
         part = SampleGenerator.__new__(SampleGenerator)
-        part._seed, part._index = self._seed, self._index[rows]
-        part._streams = self._streams[rows]
+        chosen: slice | NDArray[np.int64]
+        if isinstance(rows, slice):
+            chosen = rows
+        else:
+            chosen = rows.cpu().numpy()
+            list(self._made())  # a copy of the array shares the streams that there are
+        part._seed, part._index = self._seed, self._index[chosen]
+        part._streams = self._streams[chosen]
         return part
 
     def _made(self) -> Iterator[np.random.Generator]:

@@ -24,6 +24,7 @@ NAMES = [
     "gaussian_noise",
     "ddn", "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf", "fab_l2", "fab_linf",
     "pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf",
+    "square_l2", "square_linf", "hopskipjump_l2", "hopskipjump_linf",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
 FOR_ALL = {"model", "images", "labels", "generator"}
@@ -120,5 +121,7 @@ def quick_attack(name: str) -> tuple[Any, dict[str, Any]]:
         parameters |= {"search_steps": 3, "iterations": 20}
     if "steps" in parameters:
         parameters["steps"] = min(parameters["steps"], 20)
+    if "tries" in parameters:
+        parameters |= {"steps": 2, "evaluations": 10}
     target = special["_target_"]
     return bind_target({"_target_": target, **parameters}, "_target_", 3, ["generator"]), special

@@ -14,6 +14,7 @@ from advdetect.attacks.ddn import ddn
 from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ead import ead
 from advdetect.attacks.fab import fab
+from advdetect.attacks.hopskipjump import hopskipjump
 from advdetect.attacks.jsma import jsma
 from advdetect.attacks.lbfgs import lbfgs
 from advdetect.attacks.nearest_classes import nearest_classes
@@ -38,6 +39,8 @@ ATTACKS: dict[str, Attack] = {
     ),
     "fab_l2": partial(fab, norm="l2", target_classes=2, steps=1),
     "fab_linf": partial(fab, norm="linf", target_classes=2, steps=1),
+    "hopskipjump_l2": partial(hopskipjump, steps=2, evaluations=10, tries=20),
+    "hopskipjump_linf": partial(hopskipjump, norm="linf", steps=2, evaluations=10, tries=20),
     "jsma": partial(jsma, gamma=0.1),
     "jsma_darkening": partial(jsma, theta=-1.0, gamma=0.1),
     "jsma_small_steps": partial(jsma, theta=0.3, gamma=0.2),
@@ -49,9 +52,10 @@ ATTACKS: dict[str, Attack] = {
     "opt": partial(opt, search_steps=1, iterations=20),
     "opt_untargeted": partial(opt, target=None, search_steps=1, iterations=10),
 }
+BY_LABELS = ("hopskipjump_l2", "hopskipjump_linf")
 UNTARGETED = (
     "cw_l2", "ddn", "deepfool", "ead_en", "fab_l2", "fab_linf", "opt_untargeted",
-    "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf",
+    "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf", *BY_LABELS,
 )  # fmt: skip
 every_attack = pytest.mark.parametrize("name", ATTACKS)
 

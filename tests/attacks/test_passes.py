@@ -18,6 +18,7 @@ from advdetect.attacks.ead import ead
 from advdetect.attacks.fab import fab
 from advdetect.attacks.fgsm import fgsm
 from advdetect.attacks.gaussian_noise import gaussian_noise
+from advdetect.attacks.hopskipjump import hopskipjump
 from advdetect.attacks.jsma import jsma
 from advdetect.attacks.lbfgs import lbfgs
 from advdetect.attacks.least_perturbation import least_perturbation
@@ -30,6 +31,7 @@ from advdetect.attacks.passes import counted_passes
 from advdetect.attacks.pgd import pgd
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.smoothed_bim import smoothed_bim
+from advdetect.attacks.square import square
 from advdetect.attacks.unchanged import unchanged
 from advdetect.randomness import SampleGenerator
 from counting_model import CountingModel
@@ -45,6 +47,8 @@ ATTACKS: dict[str, Callable[..., AttackResult | list[AttackResult]]] = {
     "pgd": partial(pgd, epsilon=0.1, steps=3, restarts=2),
     "apgd": partial(apgd, epsilon=0.1, steps=4, restarts=2, loss="dlr"),
     "smoothed_bim": partial(smoothed_bim, epsilon=1.0, sigma=0.1, draws=3, steps=2),
+    "square": partial(square, epsilon=0.1, steps=5),
+    "hopskipjump": partial(hopskipjump, steps=2, evaluations=20, tries=10),
     "gaussian_noise": partial(gaussian_noise, sigma=0.1),
     "unchanged": unchanged,
     **{f"ossa_{method}": partial(OSSA, method=method, draws=3) for method in METHODS},

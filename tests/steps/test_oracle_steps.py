@@ -107,6 +107,21 @@ def test_an_attack_on_it_is_refused(config, judged, tmp_path, capsys, attack):
     assert "The model DecisionTree answers labels only and has no gradient: craft" in said
 
 
+def test_an_attack_by_labels_alone_fools_it(config, judged, folder, reference, tmp_path):
+    output = tmp_path / "attack.safetensors"
+    run(
+        *("attack", "--spec", config / "attack/hopskipjump_l2.yaml", "--set", "steps=2"),
+        *("--set", "evaluations=10", "--name", "hopskipjump_l2", *judged, "--output", output),
+    )
+    found = load_file(output)
+    assert torch.equal(found["index"], load_file(folder / "clean.safetensors")["index"])
+    assert found["success"].double().mean() > 0.9
+    assert torch.equal(found["prediction"], reference(found["adversarial"]))
+    assert torch.equal(found["success"], found["prediction"] != found["label"])
+    assert found["l2"][found["success"]].mean() < 1  # random images are at some 3.5
+    assert (found["backward_passes"] == 0).all()
+
+
 @pytest.mark.parametrize("feature", ["fisher_input", "fisher_weights", "fisher_weights_spectrum"])
 def test_a_feature_of_gradients_is_refused(config, judged, tmp_path, capsys, feature):
     spec = config / f"feature/{feature}.yaml"

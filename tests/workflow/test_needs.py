@@ -170,4 +170,5 @@ def test_what_an_oracle_has_not_is_said_before_any_job(composed, choice, said):
 
 def test_an_attack_that_asks_for_labels_alone_may_be_on_an_oracle(load, own_yaml):
     own_yaml("attack/walk", "_target_: my_module.walk\n_labels_only_: true\n")
-    assert load(**ORACLE | {"attacks": ["walk"]}).runs[0].attacks["walk"]
+    attacks = ["walk", "hopskipjump_l2", "best_of"]
+    assert list(load(**ORACLE | {"attacks": attacks}).runs[0].attacks) == attacks
