@@ -1,5 +1,6 @@
 """Every figure of two runs: a block for each, which holds what the figure of the run alone does."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from advdetect.figures.eigenvalue_path import eigenvalue_path_figure
 from advdetect.figures.eigenvalue_perturbation import eigenvalue_perturbation_figure
 from advdetect.figures.fooling_rate import fooling_rate_figure
 from advdetect.figures.gallery import GalleryExamples, gallery_figure
-from advdetect.figures.plotting import draw_runs, save_figure
+from advdetect.figures.plotting import draw_runs, new_figure, save_figure
 from advdetect.figures.reproduction import reproduction_figure
 from advdetect.figures.roc import roc_figure
 from advdetect.figures.scores import score_histograms
@@ -209,6 +210,26 @@ def test_the_name_of_a_run_and_a_legend_do_not_cover_each_other(kind):
         (legend,) = block.legends
         # Matplotlib has no other way to the artist.
         assert not block._suptitle.get_window_extent().overlaps(legend.get_window_extent())
+
+
+def test_each_run_is_drawn_once_in_a_block_as_tall_as_its_own_figure():
+    few, many = transferred(1.0), transferred(1.0)
+    many += [replace(other, attack=other.attack.replace("@other", "@more")) for other in many]
+    drawn = []
+
+    def draw(attacks, *, canvas=new_figure):
+        figure = transfer_figure(attacks, canvas=canvas)
+        drawn.append(len(attacks))
+        return figure
+
+    both = draw_runs({"A": few, "B": many}, draw)
+    assert drawn == [2, 4]
+    both.draw_without_rendering()
+    alone = np.array([draw(attacks).get_figheight() for attacks in (few, many)])
+    assert alone[0] < alone[1]
+    wanted = alone + (both.get_figheight() - alone.sum()) / 2  # both with the name of the run
+    shown = np.array([block.bbox.height for block in both.subfigs])
+    np.testing.assert_allclose(shown / shown.sum(), wanted / wanted.sum())
 
 
 def test_a_block_is_called_by_the_title_of_its_run():

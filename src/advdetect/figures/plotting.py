@@ -1,8 +1,8 @@
 """What all figures share: style, colours, panels and how a figure is saved."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
@@ -81,18 +82,38 @@ def draw_runs(runs: Mapping[str, T], draw: Drawing[T]) -> Figure:
         Of one run the figure itself; of several a block with its name for each, as tall as the
         figure of this run alone.
     """
-    alone = {label: cast(Figure, draw(data)) for label, data in runs.items()}
-    if len(alone) == 1:
-        return next(iter(alone.values()))
-    sizes = np.array([figure.get_size_inches() for figure in alone.values()])
+    if len(runs) == 1:
+        return cast(Figure, draw(*runs.values()))
+    sizes = np.array([_size(draw, data) for data in runs.values()])
     heights = sizes[:, 1] + _RUN_TITLE
     with styled():
         figure = new_figure(sizes[:, 0].max(), heights.sum())
-        blocks = figure.subfigures(len(runs), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for (label, data), block in zip(runs.items(), blocks, strict=True):
+        grid = figure.add_gridspec(len(runs), 1)
+        for row, (label, data) in enumerate(runs.items()):
+            block = figure.add_subfigure(grid[row])
             block.suptitle(run_name(label), fontweight="bold", fontsize=12)
+            before = figure.get_figheight()
             draw(data, canvas=partial(_given, block))
+            heights[row] += figure.get_figheight() - before  # by its legend
+        grid.set_height_ratios(heights)
     return figure
+
+
+class _SizeKnown(Exception):  # noqa: N818 - it is no error
+    """Ends a drawing that is begun to learn its size."""
+
+
+def _size(draw: Drawing[T], data: T) -> tuple[float, float]:
+    """Return the width and height that a drawing asks for, without drawing it."""
+    sizes = []
+
+    def canvas(width: float, height: float) -> FigureBase:
+        sizes.append((width, height))
+        raise _SizeKnown
+
+    with suppress(_SizeKnown):
+        draw(data, canvas=canvas)
+    return sizes[0]
 
 
 def _given(block: FigureBase, width: float, height: float) -> FigureBase:
@@ -149,7 +170,7 @@ def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) ->
     """Put one legend above all panels, in the block of a run below them, and make room for it.
 
     Args:
-        figure: The figure, which grows by the height of the legend; or the block of a run.
+        figure: The figure, which grows by the height of the legend, or the block of a run in it.
         lines: The style of the line of each label.
     """
     handles = [Line2D([], [], **style) for style in lines.values()]
@@ -157,8 +178,7 @@ def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) ->
     width, height = whole.get_size_inches()
     wanted = [_LEGEND_HANDLE + _LEGEND_LETTER * len(label) for label in lines]
     columns = len(lines) if sum(wanted) <= width else max(1, int(width / max(wanted)))
-    if figure is whole:  # a block has been measured with its legend
-        whole.set_size_inches(width, height + _LEGEND_ROW * -(-len(lines) // columns))
+    whole.set_size_inches(width, height + _LEGEND_ROW * -(-len(lines) // columns))
     labels = [legend_label(label) for label in lines]
     figure.legend(
         handles,
@@ -206,9 +226,19 @@ def _read_no_mathematics(figure: Figure) -> None:
 
     But for our own labels, and for those of logarithmic axes.
     """
-    for text in figure.findobj(Text):
+    for text in _texts(figure):
         if "$" in text.get_text() and not any(own in text.get_text() for own in _FORMULAS):
             text.set_parse_math(False)
+
+
+def _texts(artist: Artist) -> Iterator[Text]:
+    """Yield the texts that can be seen: those of hidden axes would be made to be looked at."""
+    if not artist.get_visible():
+        return
+    if isinstance(artist, Text):
+        yield artist
+    for part in artist.get_children():
+        yield from _texts(part)
 
 
 def average_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
