@@ -22,7 +22,8 @@ NAMES = [
     "smoothed_bim_l2",
     "fgsm_probabilities",
     "gaussian_noise",
-    "ddn", "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf", "fab_l2", "fab_linf",
+    "alma", "ddn", "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf",
+    "fab_l2", "fab_linf",
     "pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf",
     "square_l2", "square_linf", "hopskipjump_l2", "hopskipjump_linf",
 ]  # fmt: skip
@@ -67,7 +68,8 @@ def test_parameters_are_those_of_the_function(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cw_l2", "ddn", "ead", "opt", "lbfgs", "jsma", "deepfool", "nearest_classes_l2"]
+    "name",
+    ["alma", "cw_l2", "ddn", "ead", "opt", "lbfgs", "jsma", "deepfool", "nearest_classes_l2"],
 )
 def test_defaults_of_the_file_are_those_of_the_function(name: str) -> None:
     parameters, special = load(name)

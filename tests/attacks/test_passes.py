@@ -10,6 +10,7 @@ import torch
 from attack_models import COUNT
 from torch import Tensor, nn
 
+from advdetect.attacks.alma import alma
 from advdetect.attacks.apgd import apgd
 from advdetect.attacks.bim import bim
 from advdetect.attacks.cw_l2 import cw_l2, cw_l2_sweep
@@ -55,6 +56,7 @@ ATTACKS: dict[str, Callable[..., AttackResult | list[AttackResult]]] = {
     "ossa_least": partial(least_perturbation, direction=ossa_direction, epsilon_max=2.0),
     "jsma": partial(jsma, gamma=0.1),
     "jsma_probabilities": partial(jsma, gamma=0.08, output="probabilities"),
+    "alma": partial(alma, steps=4),
     "deepfool": partial(deepfool, iterations=3),
     "fab": partial(fab, steps=2),
     "lbfgs": partial(lbfgs, search_steps=2, iterations=10, initial_constant=0.05),

@@ -1,4 +1,4 @@
-"""The way to a hyperplane within the box [0, 1]."""
+"""Ways within the box [0, 1]: to a hyperplane, and of a given length."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,7 @@ def step_to_hyperplane(points: Tensor, normal: Tensor, gap: Tensor, norm: Norm) 
 
     min ‖δ‖_p subject to ⟨w, δ⟩ = c and 0 ≤ x + δ ≤ 1 (Croce and Hein 2020, "Minimally distorted
     adversarial examples", section 2.2). Every pixel goes by λ v_i until it meets the box, v = w for
-    p = 2 and sign(w) for p = ∞. What that gains, Σ |w_i| min(λ |v_i|, room_i), is linear in λ
-    between the points where pixels meet the box, so the λ that gains |c| is found by sorting them.
+    p = 2 and sign(w) for p = ∞.
 
     Args:
         points: (N, C, H, W) x, in the box.
@@ -28,18 +27,57 @@ def step_to_hyperplane(points: Tensor, normal: Tensor, gap: Tensor, norm: Norm) 
     # Of another scale it is the same problem; the squares of small gradients would underflow.
     largest = weight.abs().amax(dim=1, keepdim=True)
     weight = torch.where(largest > 0, weight / largest, 0)
-    missing = gap.abs()[:, None] / largest
-    room = torch.where(weight > 0, 1 - points.flatten(1), points.flatten(1))
+    room = _room(points, weight)
     pace = weight.abs() if norm == "l2" else weight.abs().sign()
-    meets = torch.where(pace > 0, room / pace, torch.inf)
-    meets, order = meets.sort(dim=1)
-    gained = (weight.abs() * room).gather(1, order)
-    rate = (weight.abs() * pace).gather(1, order)
+    time = _time_to_gain(weight.abs(), pace, room, gap.abs()[:, None] / largest)
+    moved = torch.minimum((time * pace).nan_to_num(0, posinf=torch.inf), room)
+    return (weight.sign() * moved).view_as(points)
+
+
+def rate_for_length(points: Tensor, direction: Tensor, length: float) -> Tensor:
+    """Return the η with ‖clip(x + η v) − x‖₂ = length.
+
+    Args:
+        points: (N, C, H, W) x, in the box.
+        direction: (N, C, H, W) v.
+        length: In pixel units, greater than 0.
+
+    Returns:
+        (N,). Where no step within the box is that long, an η that leads to its edge; where v is 0,
+        infinite.
+    """
+    way = direction.flatten(1)
+    largest = way.abs().amax(dim=1, keepdim=True)
+    way = torch.where(largest > 0, way / largest, 0)
+    square, room = way.square(), _room(points, way).square()
+    total = torch.full_like(largest, length**2)
+    return (_time_to_gain(torch.ones_like(way), square, room, total).sqrt() / largest).squeeze(1)
+
+
+def _room(points: Tensor, direction: Tensor) -> Tensor:
+    """Return how far each pixel can go, (N, pixels), along (N, pixels) directions."""
+    return torch.where(direction > 0, 1 - points.flatten(1), points.flatten(1))
+
+
+def _time_to_gain(worth: Tensor, pace: Tensor, room: Tensor, total: Tensor) -> Tensor:
+    """Return the λ with Σ_i worth_i min(λ pace_i, room_i) = total.
+
+    The sum is linear in λ between the times at which pixels meet the box: they are sorted.
+
+    Args:
+        worth: (N, pixels), at least 0.
+        pace: (N, pixels), at least 0.
+        room: (N, pixels), at least 0.
+        total: (N, 1), at least 0.
+
+    Returns:
+        (N, 1). Where the total is out of reach, a λ at which all have met the box.
+    """
+    meets, order = torch.where(pace > 0, room / pace, torch.inf).sort(dim=1)
+    gained, rate = (worth * room).gather(1, order), (worth * pace).gather(1, order)
     # Of the pixels before each: what they gained; of it and those behind: what they gain per λ.
     before = gained.cumsum(dim=1) - gained
     going = rate.flip(1).cumsum(dim=1).flip(1)
-    short = before + meets * going < missing
+    short = before + meets * going < total
     met = short.sum(dim=1, keepdim=True).clamp_max(order.shape[1] - 1)
-    step = (missing - before.gather(1, met)) / going.gather(1, met)
-    moved = torch.minimum((step * pace).nan_to_num(0, posinf=torch.inf), room)
-    return (weight.sign() * moved).view_as(points)
+    return (total - before.gather(1, met)) / going.gather(1, met)
