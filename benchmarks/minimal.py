@@ -31,8 +31,11 @@ Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 #: Orders of the norms.
 _ORDERS = {"l1": 1, "l2": 2, "linf": math.inf}
-#: (candidates, steps) of the search towards the nearest classes.
-_SETTINGS = ((1, 10), (2, 15), (3, 20), (3, 50), (3, 100), (4, 250))
+#: (candidates, starts, steps) of the search towards the nearest classes.
+_SETTINGS = (
+    *((1, 1, 10), (2, 1, 15), (3, 1, 20), (3, 1, 50), (3, 1, 100), (4, 1, 250)),
+    *((3, 2, 50), (3, 4, 50)),
+)
 
 
 def main() -> None:
@@ -66,10 +69,10 @@ def ours(norm: str) -> dict[str, Attack]:
         return run
 
     attacks: dict[str, Callable[..., AttackResult]] = {
-        f"nearest_classes_{norm}, {candidates} × {steps}": partial(
-            nearest_classes, norm=norm, candidates=candidates, steps=steps
+        f"nearest_classes_{norm}, {candidates} × {starts} × {steps}": partial(
+            nearest_classes, norm=norm, candidates=candidates, starts=starts, steps=steps
         )
-        for candidates, steps in _SETTINGS
+        for candidates, starts, steps in _SETTINGS
     }
     if norm == "l1":
         attacks["ead, 9 × 1000"] = partial(ead, rule="l1")

@@ -48,7 +48,9 @@ ATTACKS: dict[str, Attack] = {
     "jsma_small_steps": partial(jsma, theta=0.3, gamma=0.2),
     "jsma_probabilities": partial(jsma, gamma=0.08, output="probabilities"),
     "lbfgs": partial(lbfgs, search_steps=2, iterations=10, initial_constant=0.05),
-    "nearest_classes_l1": partial(nearest_classes, norm="l1", candidates=2, ranked=3, steps=2),
+    "nearest_classes_l1": partial(
+        nearest_classes, norm="l1", candidates=2, ranked=3, starts=2, steps=2
+    ),
     "nearest_classes_l2": partial(nearest_classes, candidates=2, steps=2),
     "nearest_classes_linf": partial(nearest_classes, norm="linf", candidates=1, steps=2),
     "opt": partial(opt, search_steps=1, iterations=20),

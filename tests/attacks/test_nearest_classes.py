@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_models import CLASSES, COUNT, make_model
 from linear_programs import least_of_classes
-from penalty_cases import linear_classes, norms, run
+from penalty_cases import linear_classes, norms, run, shown_to
 from torch import Tensor, nn
 
 from advdetect.attacks.balls import BALLS, NormName
@@ -74,12 +74,14 @@ def test_crosses_a_boundary_although_the_box_takes_back_half_of_each_step() -> N
     )
 
 
-@every_norm
-def test_result_is_that_of_each_image_alone_bit_for_bit(norm: NormName, images: Tensor) -> None:
+@pytest.mark.parametrize(("norm", "starts"), [("l1", 2), ("l2", 1), ("linf", 2)])
+def test_result_is_that_of_each_image_alone_bit_for_bit(
+    norm: NormName, starts: int, images: Tensor
+) -> None:
     model = RowByRow().eval()
     with torch.no_grad():
         labels = model(images).argmax(dim=1)
-    attack = partial(nearest_classes, norm=norm, steps=30)
+    attack = partial(nearest_classes, norm=norm, starts=starts, steps=30)
     whole = run(attack, model, images, labels)
     assert whole.success.all()
     for row in range(0, COUNT, 8):
@@ -88,6 +90,25 @@ def test_result_is_that_of_each_image_alone_bit_for_bit(norm: NormName, images: 
         alone = attack(model, images[one], labels[one], generator=streams)
         assert torch.equal(alone.adversarial, whole.adversarial[one])
         assert torch.equal(alone.iterations, whole.iterations[one])
+
+
+def test_further_starts_are_on_the_sphere_of_the_first_in_other_directions() -> None:
+    model, images, labels, least = linear_classes()
+    firsts = []
+    for starts in (1, 3):
+        attack = partial(nearest_classes, candidates=2, starts=starts, steps=1)
+        with shown_to(model) as shown:
+            run(attack, model, images, labels)
+        firsts.append(shown[1].view(len(images), 2, starts, -1) - images.view(-1, 1, 1, 36))
+    alone, several = firsts
+    assert torch.equal(several[:, :, :1], alone)
+    lengths = several.norm(dim=3)
+    torch.testing.assert_close(lengths, lengths[:, :, :1].expand_as(lengths))
+    torch.testing.assert_close(lengths[:, 0, 0], 1.5 * least(0), rtol=1e-6, atol=0)
+    cosine = (several @ alone.mT).squeeze(3) / lengths / lengths[:, :, :1]
+    torch.testing.assert_close(cosine[:, :, 1:], torch.full((8, 2, 2), 101**-0.5).double())
+    between = (several[:, :, 1] * several[:, :, 2]).sum(dim=2) / lengths[:, :, 0].square()
+    assert (between.abs() < 0.6).all()
 
 
 def test_numbers_of_the_classes_do_not_matter(
@@ -164,6 +185,7 @@ def test_one_backward_pass_for_each_class_that_is_ranked(
     [
         ({"candidates": 0}, "candidates of nearest_classes must be at least 1, not 0"),
         ({"ranked": 2}, "at least as many as its candidates, 3, or null, not 2"),
+        ({"starts": 0}, "starts of nearest_classes must be at least 1, not 0"),
         ({"norm": "l0"}, "norm of nearest_classes must be one of l1, l2, linf, not 'l0'"),
         ({"steps": 0}, "steps of an attack must be at least 1, not 0"),
     ],

@@ -11,7 +11,7 @@ from advdetect.attacks.decoupled import (
     look,
     step_in_ball,
 )
-from advdetect.attacks.gradient import check_steps
+from advdetect.attacks.gradient import check_steps, normalize
 from advdetect.attacks.logits import differentiable_logits, margin, rounding
 from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError
@@ -29,6 +29,10 @@ _GAMMA = (0.1, 0.005)
 #: by a share of 0.4 (1 − t)², more than it makes up in the rest; not before t = 0.2.
 _SLACK = 0.4
 _FIRST_DROP = 0.2
+#: Share by which a distance may differ and still be the same.
+_TIE = 1e-6
+#: How far the first steps of further starts turn from the gradient: the length across, along is 1.
+_TURN = 10.0
 
 
 @torch.no_grad()
@@ -41,6 +45,7 @@ def nearest_classes(
     norm: NormName = "l2",
     candidates: int = 3,
     ranked: int | None = 10,
+    starts: int = 1,
     steps: int = 50,
 ) -> AttackResult:
     """Search towards each of the classes whose boundaries are nearest, and keep the nearest point.
@@ -57,18 +62,21 @@ def nearest_classes(
     image is dropped.
 
     The result is a local minimum, as that of every attack by gradients: what is lost is lost in the
-    choice of it, which is why the first steps are long.
+    choice of it, which is why the first steps are long. Further starts leave the image in random
+    directions that are ten times as far across the gradient as along it.
 
     Args:
         model: Classifier that returns logits, in eval mode.
-        images: (N, C, H, W) float in [0, 1]; up to N · candidates go through the model at a time.
+        images: (N, C, H, W) float in [0, 1]; up to N · candidates · starts go through the model at
+            a time.
         labels: (N,) int64 true classes y.
-        generator: Not used; the attack is deterministic.
+        generator: One stream per image, for starts after the first.
         norm: "l1", "l2" or "linf", of the perturbation.
         candidates: Classes that are searched towards, at least 1.
         ranked: Only so many wrong classes, those of the largest logits, are ranked by their
             distance, at one backward pass for each; at least `candidates`. None means all.
-        steps: Towards each class, at least 1.
+        starts: Searches towards each class, at least 1.
+        steps: Of each search, at least 1.
 
     Returns:
         The nearest images found; where there is none, or where the image is misclassified from the
@@ -77,10 +85,12 @@ def nearest_classes(
     Raises:
         AdvdetectError: A parameter is outside its range.
     """
-    _check(norm, candidates, ranked, steps)
+    _check(norm, candidates, ranked, starts, steps)
     ball, origin, count = BALLS[norm], images.detach(), len(images)
     logits, target, distance, normal = _nearest(model, ball, origin, labels, candidates, ranked)
     there = -margin(logits, labels) >= rounding(logits)
+    first = _first_directions(normal, starts, generator)
+    target, distance = (values.repeat_interleave(starts, dim=1) for values in (target, distance))
     lanes = target.shape[1]
     owner = torch.arange(count, device=labels.device).repeat_interleave(lanes)
     usable, start = distance.isfinite().flatten(), origin[owner]
@@ -93,7 +103,7 @@ def nearest_classes(
         "done": there[owner] | ~usable,
     }
     # The gradient at the image is known from the ranking.
-    step_in_ball(ball, state, normal.flatten(0, 1), radius)
+    step_in_ball(ball, state, first, radius)
 
     def aim(logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
         towards = torch.zeros_like(logits).scatter(1, state["target"][:, None], 1)
@@ -113,27 +123,29 @@ def nearest_classes(
 
     # A step costs a backward pass: more than waiting for the device does.
     end = iterate(state, step, keep=("best", "shortest", "iterations"), every=1)
-    shortest, nearest = end["shortest"].view(count, lanes).min(dim=1)
+    shortest = end["shortest"].view(count, lanes)
+    least = shortest.amin(dim=1, keepdim=True)
+    # Searches that end on the same ball are equally far but for rounding: take the first of them.
+    nearest = (shortest <= least * (1 + _TIE)).int().argmax(dim=1)
     iterations = end["iterations"].view(count, lanes).sum(dim=1)
     rows = torch.arange(count, device=labels.device) * lanes + nearest
     return AttackResult(
         adversarial=end["best"][rows, 0],
-        success=there | shortest.isfinite(),
+        success=there | least[:, 0].isfinite(),
         target=None,
         iterations=iterations,
     )
 
 
-def _check(norm: str, candidates: int, ranked: int | None, steps: int) -> None:
+def _check(norm: str, candidates: int, ranked: int | None, starts: int, steps: int) -> None:
     if norm not in BALLS:
         raise AdvdetectError(
             f"The norm of nearest_classes must be one of {', '.join(BALLS)}, not {norm!r}."
         )
     check_steps(steps)
-    if candidates < 1:
-        raise AdvdetectError(
-            f"The candidates of nearest_classes must be at least 1, not {candidates}."
-        )
+    for name, value in (("candidates", candidates), ("starts", starts)):
+        if value < 1:
+            raise AdvdetectError(f"The {name} of nearest_classes must be at least 1, not {value}.")
     if ranked is not None and ranked < candidates:
         raise AdvdetectError(
             f"The ranked classes of nearest_classes must be at least as many as its candidates, "
@@ -178,6 +190,21 @@ def _nearest(
         distance.gather(1, chosen),
         torch.stack(normals, dim=1).take_along_dim(index, dim=1),
     )
+
+
+def _first_directions(normal: Tensor, starts: int, generator: SampleGenerator) -> Tensor:
+    """Return (N · K · starts, C, H, W) directions: each of (N, K, C, H, W) normals, then turned.
+
+    The directions across are the same for all classes of an image, but for their part along.
+    """
+    along = normalize(normal.flatten(0, 1), order=2).view_as(normal)
+    directions = [normal]
+    for _ in range(starts - 1):
+        noise = generator.normal(*normal.shape[2:]).to(normal)[:, None]
+        across = noise - (noise * along).sum(dim=(2, 3, 4), keepdim=True) * along
+        across = normalize(across.flatten(0, 1), order=2).view_as(normal)
+        directions.append(along + _TURN * across)
+    return torch.stack(directions, dim=2).flatten(0, 2)
 
 
 def _behind(state: State, count: int, progress: Tensor) -> Tensor:
