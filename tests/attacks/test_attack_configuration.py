@@ -26,6 +26,7 @@ NAMES = [
     "fab_l2", "fab_linf",
     "pgd_l2", "pgd_linf", "apgd_l2", "apgd_linf",
     "square_l2", "square_linf", "hopskipjump_l2", "hopskipjump_linf",
+    "autoattack_l2", "autoattack_linf",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize("name", NAMES)
 FOR_ALL = {"model", "images", "labels", "generator"}
@@ -123,6 +124,8 @@ def quick_attack(name: str) -> tuple[Any, dict[str, Any]]:
         parameters |= {"search_steps": 3, "iterations": 20}
     if "steps" in parameters:
         parameters["steps"] = min(parameters["steps"], 20)
+    if "squares" in parameters:
+        parameters |= {"steps": 3, "squares": 5}
     if "tries" in parameters:
         parameters |= {"steps": 2, "evaluations": 10}
     target = special["_target_"]

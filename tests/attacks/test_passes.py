@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from advdetect.attacks.alma import alma
 from advdetect.attacks.apgd import apgd
+from advdetect.attacks.autoattack import autoattack
 from advdetect.attacks.bim import bim
 from advdetect.attacks.cw_l2 import cw_l2, cw_l2_sweep
 from advdetect.attacks.deepfool import deepfool
@@ -49,6 +50,7 @@ ATTACKS: dict[str, Callable[..., AttackResult | list[AttackResult]]] = {
     "apgd": partial(apgd, epsilon=0.1, steps=4, restarts=2, loss="dlr"),
     "smoothed_bim": partial(smoothed_bim, epsilon=1.0, sigma=0.1, draws=3, steps=2),
     "square": partial(square, epsilon=0.1, steps=5),
+    "autoattack": partial(autoattack, epsilon=0.1, steps=3, target_classes=2, squares=5),
     "hopskipjump": partial(hopskipjump, steps=2, evaluations=20, tries=10),
     "gaussian_noise": partial(gaussian_noise, sigma=0.1),
     "unchanged": unchanged,
