@@ -125,6 +125,10 @@ def test_what_an_experiment_sets_of_a_training_does_not_follow_to_another(own_ya
             "training.attack: Unknown attack: fgsmm",
         ),
         (
+            {"training": "adversarial", "overrides": "training.attack=best_of"},
+            "training.attack: best_of is made from files and crafts nothing: name another.",
+        ),
+        (
             {"training": "adversarial", "overrides": ["training.attack='fgsm,epsilon=-1'"]},
             "training.attack.epsilon: -1 is",
         ),

@@ -106,6 +106,8 @@ def _with_attack(where: str, kind: Spec, attacks: Mapping[str, Spec]) -> Spec:
     def find(name: str) -> Spec:
         if name not in attacks:
             raise ConfigurationError(unknown(_ATTACK, [name], attacks))
+        if "_target_" not in attacks[name]:
+            raise ConfigurationError(f"{name} is made from files and crafts nothing: name another.")
         return attacks[name]
 
     return kind | {_ATTACK: _own(_written(f"{where}.{_ATTACK}", kind[_ATTACK], find))}
