@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from advdetect.attacks import cw_l2, ead, penalty, penalty_search
 from advdetect.attacks.libraries.shared import FrozenCopy
 from advdetect.attacks.passes import counted_passes
+from advdetect.attacks.record import record
 from advdetect.lanes import State
 from attack_contenders import Attack, cw_runs, ead_runs
 
@@ -91,7 +92,7 @@ def _profile(
         kwargs["check"] = watch.timed("checkpoints: next c", kwargs["check"])
         return iterate(state, watch.timed("rest of a step", step), **kwargs)
 
-    def timed_hinge(targeted: bool) -> penalty.Loss:
+    def timed_hinge(targeted: bool) -> penalty_search.Loss:
         return watch.timed("loss and success", hinge(targeted))
 
     replacements = [
@@ -99,10 +100,7 @@ def _profile(
         (torch.autograd, "grad", watch.timed("backward", torch.autograd.grad)),
         (penalty_search, "iterate", timed_iterate),
         *((module, "hinge", timed_hinge) for module in (cw_l2, ead)),
-        *(
-            (module, "record", watch.timed("best so far", penalty.record))
-            for module in (cw_l2, ead)
-        ),
+        *((module, "record", watch.timed("best so far", record)) for module in (cw_l2, ead)),
         (cw_l2, "adam", watch.timed("Adam", penalty.adam)),
     ]
     with ExitStack() as stack:

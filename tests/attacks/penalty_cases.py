@@ -101,6 +101,11 @@ def shown_to(model: nn.Module) -> Iterator[list[Tensor]]:
     handle.remove()
 
 
+def points_of(shown: list[Tensor]) -> list[Tensor]:
+    """Return the images of all batches, each by itself."""
+    return [point for batch in shown for point in batch.split(1)]
+
+
 def clear_margin(model: nn.Module, image: Tensor, label: int, kappa: float) -> bool:
     """Say whether a wrong class is ahead by κ, and by what rounding could undo."""
     with torch.no_grad():
@@ -114,9 +119,16 @@ def hinge_of(logits: Tensor, label: int, kappa: float) -> Tensor:
     return (kappa + rounding(logits.detach())[0] + logits[0, label] - others.max()).clamp_min(0)
 
 
-def first_constant(objective: Callable[[Tensor], Tensor], image: Tensor) -> float:
-    """Return the c at which a linear loss is just worth its distance: 2 · loss / ‖gradient‖²."""
-    variable = image.clone().requires_grad_()
-    loss = objective(variable)
-    (gradient,) = torch.autograd.grad(loss, variable)
-    return (2 * loss / gradient.square().sum()).item()
+def constant_at(
+    objective: Callable[[Tensor], Tensor], image: Tensor, start: Tensor, l1_weight: float = 0
+) -> float:
+    """Return the c of a start at which distance + c · loss does not change along its own δ."""
+    variable, change = start.clone().requires_grad_(), start - image
+    (slope,) = torch.autograd.grad(objective(variable), variable)
+    pull = 2 * change.square().sum() + l1_weight * change.abs().sum()
+    return (pull / -(slope * change).sum()).item()
+
+
+def margin_of(logits: Tensor, label: int) -> Tensor:
+    """Return how far one image's class is ahead, with a graph."""
+    return logits[0, label] - torch.cat([logits[0, :label], logits[0, label + 1 :]]).max()

@@ -6,12 +6,14 @@ import torch
 from attack_models import COUNT, make_linear_model
 from penalty_cases import (
     clear_margin,
-    first_constant,
+    constant_at,
     hinge_of,
     least_to_targets,
     linear_classes,
+    margin_of,
     margins,
     norms,
+    points_of,
     run,
     shown_to,
 )
@@ -28,23 +30,23 @@ quick = partial(cw_l2, iterations=60, search_steps=4, learning_rate=0.05)
 
 @pytest.mark.parametrize("target", [None, "next"])
 @pytest.mark.parametrize("kappa", [0.0, 2.0])
-def test_two_linear_classes_to_two_percent(kappa: float, target: str | None) -> None:
+def test_two_linear_classes_to_half_a_percent(kappa: float, target: str | None) -> None:
     model, difference, image = make_linear_model()
     attack = partial(cw_l2, kappa=kappa, target=target, iterations=200)
     result = run(attack, model, image, torch.tensor([0]))
     least = 0.3 + kappa / difference.norm().item()
     assert result.success.all()
-    assert least * (1 - 1e-5) <= norms(result, image).item() <= least * 1.02
+    assert least * (1 - 1e-5) <= norms(result, image).item() <= least * 1.005
 
 
 @pytest.mark.parametrize("kappa", [0.0, 2.0])
-def test_many_linear_classes_to_two_percent(kappa: float) -> None:
+def test_many_linear_classes_to_half_a_percent(kappa: float) -> None:
     model, images, labels, least = linear_classes()
     result = run(partial(cw_l2, kappa=kappa, iterations=200), model, images, labels)
     assert result.success.all()
     ratio = norms(result, images) / least(kappa)
     assert ratio.min() >= 1 - 1e-9
-    assert ratio.max() <= 1.02
+    assert ratio.max() <= 1.005
     assert ((result.adversarial > 0) & (result.adversarial < 1)).all(), "the box is to be inactive"
 
 
@@ -57,7 +59,7 @@ def test_targets_of_a_linear_model_against_a_quadratic_program(kappa: float) -> 
     assert result.target is not None
     ratio = norms(result, images) / least_to_targets(model, images, result.target, kappa)
     assert ratio.min() >= 1 - 1e-6
-    assert ratio.max() <= 1.02
+    assert ratio.max() <= 1.005
 
 
 @pytest.mark.parametrize("colour", [0.0, 1.0])
@@ -75,7 +77,7 @@ def test_black_and_white_pixels_move_as_far_as_they_should(colour: float) -> Non
     least = 1 / inward.norm()
     result = run(partial(cw_l2, iterations=300), model, images, torch.tensor([0]))
     assert result.success.all()
-    assert least * (1 - 1e-9) <= norms(result, images).item() <= least * 1.02
+    assert least * (1 - 1e-9) <= norms(result, images).item() <= least * 1.005
     change = (result.adversarial - images).flatten()
     torch.testing.assert_close(change, least**2 * inward, rtol=0, atol=0.02 * least.item())
 
@@ -86,20 +88,22 @@ def test_first_run_is_that_of_the_paper(model: nn.Module, images: Tensor, labels
     with shown_to(model) as shown:
         attack = partial(cw_l2, kappa=1.0, search_steps=1, iterations=200)
         run(attack, model, image, labels[1:2])
-    constant = first_constant(lambda point: hinge_of(model(point), label, 1.0), image)
-    assert torch.equal(shown[0], image)
-    w = torch.atanh(0.99 * (2 * image - 1)).requires_grad_()
+    # The ranking, 50 steps towards the classes, and a look at the nearest success.
+    start, shown = shown[51], shown[52:]
+    assert clear_margin(model, start, label, 1.0)
+    constant = 1.5 * constant_at(lambda point: margin_of(model(point), label), image, start)
+    w = torch.atanh(0.99 * (2 * start - 1)).requires_grad_()
     optimizer = torch.optim.Adam([w], lr=0.01)
     for iteration in range(20):
         adversarial = (w.tanh() / 0.99 + 1) / 2
-        torch.testing.assert_close(shown[1 + iteration], adversarial.detach(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(shown[iteration], adversarial.detach(), rtol=0, atol=1e-9)
         distance = (adversarial - image).square().sum()
         objective = distance + constant * hinge_of(model(adversarial), label, 1.0)
         optimizer.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         w.data.clamp_(-EDGE, EDGE)
-    assert (shown[20] - image).abs().amax() > 0.01
+    assert (shown[19] - start).abs().amax() > 0.001
 
 
 @pytest.mark.parametrize("kappa", [0.0, pytest.param(3.0, marks=pytest.mark.long)])
@@ -111,7 +115,9 @@ def test_nearest_success_of_all_iterates_is_returned(
         image, label = images[row : row + 1], labels[row : row + 1]
         with shown_to(model) as shown:
             result = run(partial(quick, kappa=kappa), model, image, label)
-        successes = [point for point in shown if clear_margin(model, point, int(label), kappa)]
+        successes = [
+            point for point in points_of(shown) if clear_margin(model, point, int(label), kappa)
+        ]
         assert result.success.item() == bool(successes)
         if successes:
             nearest = min(successes, key=lambda point: float((point - image).norm()))
@@ -123,11 +129,10 @@ def test_nearest_success_of_all_iterates_is_returned(
     assert found >= 3
 
 
-@pytest.mark.parametrize("target", [None, "next"])
+@pytest.mark.parametrize(("target", "kappa"), [(None, 7.0), ("next", 5.0)])
 def test_every_success_has_the_margin_asked_for(
-    target: str | None, model: nn.Module, images: Tensor, labels: Tensor
+    target: str | None, kappa: float, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    kappa = 5.0
     result = run(partial(quick, kappa=kappa, target=target), model, images, labels)
     assert 3 <= int(result.success.sum()) < COUNT, "the test needs successes and failures"
     if result.target is None:
@@ -169,7 +174,7 @@ def test_sweep_is_single_calls_in_any_order(
         return dict(zip(kappas, results, strict=True))
 
     forward, backward = sweep(0.0, 5.0, 10.0), sweep(10.0, 0.0, 5.0)
-    assert forward[0.0].success.sum() > forward[5.0].success.sum()
+    assert forward[0.0].success.sum() > forward[10.0].success.sum()
     assert any(result.success.any() for kappa, result in forward.items() if kappa > 0) or target
     for kappa in (0.0, 5.0, 10.0):
         alone = run(partial(cw_l2, kappa=kappa, **common), model, images, labels)

@@ -5,11 +5,13 @@ import torch
 from attack_models import COUNT, make_linear_model
 from penalty_cases import (
     clear_margin,
-    first_constant,
+    constant_at,
     hinge_of,
     linear_classes,
+    margin_of,
     margins,
     norms,
+    points_of,
     run,
     shown_to,
 )
@@ -34,36 +36,35 @@ def changed(result: AttackResult, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("target", [None, "next"])
 @pytest.mark.parametrize("kappa", [0.0, 2.0])
-def test_two_linear_classes_to_two_percent(kappa: float, target: str | None) -> None:
+def test_two_linear_classes_to_half_a_percent(kappa: float, target: str | None) -> None:
     model, difference, image = make_linear_model()
     attack = partial(ead, beta=1e-4, kappa=kappa, target=target, iterations=200)
     result = run(attack, model, image, torch.tensor([0]))
     least = 0.3 + kappa / difference.norm().item()
     assert result.success.all()
-    assert least * (1 - 1e-5) <= norms(result, image).item() <= least * 1.02
+    assert least * (1 - 1e-5) <= norms(result, image).item() <= least * 1.005
 
 
 @pytest.mark.parametrize("kappa", [0.0, 2.0])
-def test_many_linear_classes_to_two_percent(kappa: float) -> None:
+def test_many_linear_classes_to_half_a_percent(kappa: float) -> None:
     model, images, labels, least = linear_classes()
     result = run(partial(ead, beta=1e-4, kappa=kappa, iterations=200), model, images, labels)
     assert result.success.all()
     ratio = norms(result, images) / least(kappa)
     assert ratio.min() >= 1 - 1e-9
-    assert ratio.max() <= 1.02
+    assert ratio.max() <= 1.005
 
 
 def test_a_larger_beta_changes_fewer_pixels() -> None:
     model, images, labels, _ = linear_classes()
     small, large = (
-        run(partial(ead, beta=beta, iterations=200), model, images, labels) for beta in (1e-4, 0.05)
+        run(partial(ead, beta=beta, iterations=200), model, images, labels) for beta in (1e-4, 0.2)
     )
     assert small.success.all()
     assert large.success.all()
     assert (changed(small, images) >= 30).all()
-    assert (changed(large, images) < changed(small, images)).all()
-    assert changed(large, images).double().mean() <= 20
-    assert l1_norms(large, images).mean() < 0.8 * l1_norms(small, images).mean()
+    assert changed(large, images).sum() < 0.8 * changed(small, images).sum()
+    assert l1_norms(large, images).mean() < 0.9 * l1_norms(small, images).mean()
 
 
 def test_first_run_is_that_of_the_paper(model: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -73,11 +74,15 @@ def test_first_run_is_that_of_the_paper(model: nn.Module, images: Tensor, labels
     with shown_to(model) as shown:
         attack = partial(ead, beta=beta, kappa=1.0, search_steps=1, iterations=total)
         run(attack, model, image, labels[1:2])
-    constant = first_constant(lambda point: hinge_of(model(point), label, 1.0), image)
-    assert torch.equal(shown[0], image)
-    iterate = lead = image
+    # Two searches of a ranking and 30 steps towards the classes, then a look at the best success.
+    start, shown = shown[62], shown[63:]
+    assert clear_margin(model, start, label, 1.0)
+    constant = 1.5 * constant_at(
+        lambda point: margin_of(model(point), label), image, start, l1_weight=beta / 0.01
+    )
+    iterate = lead = start
     for k in range(20):
-        torch.testing.assert_close(shown[1 + 2 * k], lead, rtol=0, atol=1e-9)
+        torch.testing.assert_close(shown[2 * k], lead, rtol=0, atol=1e-9)
         variable = lead.clone().requires_grad_()
         smooth = constant * hinge_of(model(variable), label, 1.0)
         smooth = smooth + (variable - image).square().sum()
@@ -87,7 +92,7 @@ def test_first_run_is_that_of_the_paper(model: nn.Module, images: Tensor, labels
         more, less = moved - image > beta, moved - image < -beta
         iterate[more] = (moved[more] - beta).clamp_max(1)
         iterate[less] = (moved[less] + beta).clamp_min(0)
-        torch.testing.assert_close(shown[2 + 2 * k], iterate, rtol=0, atol=1e-9)
+        torch.testing.assert_close(shown[2 * k + 1], iterate, rtol=0, atol=1e-9)
         lead = iterate + k / (k + 3) * (iterate - previous)
     assert (iterate != image).any()
     assert (iterate == image).any()
@@ -108,19 +113,21 @@ def test_success_is_judged_at_the_iterates_and_the_nearest_is_returned_by_each_r
                 variants=BOTH,
                 beta=0.003,
                 search_steps=4,
-                iterations=48,  # too few to stall, so the last two runs are of known length
+                iterations=48,  # too few to stall, so both runs are of known length
                 learning_rate=0.02,
             )
-        if len(shown) % 2 == 0:  # between them and the search it is asked which class was reached
-            looked = shown.pop(-4 * 48 - 1)
-            assert any(torch.equal(looked, point) for point in shown[2::2])
-        ahead, iterates = shown[1::2], shown[2::2]
+        # Two searches; then twice a look at where the run starts, and its 48 iterations.
+        assert len(shown) == 62 + 2 * (1 + 2 * 48)
+        ahead = shown[63:159:2] + shown[160::2]
+        iterates = shown[64:160:2] + shown[161::2]
         reached = [clear_margin(model, point, int(label), 0) for point in iterates]
         only_ahead += sum(
             clear_margin(model, point, int(label), 0) and not success
             for point, success in zip(ahead, reached, strict=True)
         )
         successes = [point for point, success in zip(iterates, reached, strict=True) if success]
+        searched = points_of(shown[:62])
+        successes += [point for point in searched if clear_margin(model, point, int(label), 0)]
         assert [result.success.item() for result in results] == [bool(successes)] * 2
         if not successes:
             continue

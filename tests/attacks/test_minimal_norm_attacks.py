@@ -30,14 +30,14 @@ ATTACKS: dict[str, Attack] = {
     "alma": partial(alma, steps=6),
     "cw_l2": partial(cw_l2, search_steps=1, iterations=10, learning_rate=0.1),
     "cw_l2_targeted": partial(
-        cw_l2, target="random", search_steps=1, iterations=20, learning_rate=0.1
+        cw_l2, kappa=3.0, target="random", search_steps=1, iterations=20, learning_rate=0.1
     ),
     "ddn": partial(ddn, steps=3, initial_norm=0.5),
     "ddn_targeted": partial(ddn, target="random", steps=4),
     "deepfool": partial(deepfool, iterations=3),
-    "ead_en": partial(ead, learning_rate=1e-4, search_steps=4, iterations=10),
+    "ead_en": partial(ead, search_steps=2, iterations=10),
     "ead_l1_targeted": partial(
-        ead, rule="l1", beta=0.01, target="random", search_steps=1, iterations=20
+        ead, rule="l1", kappa=3.0, beta=0.01, target="random", search_steps=1, iterations=20
     ),
     "fab_l2": partial(fab, norm="l2", target_classes=2, steps=1),
     "fab_linf": partial(fab, norm="linf", target_classes=2, steps=1),
@@ -62,6 +62,9 @@ UNTARGETED = (
     "nearest_classes_l1", "nearest_classes_l2", "nearest_classes_linf", *BY_LABELS,
 )  # fmt: skip
 every_attack = pytest.mark.parametrize("name", ATTACKS)
+# With which the others of them fail on some images, too; OPT without a target has none.
+HARDER: dict[str, dict[str, float]] = {"cw_l2": {"kappa": 7.0}, "ead_en": {"kappa": 7.0}}
+may_fail = pytest.mark.parametrize("name", [name for name in ATTACKS if name != "opt_untargeted"])
 
 
 class Flat(nn.Module):
@@ -91,11 +94,11 @@ def reaches_its_goal(
     return predicted != labels if result.target is None else predicted == result.target
 
 
-@every_attack
+@may_fail
 def test_success_is_what_the_model_says_of_the_returned_image(
     name: str, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    result = run(ATTACKS[name], model, images, labels)
+    result = run(partial(ATTACKS[name], **HARDER.get(name, {})), model, images, labels)
     assert 0 < int(result.success.sum()) < COUNT, "the test needs successes and failures"
     reached = reaches_its_goal(model, result, result.adversarial, labels)
     assert reached[result.success].all()
@@ -103,11 +106,11 @@ def test_success_is_what_the_model_says_of_the_returned_image(
     assert not (reached & ~result.success).any()
 
 
-@every_attack
+@may_fail
 def test_a_failed_image_comes_back_bit_for_bit(
     name: str, model: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    result = run(ATTACKS[name], model, images, labels)
+    result = run(partial(ATTACKS[name], **HARDER.get(name, {})), model, images, labels)
     failed = ~result.success
     assert torch.equal(result.adversarial[failed], images[failed])
     assert result.iterations[failed].max() > 0
@@ -155,7 +158,7 @@ def test_result_does_not_depend_on_the_batch_size(
             for start in range(0, count, size)
         ]
         adversarial = torch.cat([part.adversarial for part in parts])
-        torch.testing.assert_close(adversarial, whole.adversarial[:count], rtol=0, atol=1e-9)
+        torch.testing.assert_close(adversarial, whole.adversarial[:count], rtol=0, atol=1e-7)
         for field in ("success", "iterations"):
             joined = torch.cat([getattr(part, field) for part in parts])
             assert torch.equal(joined, getattr(whole, field)[:count])

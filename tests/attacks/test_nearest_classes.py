@@ -153,7 +153,7 @@ def test_dropped_classes_would_not_have_won(
 ) -> None:
     model, images = model.double(), images.double()
     dropping = run(nearest_classes, model, images, labels)
-    monkeypatch.setattr("advdetect.attacks.nearest_classes._FIRST_DROP", 2.0)
+    monkeypatch.setattr("advdetect.attacks.class_search._FIRST_DROP", 2.0)
     every = run(nearest_classes, model, images, labels)
     assert every.iterations.sum() > dropping.iterations.sum()
     torch.testing.assert_close(norms(dropping, images), norms(every, images), rtol=1e-3, atol=0)

@@ -8,10 +8,11 @@ import torch
 from attack_models import make_linear_model
 from penalty_cases import (
     clear_margin,
-    first_constant,
+    constant_at,
     linear_classes,
     margins,
     norms,
+    points_of,
     run,
     shown_to,
 )
@@ -19,7 +20,7 @@ from scipy import optimize
 from torch import Tensor, nn
 
 from advdetect.attacks.opt import opt
-from advdetect.attacks.penalty import Loss
+from advdetect.attacks.penalty_search import Loss
 from advdetect.attacks.targets import Target
 from advdetect.errors import AdvdetectError
 
@@ -33,14 +34,14 @@ def loss_of(logits: Tensor, label: int, target: int | None) -> Tensor:
 
 
 @pytest.mark.parametrize("target", [None, "next"])
-def test_two_linear_classes_to_two_percent(target: str | None) -> None:
+def test_two_linear_classes_to_half_a_percent(target: str | None) -> None:
     model, _, image = make_linear_model()
     result = run(partial(opt, target=target, iterations=200), model, image, torch.tensor([0]))
     assert result.success.all()
-    assert 0.3 * (1 - 1e-5) <= norms(result, image).item() <= 0.3 * 1.02
+    assert 0.3 * (1 - 1e-5) <= norms(result, image).item() <= 0.3 * 1.005
 
 
-def test_many_steep_linear_classes_to_two_percent() -> None:
+def test_many_steep_linear_classes_to_half_a_percent() -> None:
     """Steep: where three classes share the probability, the loss is no distance to any boundary."""
     model, images, labels, least = linear_classes()
     with torch.no_grad():
@@ -50,7 +51,7 @@ def test_many_steep_linear_classes_to_two_percent() -> None:
     assert result.success.all()
     ratio = norms(result, images) / least(0)
     assert ratio.min() >= 1 - 1e-9
-    assert ratio.max() <= 1.02
+    assert ratio.max() <= 1.005
 
 
 @pytest.mark.parametrize("target", [None, "next"])
@@ -64,33 +65,31 @@ def test_first_run_is_that_of_the_paper(
         attack = partial(opt, target=target, search_steps=1, iterations=200)
         run(attack, model, image, labels[1:2])
     shown = shown[1:] if target else shown  # the first is to choose the target
-    constant = first_constant(lambda point: loss_of(model(point), label, goal), image)
-    assert torch.equal(shown[0], image)
-    delta = torch.zeros_like(image).requires_grad_()
+    # The ranking, 50 steps towards the classes, and a look at the nearest success.
+    start, shown = shown[51], shown[52:]
+    constant = constant_at(lambda point: loss_of(model(point), label, goal), image, start)
+    delta = (start - image).requires_grad_()
     optimizer = torch.optim.Adam([delta], lr=0.01)
     for iteration in range(20):
         delta.data = (image + delta.data).clamp(0, 1) - image
         adversarial = image + delta
-        torch.testing.assert_close(shown[1 + iteration], adversarial.detach(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(shown[iteration], adversarial.detach(), rtol=0, atol=1e-9)
         objective = delta.square().sum() / constant + loss_of(model(adversarial), label, goal)
         optimizer.zero_grad()
         (constant * objective).backward()
         optimizer.step()
-    assert (shown[20] - image).abs().amax() > 0.01
+    assert (shown[19] - start).abs().amax() > 0.001
 
 
 @pytest.mark.parametrize("target", [None, "next"])
-def test_loss_and_its_derivative_with_a_class_passed_over(
+def test_loss_and_its_derivative(
     target: Target | None,
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """−log of the probability of all other classes but the one passed over; a target's own.
-
-    A success is one in any class, though.
-    """
+    """−log of the probability of all other classes; a target's own."""
     given: list[Loss] = []
 
     def take(*arguments: Any, **_named: Any) -> list[list[None]]:
@@ -102,14 +101,11 @@ def test_loss_and_its_derivative_with_a_class_passed_over(
     generator = torch.Generator().manual_seed(3)
     logits = 2 * torch.randn(50, 6, dtype=torch.float64, generator=generator)
     goal = torch.randint(6, (50,), generator=generator)
-    passed_over = torch.randint(6, (50,), generator=generator)
-    assert (goal == passed_over).any(), "the test needs lanes that pass over nothing"
-    value, derivative, success = given[0](logits, {"goal": goal, "passed_over": passed_over})
+    value, derivative, success = given[0](logits, {"goal": goal})
     for row in range(50):
         variable = logits[row].clone().requires_grad_()
         probabilities = variable.softmax(dim=0)
-        left_out = {int(goal[row]), int(passed_over[row])}
-        wanted = [int(goal[row])] if target else [i for i in range(6) if i not in left_out]
+        wanted = [int(goal[row])] if target else [i for i in range(6) if i != int(goal[row])]
         formula = -probabilities[wanted].sum().log()
         (expected,) = torch.autograd.grad(formula, variable)
         assert value[row].item() == pytest.approx(formula.item(), abs=1e-12)
@@ -189,7 +185,9 @@ def test_nearest_success_of_all_iterates_is_returned(
         image, label = images[row : row + 1], labels[row : row + 1]
         with shown_to(model) as shown:
             result = run(partial(quick, target=None), model, image, label)
-        successes = [point for point in shown if clear_margin(model, point, int(label), 0)]
+        successes = [
+            point for point in points_of(shown) if clear_margin(model, point, int(label), 0)
+        ]
         assert successes
         nearest = min(float((point - image).norm()) for point in successes)
         assert norms(result, image).item() == pytest.approx(nearest, rel=1e-5)

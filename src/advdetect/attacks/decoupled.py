@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advdetect.attacks.balls import Ball
 from advdetect.attacks.gradient import per_image
 from advdetect.attacks.logits import differentiable_logits
-from advdetect.attacks.penalty import record
+from advdetect.attacks.record import record
 from advdetect.lanes import State
 
 #: Maps (lanes, C) logits and the lanes to (lanes, C) weights of the logits, whose gradient is the
@@ -38,7 +38,6 @@ def lanes_at(ball: Ball, image: Tensor, origin: Tensor, radius: Tensor) -> State
         "farthest": ball.length(corner),
         "best": origin[:, None].clone(),
         "shortest": torch.full_like(radius, torch.inf)[:, None],
-        "reached": torch.zeros_like(radius, dtype=torch.bool),
     }
 
 

@@ -6,15 +6,17 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advdetect.attacks.balls import NormName
 from advdetect.attacks.penalty import (
     attack_by_penalty,
     check_learning_rate,
     hinge,
-    record,
+    l1_norm,
     squared_norm,
     weighted_gradient,
 )
 from advdetect.attacks.penalty_search import Optimizer, difference
+from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.errors import AdvdetectError
@@ -22,6 +24,16 @@ from advdetect.lanes import State
 from advdetect.randomness import SampleGenerator
 
 Rule = Literal["en", "l1"]
+
+#: The norm in which a near success is searched for, by the rule; β is small in the elastic net.
+_NORMS: dict[Rule, NormName] = {"en": "l2", "l1": "l1"}
+
+#: As for the attack of Carlini and Wagner, whose loss this is.
+_EXCESS = 1.5
+#: The shrinkage takes most pixels back at first, so that a run is longer than in L2, and where it
+#: starts matters less.
+_SETTLED = 100
+_CLASS_STEPS = 30
 
 
 def ead(
@@ -38,13 +50,14 @@ def ead(
     iterations: int = 1000,
     learning_rate: float = 0.01,
 ) -> AttackResult:
-    """Minimise c · f₆(x') + ‖x' − x‖₂² + β ‖x' − x‖₁ by FISTA, with a search for c.
+    """Minimise c · f₆(x') + ‖x' − x‖₂² + β ‖x' − x‖₁ by FISTA, from a near success.
 
     Chen et al. 2018, section 3 and Algorithm 1: from the look-ahead point y a step along the
     gradient of the smooth part, shrinkage by β towards x, and clipping to the box give the next
     iterate x'; then y = x' + k/(k+3) (x' − previous x'). The step length falls as √(1 − k/K). As in
     the authors' code the threshold is β itself, not β times the step length. Success, a margin of
-    κ or more, is judged on x'. `advdetect.attacks.penalty` says how c is searched for.
+    κ or more, is judged on x'. `advdetect.attacks.penalty_search` says where a run
+    starts, and with which c.
 
     Args:
         model: Classifier that returns logits, in eval mode.
@@ -56,7 +69,7 @@ def ead(
         kappa: κ, the confidence, at least 0, in logits.
         beta: β, the weight of the L1 norm, at least 0.
         target: How to choose the target, see `choose_target`; None for any wrong class.
-        search_steps: At most so many values of c are tried, at least 1.
+        search_steps: Where no success is known at most so many values of c are tried, at least 1.
         iterations: K, at most so many per run, at least 1.
         learning_rate: First step length, greater than 0.
 
@@ -121,6 +134,14 @@ def ead_sweep(
     check_learning_rate(learning_rate)
     loss = hinge(targeted=target is not None)
 
+    def distances(change: Tensor) -> list[Tensor]:
+        l1 = l1_norm(change)
+        return [squared_norm(change) + beta * l1, l1]
+
+    def pull(change: Tensor) -> Tensor:
+        # A threshold of β in a step of a length is that of a weight of β over the length.
+        return 2 * squared_norm(change) + beta / learning_rate * l1_norm(change)
+
     def step(state: State) -> None:
         origin, shift, passed = state["origin"], state["shift"], state["iteration"]
         lead = shift + state["momentum"]
@@ -133,8 +154,7 @@ def ead_sweep(
         state["momentum"] = share / (share + 3) * (state["shift"] - shift)
 
         value, _, success = loss(model(adversarial), state)
-        l1 = state["shift"].flatten(1).abs().sum(dim=1)
-        elastic_net = squared_norm(state["shift"]) + beta * l1
+        elastic_net, l1 = distances(state["shift"])
         state["objective"] = elastic_net + state["constant"] * value
         record(state, adversarial, success, [elastic_net, l1])
 
@@ -144,13 +164,22 @@ def ead_sweep(
         images,
         labels,
         loss,
-        Optimizer(["momentum"], step, difference),
+        Optimizer(
+            ["momentum"],
+            step,
+            difference,
+            distances=distances,
+            pull=pull,
+            excess=_EXCESS,
+            settled=_SETTLED,
+        ),
         generator=generator,
         target=target,
         kappas=kappas,
-        rules=len(rules),
         search_steps=search_steps,
         iterations=iterations,
+        norms=[_NORMS[rule] for rule in rules],
+        class_steps=_CLASS_STEPS,
     )
     return [
         results[kappas.index(variant["kappa"])][rules.index(variant["rule"])]

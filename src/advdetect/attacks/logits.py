@@ -45,6 +45,18 @@ def margin(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.gather(1, classes[:, None]).squeeze(1) - others.amax(dim=1)
 
 
+def lead(logits: Tensor, goal: Tensor, targeted: bool) -> Tensor:
+    """Return how far the goal is ahead of all other classes or, untargeted, any other of the goal.
+
+    Args:
+        logits: (N, C).
+        goal: (N,) int64 classes to be reached, or to be left.
+        targeted: Which of the two.
+    """
+    ahead = margin(logits, goal)
+    return ahead if targeted else -ahead
+
+
 def rounding(logits: Tensor) -> Tensor:
     """Return a margin that another batch size or device will not undo.
 

@@ -1,41 +1,15 @@
 """Least perturbation by a search towards each of the nearest classes."""
 
-import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.balls import BALLS, Ball, NormName
-from advdetect.attacks.decoupled import (
-    adapt_radius,
-    cosine_fall,
-    lanes_at,
-    look,
-    step_in_ball,
-)
-from advdetect.attacks.gradient import check_steps, normalize
-from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.balls import BALLS, NormName
+from advdetect.attacks.class_search import CANDIDATES, RANKED, STEPS, search_classes
+from advdetect.attacks.gradient import check_steps
 from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError
-from advdetect.lanes import State, iterate
 from advdetect.randomness import SampleGenerator
 
-#: First radius, as a multiple of the distance to the boundary of the linearised model.
-_FIRST_RADIUS = 1.5
-#: Length of the first step by the norm, and of the last one, as shares of the radius.
-_FIRST_LENGTH = {"l1": 1.0, "l2": 3.0, "linf": 3.0}
-_LAST_LENGTH = 0.01
-#: Share by which the radius changes at the first step and at the last.
-_GAMMA = (0.1, 0.005)
-#: With a share t of the steps done, a search is dropped if its success is farther than the image's
-#: by a share of 0.4 (1 − t)², more than it makes up in the rest; not before t = 0.2.
-_SLACK = 0.4
-_FIRST_DROP = 0.2
-#: Share by which a distance may differ and still be the same.
-_TIE = 1e-6
-#: How far the first steps of further starts turn from the gradient: the length across, along is 1.
-_TURN = 10.0
 
-
-@torch.no_grad()
 def nearest_classes(
     model: nn.Module,
     images: Tensor,
@@ -43,10 +17,10 @@ def nearest_classes(
     *,
     generator: SampleGenerator,
     norm: NormName = "l2",
-    candidates: int = 3,
-    ranked: int | None = 10,
+    candidates: int = CANDIDATES,
+    ranked: int | None = RANKED,
     starts: int = 1,
-    steps: int = 50,
+    steps: int = STEPS,
 ) -> AttackResult:
     """Search towards each of the classes whose boundaries are nearest, and keep the nearest point.
 
@@ -86,54 +60,23 @@ def nearest_classes(
         AdvdetectError: A parameter is outside its range.
     """
     _check(norm, candidates, ranked, starts, steps)
-    ball, origin, count = BALLS[norm], images.detach(), len(images)
-    logits, target, distance, normal = _nearest(model, ball, origin, labels, candidates, ranked)
-    there = -margin(logits, labels) >= rounding(logits)
-    first = _first_directions(normal, starts, generator)
-    target, distance = (values.repeat_interleave(starts, dim=1) for values in (target, distance))
-    lanes = target.shape[1]
-    owner = torch.arange(count, device=labels.device).repeat_interleave(lanes)
-    usable, start = distance.isfinite().flatten(), origin[owner]
-    radius = torch.where(usable, _FIRST_RADIUS * distance.flatten(), 0)
-    state = lanes_at(ball, start, start, radius) | {
-        "owner": owner,
-        "label": labels[owner],
-        "target": target.flatten(),
-        "iterations": torch.zeros_like(owner),
-        "done": there[owner] | ~usable,
-    }
-    # The gradient at the image is known from the ranking.
-    step_in_ball(ball, state, first, radius)
-
-    def aim(logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        towards = torch.zeros_like(logits).scatter(1, state["target"][:, None], 1)
-        left = -margin(logits, state["label"]) >= rounding(logits)
-        return towards.scatter(1, state["label"][:, None], -1), left
-
-    def step(state: State) -> State:
-        progress = state["iterations"].to(origin.dtype) / steps
-        direction, success = look(model, ball, state, aim)
-        adapt_radius(state, success, cosine_fall(*_GAMMA, progress))
-        state["radius"] = torch.minimum(state["radius"], state["shortest"][:, 0])
-        length = cosine_fall(_FIRST_LENGTH[norm], _LAST_LENGTH, progress)
-        step_in_ball(ball, state, direction, length * state["radius"])
-        state["iterations"] += 1
-        state["done"] = (state["iterations"] >= steps) | _behind(state, count, progress)
-        return state
-
-    # A step costs a backward pass: more than waiting for the device does.
-    end = iterate(state, step, keep=("best", "shortest", "iterations"), every=1)
-    shortest = end["shortest"].view(count, lanes)
-    least = shortest.amin(dim=1, keepdim=True)
-    # Searches that end on the same ball are equally far but for rounding: take the first of them.
-    nearest = (shortest <= least * (1 + _TIE)).int().argmax(dim=1)
-    iterations = end["iterations"].view(count, lanes).sum(dim=1)
-    rows = torch.arange(count, device=labels.device) * lanes + nearest
+    found = search_classes(
+        model,
+        images.detach(),
+        labels,
+        [0.0],
+        generator=generator,
+        norm=norm,
+        candidates=candidates,
+        ranked=ranked,
+        starts=starts,
+        steps=steps,
+    )
     return AttackResult(
-        adversarial=end["best"][rows, 0],
-        success=there | least[:, 0].isfinite(),
+        adversarial=found.image[:, 0],
+        success=found.distance[:, 0].isfinite(),
         target=None,
-        iterations=iterations,
+        iterations=found.iterations,
     )
 
 
@@ -151,65 +94,3 @@ def _check(norm: str, candidates: int, ranked: int | None, starts: int, steps: i
             f"The ranked classes of nearest_classes must be at least as many as its candidates, "
             f"{candidates}, or null, not {ranked}."
         )
-
-
-def _nearest(
-    model: nn.Module,
-    ball: Ball,
-    images: Tensor,
-    labels: Tensor,
-    candidates: int,
-    ranked: int | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Find the classes whose linearised boundaries are nearest.
-
-    Returns:
-        The (N, C) logits; the (N, K) classes, K at most ``candidates``, with their (N, K)
-        distances, not finite where no gradient points anywhere, and the (N, K, C, H, W) gradients
-        of z_k − z_y.
-    """
-    logits, gradient = differentiable_logits(model, images)
-    wrong = logits.scatter(1, labels[:, None], -torch.inf)
-    count = logits.shape[1] - 1
-    count = count if ranked is None else min(ranked, count)
-    classes = wrong.topk(count, dim=1).indices
-    own = torch.zeros_like(logits).scatter(1, labels[:, None], 1)
-    distances, normals = [], []
-    for column in classes.split(1, dim=1):
-        difference = torch.zeros_like(logits).scatter(1, column, 1) - own
-        normal = gradient(difference)
-        gap = rounding(logits) - (logits * difference).sum(dim=1)
-        distances.append(ball.distance(gap.clamp_min(0), normal, images).to(logits.dtype))
-        normals.append(normal)
-    distance = torch.stack(distances, dim=1).nan_to_num(torch.inf)
-    chosen = distance.topk(min(candidates, count), dim=1, largest=False, sorted=True).indices
-    index = chosen.view(*chosen.shape, 1, 1, 1)
-    return (
-        logits,
-        classes.gather(1, chosen),
-        distance.gather(1, chosen),
-        torch.stack(normals, dim=1).take_along_dim(index, dim=1),
-    )
-
-
-def _first_directions(normal: Tensor, starts: int, generator: SampleGenerator) -> Tensor:
-    """Return (N · K · starts, C, H, W) directions: each of (N, K, C, H, W) normals, then turned.
-
-    The directions across are the same for all classes of an image, but for their part along.
-    """
-    along = normalize(normal.flatten(0, 1), order=2).view_as(normal)
-    directions = [normal]
-    for _ in range(starts - 1):
-        noise = generator.normal(*normal.shape[2:]).to(normal)[:, None]
-        across = noise - (noise * along).sum(dim=(2, 3, 4), keepdim=True) * along
-        across = normalize(across.flatten(0, 1), order=2).view_as(normal)
-        directions.append(along + _TURN * across)
-    return torch.stack(directions, dim=2).flatten(0, 2)
-
-
-def _behind(state: State, count: int, progress: Tensor) -> Tensor:
-    """Return a (lanes,) bool tensor: whether another search of the image is out of reach."""
-    shortest, owner = state["shortest"][:, 0], state["owner"]
-    nearest = shortest.new_full((count,), torch.inf).scatter_reduce(0, owner, shortest, "amin")
-    reachable = (1 + _SLACK * (1 - progress).square()) * nearest[owner]
-    return (progress >= _FIRST_DROP) & (shortest > reachable)

@@ -8,15 +8,18 @@ from advdetect.attacks.penalty import (
     adam,
     attack_by_penalty,
     check_learning_rate,
-    record,
     squared_norm,
     weighted_gradient,
 )
 from advdetect.attacks.penalty_search import Optimizer, difference
+from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.lanes import State
 from advdetect.randomness import SampleGenerator
+
+#: The cross entropy is not flat beyond the boundary: with a larger c its minimum is farther away.
+_EXCESS = 1.0
 
 
 def opt(
@@ -30,12 +33,12 @@ def opt(
     iterations: int = 1000,
     learning_rate: float = 0.01,
 ) -> AttackResult:
-    """Minimise λ ‖δ‖₂² + L(x + δ, t) over the box by Adam, with a search for λ.
+    """Minimise λ ‖δ‖₂² + L(x + δ, t) over the box by Adam, from a near success.
 
     Liu et al. 2017, section 2.2.1, equation (3); without a target, L is −log(1 − p_y) as in their
-    equation (2). They fix λ; here 1/λ is the constant c of `advdetect.attacks.penalty`, which is
-    searched for, and the nearest success of all iterates is returned. After each step δ is put
-    back to where x + δ is in the box.
+    equation (2). They fix λ; here 1/λ is the constant c of `advdetect.attacks.penalty_search`, at
+    which the start would be the minimum, and the nearest success of all iterates is returned. After
+    each step δ is put back to where x + δ is in the box.
 
     Args:
         model: Classifier that returns logits, in eval mode.
@@ -43,7 +46,7 @@ def opt(
         labels: (N,) int64 true classes.
         generator: One stream per image, for random targets.
         target: How to choose t, see `choose_target`; None for any wrong class.
-        search_steps: At most so many values of λ are tried, at least 1.
+        search_steps: Where no success is known at most so many values of λ are tried, at least 1.
         iterations: At most so many per run, at least 1.
         learning_rate: Of Adam, in pixel units, greater than 0.
 
@@ -60,9 +63,8 @@ def opt(
         wanted = torch.zeros_like(logits, dtype=torch.bool).scatter(1, goal[:, None], True)
         ahead = margin(logits, goal)
         if target is None:
-            wanted = ~wanted.scatter(1, state["passed_over"][:, None], True)
+            wanted = ~wanted
             ahead = -ahead
-        # A success is one in any class, also in one that is passed over and so is not wanted.
         # −log of the probability of the wanted classes: log Σ_all exp z − log Σ_wanted exp z.
         among = logits.masked_fill(~wanted, -torch.inf)
         value = logits.logsumexp(dim=1) - among.logsumexp(dim=1)
@@ -83,11 +85,18 @@ def opt(
         images,
         labels,
         loss,
-        Optimizer(["mean", "square"], step, difference),
+        Optimizer(
+            ["mean", "square"],
+            step,
+            difference,
+            distances=lambda change: [squared_norm(change)],
+            pull=lambda change: 2 * squared_norm(change),
+            excess=_EXCESS,
+            settled=50,
+        ),
         generator=generator,
         target=target,
         kappas=[0.0],
-        rules=1,
         search_steps=search_steps,
         iterations=iterations,
     )

@@ -1,29 +1,26 @@
-"""Minimal-norm attacks by a penalty: minimise distance + c · loss, and search for c.
+"""Minimal-norm attacks by a penalty: minimise distance + c · loss from a success that is near.
 
 What Carlini and Wagner (2017, section V) introduced and others took over. Every lane (an image with
 one value of κ) has its own c, its own optimiser state and its own end, so a result depends neither
-on the batch nor on the other values of a sweep. `advdetect.attacks.penalty_search` has the search.
+on the batch nor on the other values of a sweep. `class_search` finds where a lane starts, and
+`penalty_search` has its runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.logits import differentiable_logits, rounding
-from advdetect.attacks.penalty_search import Optimizer, search
+from advdetect.attacks.balls import NormName
+from advdetect.attacks.class_search import STEPS, NearSuccesses, search_classes
+from advdetect.attacks.logits import differentiable_logits, lead, rounding
+from advdetect.attacks.penalty_search import Loss, Optimizer, search
+from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import choose_target
 from advdetect.errors import AdvdetectError
 from advdetect.lanes import State
 from advdetect.randomness import SampleGenerator
-
-#: The first c is kept within these, where the gradient at the image says little.
-_LIMITS_OF_FIRST = (1e-3, 1e6)
-
-#: Maps logits (lanes, C) and the lanes to the (lanes,) loss that c weighs, its (lanes, C)
-#: derivative by the logits, and (lanes,) bool: success.
-Loss = Callable[[Tensor, State], tuple[Tensor, Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -37,9 +34,10 @@ def attack_by_penalty(
     generator: SampleGenerator,
     target: str | None,
     kappas: Sequence[float],
-    rules: int,
     search_steps: int,
     iterations: int,
+    norms: Sequence[NormName] = ("l2",),
+    class_steps: int = STEPS,
 ) -> list[list[AttackResult]]:
     """Run an attack with every κ, all in one batch.
 
@@ -52,9 +50,11 @@ def attack_by_penalty(
         generator: One stream per image, for random targets.
         target: How to choose the target, see `choose_target`; None for any wrong class.
         kappas: Values of κ, each at least 0.
-        rules: In how many ways `record` chooses the best of an image's successes.
-        search_steps: At most so many values of c are tried, at least 1.
-        iterations: At most so many per run, at least 1; rounded up to a multiple of a twentieth.
+        search_steps: Where no success is known at most so many values of c are tried, at least 1.
+        iterations: At most so many per run, at least 1; rounded up to a multiple of a fortieth.
+        norms: For each rule by which `record` chooses the best of an image's successes, the norm in
+            which a near success is searched for before the first run.
+        class_steps: Steps towards each class before the first run, at least 1.
 
     Returns:
         For every κ and rule a result; where the attack failed the image unchanged.
@@ -68,16 +68,23 @@ def attack_by_penalty(
         targets = choose_target(target, model(images), labels, generator)
     goal = labels if targets is None else targets
     count = len(kappas)
-    state = _start(
-        images.repeat_interleave(count, dim=0),
-        goal.repeat_interleave(count),
-        torch.tensor(kappas, dtype=images.dtype, device=images.device).repeat(len(images)),
-        rules,
-    )
-    for name in ("shift", *optimizer.moments):
-        state[name] = torch.zeros_like(state["origin"])
-    _look_at_origin(model, loss, state)
-    end = search(model, state, optimizer, search_steps, iterations)
+    kappa = torch.tensor(kappas, dtype=images.dtype, device=images.device).repeat(len(images))
+    near = [
+        search_classes(
+            model,
+            images,
+            goal,
+            kappas,
+            generator=generator,
+            targeted=targets is not None,
+            norm=norm,
+            steps=class_steps,
+        )
+        for norm in norms
+    ]
+    origin, goal = (values.repeat_interleave(count, dim=0) for values in (images, goal))
+    state = _start(origin, goal, kappa, near, optimizer)
+    end = search(model, state, loss, optimizer, search_steps, iterations)
 
     def result(variant: int, rule: int) -> AttackResult:
         rows = slice(variant, None, count)
@@ -88,48 +95,27 @@ def attack_by_penalty(
             iterations=end["iterations"][rows],
         )
 
-    return [[result(variant, rule) for rule in range(rules)] for variant in range(count)]
+    return [[result(variant, rule) for rule in range(len(norms))] for variant in range(count)]
 
 
 def hinge(targeted: bool) -> Loss:
     """Return Carlini and Wagner's loss f₆ = max(κ − margin, 0), for lanes with goal and kappa.
 
     The margin is z_t − max_{i≠t} z_i for a target t and max_{i≠y} z_i − z_y for a class y to be
-    left (2017, section V.A and equation (8), there shifted by κ); a class that is passed over does
-    not count as i. Success is f₆ = 0. κ is taken a hair larger, so that rounding in another batch
-    does not undo a success.
+    left (2017, section V.A and equation (8), there shifted by κ). Success is f₆ = 0.
+    κ is taken a hair larger, so that rounding in another batch does not undo a success.
     """
 
     def loss(logits: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
         goal = state["goal"][:, None]
-        passed_over = state["passed_over"][:, None]
-        others = logits.scatter(1, goal, -torch.inf).scatter(1, passed_over, -torch.inf)
-        rival = others.argmax(dim=1, keepdim=True)
+        rival = logits.scatter(1, goal, -torch.inf).argmax(dim=1, keepdim=True)
         sign = 1 if targeted else -1
-        ahead = sign * (logits.gather(1, goal) - logits.gather(1, rival)).squeeze(1)
-        missing = state["kappa"] + rounding(logits) - ahead
+        missing = state["kappa"] + rounding(logits) - lead(logits, state["goal"], targeted)
         slope = sign * (missing > 0).to(logits.dtype)[:, None]
         derivative = torch.zeros_like(logits).scatter(1, goal, -slope).scatter(1, rival, slope)
         return missing.clamp_min(0), derivative, missing <= 0
 
     return loss
-
-
-def record(state: State, candidate: Tensor, success: Tensor, distances: Sequence[Tensor]) -> None:
-    """Take over the successful candidates that are nearer than the best so far, by each rule.
-
-    Args:
-        state: Lanes, changed in place.
-        candidate: (lanes, C, H, W).
-        success: (lanes,) bool.
-        distances: One (lanes,) tensor per rule.
-    """
-    state["reached"] |= success
-    for rule, distance in enumerate(distances):
-        best, shortest = state["best"][:, rule], state["shortest"][:, rule]
-        better = success & (distance < shortest)
-        shortest.copy_(torch.where(better, distance, shortest))
-        best.copy_(torch.where(better[:, None, None, None], candidate, best))
 
 
 def weighted_gradient(
@@ -145,6 +131,11 @@ def weighted_gradient(
 def squared_norm(difference: Tensor) -> Tensor:
     """Return the (N,) squared L2 norms of (N, …) differences."""
     return difference.flatten(1).square().sum(dim=1)
+
+
+def l1_norm(difference: Tensor) -> Tensor:
+    """Return the (N,) L1 norms of (N, …) differences."""
+    return difference.flatten(1).abs().sum(dim=1)
 
 
 def adam(state: State, gradient: Tensor, learning_rate: float) -> None:
@@ -180,39 +171,30 @@ def _check_parameters(kappas: Sequence[float], search_steps: int, iterations: in
         )
 
 
-def _start(origin: Tensor, goal: Tensor, kappa: Tensor, rules: int) -> State:
-    """Return the lanes before the first run."""
-    zero = origin.new_zeros(len(origin))
-    none = torch.zeros_like(goal)
-    return {
+def _start(
+    origin: Tensor,
+    goal: Tensor,
+    kappa: Tensor,
+    near: Sequence[NearSuccesses],
+    optimizer: Optimizer,
+) -> State:
+    """Return the lanes before the first run; those whose image is a success as it is are done."""
+    zero, none = origin.new_zeros(len(origin)), torch.zeros_like(goal)
+    state = {
         "origin": origin,
         "goal": goal,
-        "passed_over": goal.clone(),  # a class that is no rival in this run
         "kappa": kappa,
         "constant": zero,
-        "lower": zero.clone(),  # the largest c that has failed
-        "upper": zero + torch.inf,  # the smallest c that has succeeded
         "objective": zero.clone(),
         "previous": zero + torch.inf,  # objective at the last check of this run
-        "reached": none.bool(),  # a success in this run
-        "phase": none.clone(),
         "runs": none.clone(),
         "iteration": none.clone(),  # of this run
-        "iterations": none.clone(),
-        "done": none.bool(),
-        "best": origin[:, None].repeat(1, rules, 1, 1, 1),
-        "shortest": (zero + torch.inf)[:, None].repeat(1, rules),
-    }
-
-
-def _look_at_origin(model: nn.Module, loss: Loss, state: State) -> None:
-    """Set the first c, and end the lanes whose image is a success as it is.
-
-    2 · loss / ‖gradient‖² is the c from which on the penalty of a linear loss is exact.
-    """
-    logits, gradient = differentiable_logits(model, state["origin"])
-    value, derivative, success = loss(logits, state)
-    exact = 2 * value / squared_norm(gradient(derivative))
-    state["constant"] = exact.nan_to_num(0).clamp(*_LIMITS_OF_FIRST)
-    state["done"] = success
-    state["shortest"].masked_fill_(success[:, None], 0)
+        "iterations": torch.stack([found.iterations for found in near]).sum(dim=0),
+        "done": near[0].distance[:, 0] == 0,
+        "best": origin[:, None].repeat(1, len(near), 1, 1, 1),
+        "shortest": (zero + torch.inf)[:, None].repeat(1, len(near)),
+    } | {name: torch.zeros_like(origin) for name in ("shift", *optimizer.moments)}
+    for found in near:
+        start, success = found.image[:, 0], found.distance[:, 0].isfinite()
+        record(state, start, success, optimizer.distances(start - origin))
+    return state

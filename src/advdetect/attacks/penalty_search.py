@@ -1,17 +1,16 @@
-"""The search of the attacks by penalty: which c, from where, and when a run ends.
+"""The runs of the attacks by penalty: with which c, from where, and when a run ends.
 
-It differs from the code of Carlini and Wagner (2017), which starts at c = 0.001 and completes each
-of its nine runs from the image. Here a lane has three phases:
+The code of Carlini and Wagner (2017) starts at c = 0.001 and completes each of its nine runs from
+the image. Here a near success is known before the first run (`class_search`), and with it c: that
+at which it would be the minimum. So the runs polish: one for each rule that chooses among the
+successes of an attack, from the best so far by that rule.
 
-1. Search for c. The first c is the one at which a linear model would just be fooled. A run goes on
-   where the last one ended and ends with its first success, which is all that a search asks for.
-2. One run from the image, towards another class: in an untargeted attack the class that the best
-   success so far has reached is passed over. Which class a run ends in is a matter of chance, and
-   the nearest one at a small margin is often not the nearest at a large one.
-3. One run from the best success of both, to its end.
+Only a lane that knows no success searches for c: from the image, with the c at which a linear model
+would just be fooled, and ten times as much in each further run, which goes on where the last one
+ended. Its first success ends that, and is polished as another one is.
 
-That takes a quarter of the iterations or less and finds nearer images (docs/decisions.md has the
-figures).
+That takes a fifth of the passes that a search for c took, and finds nearer images
+(docs/decisions.md has the figures).
 """
 
 import math
@@ -21,22 +20,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.gradient import per_image
+from advdetect.attacks.logits import differentiable_logits
 from advdetect.lanes import State, iterate
 
-_SEARCH, _OTHER_CLASS, _REFINE, _DONE = range(4)
+#: Maps logits (lanes, C) and the lanes to the (lanes,) loss that c weighs, its (lanes, C)
+#: derivative by the logits, and (lanes,) bool: success.
+Loss = Callable[[Tensor, State], tuple[Tensor, Tensor, Tensor]]
 
-_CHECKS = 20  # of a run, in which it may end
+#: Stage of a lane that knows no success; later ones count the runs that polish.
+_SEARCH = -1
+
+_CHECKS = 40  # of a run, in which it may end
 #: A run ends early where its objective falls by less than this share per iteration since the last
-#: check, of which 50 count at most; sooner in the search, which only asks if there is a success.
-_STALL = 2e-5
-_SEARCH_STALL = 2e-4
-_SETTLED = 50  # iterations; the first ones of a run may well lead uphill
+#: check.
+_STALL = 4e-5
 _GROWTH = 10.0  # of c, until the first success
-#: The search ends when the interval of c is narrower than this share of its upper end.
-_CLOSE = 0.25
-#: The c of the last two runs, as a multiple of the smallest that succeeded.
-_OTHER_CLASS_FACTOR = 1.6
-_REFINE_FACTOR = 1.5
+#: c is kept within these, where the gradient says little.
+_LIMITS = (1e-3, 1e6)
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,47 @@ class Optimizer:
         step: One iteration: changes the state in place, sets ``objective`` and calls `record`. The
             entry ``shift`` says where a lane is; it is all zero at the image itself.
         shift_to: Maps a state and (lanes, C, H, W) images to the ``shift`` that leads there.
+        distances: Maps (lanes, C, H, W) perturbations to (lanes,) distances, one for each rule.
+        pull: Maps (lanes, C, H, W) perturbations δ to the (lanes,) products of δ and the gradient
+            of the distance that the steps go down.
+        excess: The c of a run, as a multiple of the one at which its start would be the minimum.
+        settled: No run ends before so many iterations; the first ones may well lead uphill.
     """
 
     moments: Sequence[str]
     step: Callable[[State], None]
     shift_to: Callable[[State, Tensor], Tensor]
+    distances: Callable[[Tensor], Sequence[Tensor]]
+    pull: Callable[[Tensor], Tensor]
+    excess: float
+    settled: int
 
 
 def search(
-    model: nn.Module, state: State, optimizer: Optimizer, search_steps: int, iterations: int
+    model: nn.Module,
+    state: State,
+    loss: Loss,
+    optimizer: Optimizer,
+    search_steps: int,
+    iterations: int,
 ) -> State:
-    """Run all phases of all lanes.
+    """Run all runs of all lanes.
 
     Args:
         model: Classifier that returns logits, in eval mode.
-        state: The lanes before the first run, with the first c.
+        state: The lanes before the first run, with the successes that are known in ``best`` and
+            ``shortest``.
+        loss: What c weighs.
         optimizer: What moves them.
-        search_steps: At most so many values of c are tried in the first phase, at least 1.
+        search_steps: Without a success at most so many values of c are tried, at least 1.
         iterations: At most so many per run, at least 1.
 
     Returns:
         The entries ``best``, ``shortest`` and ``iterations`` at the end.
     """
     every = math.ceil(iterations / _CHECKS)
+    state["stage"] = torch.where(_found(state), 0, _SEARCH)
+    _begin(model, state, loss, optimizer, ~state["done"])
 
     def step(state: State) -> State:
         optimizer.step(state)
@@ -79,19 +98,23 @@ def search(
 
     def check(state: State) -> State:
         state["iterations"] += every
-        searching = state["phase"] == _SEARCH
-        share = min(every, _SETTLED) * torch.where(searching, _SEARCH_STALL, _STALL)
-        stalled = state["objective"] > (1 - share) * state["previous"]
-        ended = stalled & (state["iteration"] >= _SETTLED)
-        ended |= (state["iteration"] >= iterations) | (searching & state["reached"])
+        found, searching = _found(state), state["stage"] == _SEARCH
+        stalled = state["objective"] > (1 - every * _STALL) * state["previous"]
+        ended = stalled & (state["iteration"] >= optimizer.settled)
+        ended |= (state["iteration"] >= iterations) | (searching & found)
         state["previous"] = torch.where(ended, torch.inf, state["objective"])
-        _narrow_interval(state, ended)
-        _next_phase(state, ended, search_steps)
-        _choose_constant(state, ended)
-        _choose_start(state, ended, model, optimizer)
-        state["done"] = state["phase"] == _DONE
-        state["reached"] &= ~ended
+        state["runs"] += ended
         state["iteration"] *= ~ended
+        for name in optimizer.moments:
+            state[name].masked_fill_(per_image(ended), 0)
+        goes_on = ended & ~found
+        state["constant"] = torch.where(goes_on, _GROWTH * state["constant"], state["constant"])
+        state["done"] = goes_on & (state["runs"] >= search_steps)
+        polished = ended & found
+        state["stage"] += polished
+        last = state["stage"] == state["shortest"].shape[1]
+        state["done"] |= polished & last
+        _begin(model, state, loss, optimizer, polished & ~last)
         return state
 
     return iterate(state, step, keep=("best", "shortest", "iterations"), every=every, check=check)
@@ -102,57 +125,40 @@ def difference(state: State, images: Tensor) -> Tensor:
     return images - state["origin"]
 
 
-def _narrow_interval(state: State, ended: Tensor) -> None:
-    constant, reached = state["constant"], state["reached"]
-    smaller = torch.minimum(state["upper"], constant)
-    larger = torch.maximum(state["lower"], constant)
-    state["upper"] = torch.where(ended & reached, smaller, state["upper"])
-    state["lower"] = torch.where(ended & ~reached, larger, state["lower"])
-    state["runs"] += ended
+def _found(state: State) -> Tensor:
+    return state["shortest"][:, 0].isfinite()
 
 
-def _next_phase(state: State, ended: Tensor, search_steps: int) -> None:
-    """End the search where c is known, and all where there is no success to refine."""
-    lower, upper, phase = state["lower"], state["upper"], state["phase"]
-    succeeded = upper.isfinite()
-    known = succeeded & (upper - lower < _CLOSE * upper)
-    ends = ended & (known | (state["runs"] >= search_steps) | (phase > _SEARCH))
-    state["phase"] = torch.where(
-        ends & (phase == _OTHER_CLASS) & ~succeeded, _DONE, phase + ends.to(phase.dtype)
-    )
+def _begin(model: nn.Module, state: State, loss: Loss, optimizer: Optimizer, lanes: Tensor) -> None:
+    """Set c and where a run starts, in some of the lanes."""
+    rows = lanes.nonzero().flatten()
+    if not len(rows):
+        return
+    part = {name: value[rows] for name, value in state.items()}
+    rule = part["stage"].clamp_min(0)  # without any success the best is the image
+    start = part["best"][torch.arange(len(rows), device=rows.device), rule]
+    part["constant"] = _constant(model, part, loss, optimizer, start)
+    state["constant"] = state["constant"].index_copy(0, rows, part["constant"])
+    state["shift"] = state["shift"].index_copy(0, rows, optimizer.shift_to(part, start))
 
 
-def _choose_constant(state: State, ended: Tensor) -> None:
-    """Set the c of the next run where one has ended."""
-    lower, upper, phase = state["lower"], state["upper"], state["phase"]
-    following = torch.where(phase == _SEARCH, (lower + upper) / 2, _OTHER_CLASS_FACTOR * upper)
-    # The run before may have failed above the upper end, which a success in passing can make too
-    # small; a c that is too large does little harm.
-    refined = _REFINE_FACTOR * torch.maximum(lower, upper)
-    following = torch.where(phase == _REFINE, refined, following)
-    following = torch.where(upper.isfinite(), following, _GROWTH * state["constant"])
-    state["constant"] = torch.where(ended, following, state["constant"])
+def _constant(
+    model: nn.Module, state: State, loss: Loss, optimizer: Optimizer, start: Tensor
+) -> Tensor:
+    """Return the c of runs from (lanes, C, H, W) images.
 
-
-def _choose_start(state: State, ended: Tensor, model: nn.Module, optimizer: Optimizer) -> None:
-    """Set where the next run starts, and how, where one has ended."""
-    for name in optimizer.moments:
-        state[name].masked_fill_(_as_images(ended), 0)
-    other = ended & (state["phase"] == _OTHER_CLASS)
-    refine = ended & (state["phase"] == _REFINE)
-    state["shift"].masked_fill_(_as_images(other), 0)
-    best = state["best"][:, 0]
-    if refine.any():
-        shift = optimizer.shift_to(state, best)
-        state["shift"] = torch.where(_as_images(refine), shift, state["shift"])
-    state["passed_over"] = torch.where(refine, state["goal"], state["passed_over"])
-    found = (other & state["upper"].isfinite()).nonzero().flatten()
-    if len(found):
-        logits = model(best[found])
-        if logits.shape[1] > 2:  # of two classes there is no other
-            reached = logits.argmax(dim=1)
-            state["passed_over"] = state["passed_over"].index_copy(0, found, reached)
-
-
-def _as_images(lanes: Tensor) -> Tensor:
-    return lanes[:, None, None, None]
+    At a minimum δ of distance + c · loss the gradients of both cancel, so do their products with
+    δ: c = ⟨δ, ∇distance⟩ / −⟨δ, ∇loss⟩, which in L2 is 2 ‖δ‖ / ‖∇loss‖ where δ is along the
+    gradient. At the image itself, 2 · loss / ‖∇loss‖² is the c from which on the penalty of a
+    linear loss is exact.
+    """
+    logits, gradient = differentiable_logits(model, start)
+    value, _, _ = loss(logits, state)
+    # A hinge is flat at a success; its slope is the one that it has at no margin yet.
+    _, derivative, _ = loss(logits, state | {"kappa": torch.full_like(value, torch.inf)})
+    slope, change = gradient(derivative).flatten(1), start - state["origin"]
+    at_success = optimizer.pull(change) / -(slope * change.flatten(1)).sum(dim=1)
+    at_image = 2 * value / slope.square().sum(dim=1)
+    polishing = state["stage"] != _SEARCH
+    constant = torch.where(polishing, optimizer.excess * at_success, at_image)
+    return constant.nan_to_num(0).clamp(*_LIMITS)
