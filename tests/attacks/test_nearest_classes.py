@@ -45,11 +45,10 @@ class Permuted(nn.Module):
 
 
 @every_norm
-@pytest.mark.parametrize("contrast", [1.0, 2.5])
-def test_minimal_perturbation_of_linear_classes(norm: NormName, contrast: float) -> None:
-    """Within the box, which binds in L1 always and in the others where contrast is high."""
+def test_minimal_perturbation_of_linear_classes(norm: NormName) -> None:
+    """Within the box, which binds: in L1 always, in the others at this contrast on some images."""
     model, images, labels, _ = linear_classes()
-    images = (contrast * (images - 0.5) + 0.5).clamp(0, 1)
+    images = (2.5 * (images - 0.5) + 0.5).clamp(0, 1)
     result = run(partial(nearest_classes, norm=norm), model, images, labels)
     assert result.success.all()
     least = least_of_classes(norm, model, images, labels)
