@@ -18,8 +18,9 @@ pytestmark = [
 ]
 COUNT = 64
 #: What share of images agrees, where it is less than of others. EAD keeps the best of thousands of
-#: iterates: on a CPU 29 % of its images move when weights change by 1e-6 of themselves.
-AGREEING = {"ead": 0.6}
+#: iterates: on a CPU 29 % of its images move when weights change by 1e-6 of themselves. ALMA
+#: crosses the boundary for a thousand steps: 36 % of its images at 1e-7.
+AGREEING = {"alma": 0.4, "ead": 0.6}
 FEWER_EPOCHS = {"epochs": 3}  # of auto-encoders
 
 
