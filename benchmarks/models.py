@@ -65,14 +65,35 @@ def prepare_lenet5(
         epochs: Passes over them.
 
     Returns:
+        As `prepare_attacked`.
+    """
+    return prepare_attacked("lenet5", data, count, training, epochs, torch.device("cpu"))
+
+
+def prepare_attacked(
+    name: str, data: Path, count: int, training: int, epochs: int, device: torch.device
+) -> tuple[nn.Module, Tensor, Tensor, str]:
+    """Train a network and return what there is to attack.
+
+    Args:
+        name: "lenet5" or "vgg".
+        data: As of `prepare`.
+        count: Number of images.
+        training: Number of images to train on.
+        epochs: Passes over them.
+        device: Where all of it is.
+
+    Returns:
         The model in eval mode, the first test images that it classifies correctly, their labels,
         and a sentence that says what they are.
     """
     torch.manual_seed(0)
-    model = LeNet5()
-    images, labels = _load("lenet5", data, train=True, count=training)
+    model = (LeNet5() if name == "lenet5" else ShallowVGG()).to(device)
+    images, labels = (part.to(device) for part in _load(name, data, train=True, count=training))
     _train(model, images, labels, epochs)
-    tests, truth = _load("lenet5", data, train=False, count=10_000)
+    # VGG takes a hundred times as long.
+    tested = 10_000 if name == "lenet5" else 10 * count
+    tests, truth = (part.to(device) for part in _load(name, data, train=False, count=tested))
     with torch.no_grad():
         hits = torch.cat([model(part).argmax(1) for part in tests.split(100)]) == truth
     accuracy = hits.float().mean()
