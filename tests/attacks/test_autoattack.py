@@ -16,7 +16,7 @@ from advdetect.randomness import SampleGenerator
 
 RADII = {"l2": 1.0, "linf": 0.2}
 each_norm = pytest.mark.parametrize("norm", RADII)
-attack = partial(autoattack, steps=30, target_classes=2, squares=40)
+attack = partial(autoattack, steps=20, target_classes=2, squares=20)
 
 
 def run(model: nn.Module, images: Tensor, labels: Tensor, norm: Norm) -> AttackResult:
@@ -63,8 +63,8 @@ def test_it_fools_where_torchattacks_does(
         peer = torchattacks.AutoAttack(model, name, RADII[norm], n_classes=3, seed=0)  # 2 targets
         *others, square = peer._autoattack.attacks
         for other in others:
-            other.steps = 30
-        square.n_queries = 40
+            other.steps = 20
+        square.n_queries = 20
         expected = peer(images, labels)
     with torch.no_grad():
         fooled = model(expected).argmax(dim=1) != labels
@@ -81,13 +81,13 @@ def test_it_is_a_union_in_the_ball(
     images, labels = images[:12], labels[:12]
     result = run(model, images, labels, norm)
     given = {"generator": SampleGenerator(7, range(12)), "epsilon": RADII[norm], "norm": norm}
-    first = apgd(model, images, labels, steps=30, **given)  # type: ignore[arg-type]
+    first = apgd(model, images, labels, steps=20, **given)  # type: ignore[arg-type]
     assert first.success.any()
     assert torch.equal(result.adversarial[first.success], first.adversarial[first.success])
-    assert (result.iterations[first.success] == 30).all()
+    assert (result.iterations[first.success] == 20).all()
     # APGD, then APGD and FAB-T towards two classes, Square with its first point.
     assert not result.success.all()
-    assert (result.iterations[~result.success] == 30 + 2 * 2 * 30 + 41).all()
+    assert (result.iterations[~result.success] == 20 + 2 * 2 * 20 + 21).all()
     order = 2 if norm == "l2" else torch.inf
     moved = (result.adversarial - images).double().flatten(1)
     assert torch.linalg.vector_norm(moved, order, dim=1).max() <= RADII[norm] * (1 + 1e-6)

@@ -49,11 +49,13 @@ def test_the_distance_is_that_to_the_boundary_of_a_linear_model(norm: Norm) -> N
 
 @each_norm
 def test_labels_are_enough(norm: Norm, model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    attack = partial(hopskipjump, norm=norm, steps=3, evaluations=30)
+    attack = partial(hopskipjump, norm=norm, steps=3, evaluations=20)
+    images, labels = images[:12], labels[:12]
     expected, found = (
-        attack(asked, images, labels, generator=SampleGenerator(7, range(COUNT)))
+        attack(asked, images, labels, generator=SampleGenerator(7, range(12)))
         for asked in (model, Labels(model))
     )
+    assert expected.success.any()
     assert torch.equal(found.adversarial, expected.adversarial)
     assert torch.equal(found.iterations, expected.iterations)
 

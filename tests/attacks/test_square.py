@@ -24,7 +24,7 @@ def run(
 ) -> AttackResult:
     generator = SampleGenerator(7, range(COUNT))[rows]
     given = {"generator": generator, "epsilon": RADII[norm], "norm": norm}
-    return square(model, images[rows], labels[rows], steps=80, **given)  # type: ignore[arg-type]
+    return square(model, images[rows], labels[rows], steps=60, **given)  # type: ignore[arg-type]
 
 
 @each_norm
@@ -39,7 +39,7 @@ def test_images_lie_in_the_ball_and_successes_are_those_of_the_model(
         wrong = model(result.adversarial).argmax(dim=1) != labels
     assert torch.equal(result.success, wrong)
     assert 0 < int(wrong.sum()) < COUNT, "the test needs successes and failures"
-    assert (result.iterations[~wrong] == 81).all()
+    assert (result.iterations[~wrong] == 61).all()
     assert result.iterations[wrong].min() == 1
     assert result.iterations[wrong].max() > 1
     assert result.adversarial.min() >= 0
@@ -57,7 +57,7 @@ def test_the_margin_only_falls(
 ) -> None:
     """More squares of the same size from the same numbers cannot do worse."""
     margins = []
-    for steps in (1, 30, 60):
+    for steps in (1, 20, 40):
         generator = SampleGenerator(7, range(COUNT))
         given = {"generator": generator, "epsilon": RADII[norm], "norm": norm, "p_init": 0.01}
         found = square(model, images, labels, steps=steps, **given)  # type: ignore[arg-type]
@@ -77,10 +77,10 @@ def test_an_image_does_not_depend_on_its_batch(
 ) -> None:
     model, images = model.double(), images.double()
     whole = run(model, images, labels, norm)
-    for rows in (slice(0, 1), slice(3, 10)):
-        part = run(model, images, labels, norm, rows)
-        torch.testing.assert_close(part.adversarial, whole.adversarial[rows], rtol=0, atol=1e-9)
-        assert torch.equal(part.iterations, whole.iterations[rows])
+    rows = slice(3, 10)
+    part = run(model, images, labels, norm, rows)
+    torch.testing.assert_close(part.adversarial, whole.adversarial[rows], rtol=0, atol=1e-9)
+    assert torch.equal(part.iterations, whole.iterations[rows])
 
 
 def test_windows_are_where_their_numbers_say() -> None:
