@@ -197,6 +197,6 @@ def test_files_of_other_stages_are_refused(chain, tmp_path, capsys):
     arguments += [*judged(chain), "--output", tmp_path / "never"]
     assert main(list(map(str, arguments))) == 1
     assert (
-        f"{data} is no file of attack or transfer, which --attack must be, but of prepare"
+        f"{data} is no file of attack or transfer or best-of, which --attack must be, but of prepare"
         in capsys.readouterr().err
     )

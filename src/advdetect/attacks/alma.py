@@ -134,7 +134,7 @@ def _step(model: nn.Module, state: State, steps: int, alpha: float) -> State:
     violation, slope = _constraint(logits, state["label"])
     change = (state["image"] - state["origin"]).flatten(1)
     distance = torch.linalg.vector_norm(change, dim=1)
-    found, number = state["reached"].clone(), state["iterations"]
+    found, number = state["reached"], state["iterations"]
     check = (number + 1) % _CHECK == 0
     stuck = check & ~found & (violation >= _TAU * state["previous"])
     penalty = torch.where(stuck, _GAMMA * state["penalty"], state["penalty"])
@@ -142,16 +142,18 @@ def _step(model: nn.Module, state: State, steps: int, alpha: float) -> State:
     multiplier = state["multiplier"].lerp(follow, 1 - alpha).clamp(*_LIMITS)
     success = violation < 0
     record(state, state["image"], success, [distance])
+    reached = found | success
     since = torch.where(found | ~success, state["since"], number)
     shrink = change / distance[:, None].clamp_min(torch.finfo(distance.dtype).tiny)
     leave = gradient(_derivative(violation, penalty, multiplier)[:, None] * slope)
-    passed = torch.where(state["reached"], (number - since) / (steps - since), 0)
+    passed = torch.where(reached, (number - since) / (steps - since), 0)
     _descend(state, shrink.view_as(leave) + leave, state["rate"] * _REDUCTION**passed, alpha)
     return state | {
         "penalty": penalty,
         "multiplier": multiplier,
         "previous": torch.where(check, violation, state["previous"]),
         "since": since,
+        "reached": reached,
         "iterations": number + 1,
         "done": number + 1 >= steps,
     }

@@ -76,7 +76,6 @@ def fab(
         "difference": difference,
         "best": origin[owner, None],
         "shortest": torch.full_like(difference[:, :1], torch.inf),
-        "reached": torch.zeros_like(owner, dtype=torch.bool),
         "iterations": torch.zeros_like(owner),
         "done": there[owner],
     }
