@@ -196,7 +196,8 @@ def test_files_of_other_stages_are_refused(chain, tmp_path, capsys):
     arguments = ["feature", "--spec", SUMS, "--name", "mine", "--device", "cpu", "--attack", data]
     arguments += [*judged(chain), "--output", tmp_path / "never"]
     assert main(list(map(str, arguments))) == 1
+    stages = "attack or transfer or best-of"
     assert (
-        f"{data} is no file of attack or transfer or best-of, which --attack must be, but of prepare"
+        f"{data} is no file of {stages}, which --attack must be, but of prepare"
         in capsys.readouterr().err
     )
