@@ -11,10 +11,10 @@ from advdetect.attacks.penalty import (
     attack_by_penalty,
     check_learning_rate,
     hinge,
+    in_l2,
     squared_norm,
     weighted_gradient,
 )
-from advdetect.attacks.penalty_search import Optimizer
 from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
@@ -138,15 +138,7 @@ def cw_l2_sweep(
         images,
         labels,
         loss,
-        Optimizer(
-            ["mean", "square"],
-            step,
-            shift_to,
-            distances=lambda change: [squared_norm(change)],
-            pull=lambda change: 2 * squared_norm(change),
-            excess=_EXCESS,
-            settled=50,
-        ),
+        in_l2(["mean", "square"], step, shift_to, _EXCESS),
         generator=generator,
         target=target,
         kappas=[variant["kappa"] for variant in variants],

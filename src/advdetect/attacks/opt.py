@@ -8,10 +8,11 @@ from advdetect.attacks.penalty import (
     adam,
     attack_by_penalty,
     check_learning_rate,
+    in_l2,
     squared_norm,
     weighted_gradient,
 )
-from advdetect.attacks.penalty_search import Optimizer, difference
+from advdetect.attacks.penalty_search import difference
 from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
@@ -85,15 +86,7 @@ def opt(
         images,
         labels,
         loss,
-        Optimizer(
-            ["mean", "square"],
-            step,
-            difference,
-            distances=lambda change: [squared_norm(change)],
-            pull=lambda change: 2 * squared_norm(change),
-            excess=_EXCESS,
-            settled=50,
-        ),
+        in_l2(["mean", "square"], step, difference, _EXCESS),
         generator=generator,
         target=target,
         kappas=[0.0],

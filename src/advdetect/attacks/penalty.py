@@ -6,7 +6,7 @@ on the batch nor on the other values of a sweep. `class_search` finds where a la
 `penalty_search` has its runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,24 @@ def hinge(targeted: bool) -> Loss:
         return missing.clamp_min(0), derivative, missing <= 0
 
     return loss
+
+
+def in_l2(
+    moments: Sequence[str],
+    step: Callable[[State], None],
+    shift_to: Callable[[State, Tensor], Tensor],
+    excess: float,
+) -> Optimizer:
+    """Return an optimizer whose steps go down the squared L2 norm; for the rest see `Optimizer`."""
+    return Optimizer(
+        moments,
+        step,
+        shift_to,
+        distances=lambda change: [squared_norm(change)],
+        pull=lambda change: 2 * squared_norm(change),
+        excess=excess,
+        settled=50,
+    )
 
 
 def weighted_gradient(
