@@ -7,7 +7,7 @@ from advdetect.attacks.gradient import check_steps, per_image
 from advdetect.attacks.hyperplane import rate_for_length
 from advdetect.attacks.logits import differentiable_logits, margin, rounding
 from advdetect.attacks.losses import logit_gradient
-from advdetect.attacks.penalty import record
+from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError
 from advdetect.lanes import State, iterate

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from advdetect.attacks.gradient import Norm, check_norm, check_steps, per_image
 from advdetect.attacks.hyperplane import step_to_hyperplane
 from advdetect.attacks.logits import differentiable_logits, margin, rounding
-from advdetect.attacks.penalty import record
+from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import largest_wrong_classes
 from advdetect.errors import AdvdetectError

@@ -15,7 +15,6 @@ from advdetect.attacks.balls import NormName
 from advdetect.attacks.class_search import STEPS, NearSuccesses, search_classes
 from advdetect.attacks.logits import differentiable_logits, lead, rounding
 from advdetect.attacks.penalty_search import Loss, Optimizer, search
-from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import choose_target
 from advdetect.errors import AdvdetectError
@@ -198,6 +197,11 @@ def _start(
 ) -> State:
     """Return the lanes before the first run; those whose image is a success as it is are done."""
     zero, none = origin.new_zeros(len(origin)), torch.zeros_like(goal)
+    there = near[0].distance[:, 0] == 0
+    starts = torch.stack([found.image[:, 0] for found in near], dim=1)
+    known = torch.stack([found.distance[:, 0].isfinite() for found in near], dim=1)
+    # Where the search in one norm found nothing, its run starts from what another one found.
+    rows, first = torch.arange(len(goal), device=goal.device), known.int().argmax(dim=1)
     state = {
         "origin": origin,
         "goal": goal,
@@ -208,11 +212,10 @@ def _start(
         "runs": none.clone(),
         "iteration": none.clone(),  # of this run
         "iterations": torch.stack([found.iterations for found in near]).sum(dim=0),
-        "done": near[0].distance[:, 0] == 0,
+        "done": there,
         "best": origin[:, None].repeat(1, len(near), 1, 1, 1),
-        "shortest": (zero + torch.inf)[:, None].repeat(1, len(near)),
+        "shortest": torch.where(there, 0, zero + torch.inf)[:, None].repeat(1, len(near)),
+        "starts": torch.where(known[:, :, None, None, None], starts, starts[rows, first][:, None]),
+        "known": known.any(dim=1),
     } | {name: torch.zeros_like(origin) for name in ("shift", *optimizer.moments)}
-    for found in near:
-        start, success = found.image[:, 0], found.distance[:, 0].isfinite()
-        record(state, start, success, optimizer.distances(start - origin))
     return state

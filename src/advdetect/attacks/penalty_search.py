@@ -3,7 +3,8 @@
 The code of Carlini and Wagner (2017) starts at c = 0.001 and completes each of its nine runs from
 the image. Here a near success is known before the first run (`class_search`), and with it c: that
 at which it would be the minimum. So the runs polish: one for each rule that chooses among the
-successes of an attack, from the best so far by that rule.
+successes of an attack, from the near success of that rule. Only what an attack's own steps reach
+counts; where they reach none, the near success does.
 
 Only a lane that knows no success searches for c: from the image, with the c at which a linear model
 would just be fooled, and ten times as much in each further run, which goes on where the last one
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from advdetect.attacks.gradient import per_image
 from advdetect.attacks.logits import differentiable_logits
+from advdetect.attacks.record import record
 from advdetect.lanes import State, iterate
 
 #: Maps logits (lanes, C) and the lanes to the (lanes,) loss that c weighs, its (lanes, C)
@@ -77,8 +79,8 @@ def search(
 
     Args:
         model: Classifier that returns logits, in eval mode.
-        state: The lanes before the first run, with the successes that are known in ``best`` and
-            ``shortest``.
+        state: The lanes before the first run. ``starts``, (lanes, rules, C, H, W), has the near
+            successes, the image where there is none, and ``known``, (lanes,) bool, where they are.
         loss: What c weighs.
         optimizer: What moves them.
         search_steps: Without a success at most so many values of c are tried, at least 1.
@@ -88,7 +90,7 @@ def search(
         The entries ``best``, ``shortest`` and ``iterations`` at the end.
     """
     every = math.ceil(iterations / _CHECKS)
-    state["stage"] = torch.where(_found(state), 0, _SEARCH)
+    state["stage"] = torch.where(state["known"], 0, _SEARCH)
     _begin(model, state, loss, optimizer, ~state["done"])
 
     def step(state: State) -> State:
@@ -98,23 +100,27 @@ def search(
 
     def check(state: State) -> State:
         state["iterations"] += every
-        found, searching = _found(state), state["stage"] == _SEARCH
+        searching = state["stage"] == _SEARCH
+        reached = searching & state["shortest"][:, 0].isfinite()
+        state["known"] |= reached
+        state["starts"] = torch.where(reached.view(-1, 1, 1, 1, 1), state["best"], state["starts"])
         stalled = state["objective"] > (1 - every * _STALL) * state["previous"]
         ended = stalled & (state["iteration"] >= optimizer.settled)
-        ended |= (state["iteration"] >= iterations) | (searching & found)
+        ended |= (state["iteration"] >= iterations) | reached
         state["previous"] = torch.where(ended, torch.inf, state["objective"])
         state["runs"] += ended
         state["iteration"] *= ~ended
         for name in optimizer.moments:
             state[name].masked_fill_(per_image(ended), 0)
-        goes_on = ended & ~found
+        goes_on = ended & ~state["known"]
         state["constant"] = torch.where(goes_on, _GROWTH * state["constant"], state["constant"])
         state["done"] = goes_on & (state["runs"] >= search_steps)
-        polished = ended & found
+        polished = ended & state["known"]
         state["stage"] += polished
-        last = state["stage"] == state["shortest"].shape[1]
-        state["done"] |= polished & last
-        _begin(model, state, loss, optimizer, polished & ~last)
+        over = polished & (state["stage"] == state["shortest"].shape[1])
+        _fall_back(state, optimizer, over)
+        state["done"] |= over
+        _begin(model, state, loss, optimizer, polished & ~over)
         return state
 
     return iterate(state, step, keep=("best", "shortest", "iterations"), every=every, check=check)
@@ -125,8 +131,11 @@ def difference(state: State, images: Tensor) -> Tensor:
     return images - state["origin"]
 
 
-def _found(state: State) -> Tensor:
-    return state["shortest"][:, 0].isfinite()
+def _fall_back(state: State, optimizer: Optimizer, lanes: Tensor) -> None:
+    """Record the near successes of some lanes if their runs had none."""
+    nothing = lanes & ~state["shortest"][:, 0].isfinite()
+    for start in state["starts"].unbind(1):
+        record(state, start, nothing, optimizer.distances(start - state["origin"]))
 
 
 def _begin(model: nn.Module, state: State, loss: Loss, optimizer: Optimizer, lanes: Tensor) -> None:
@@ -135,8 +144,8 @@ def _begin(model: nn.Module, state: State, loss: Loss, optimizer: Optimizer, lan
     if not len(rows):
         return
     part = {name: value[rows] for name, value in state.items()}
-    rule = part["stage"].clamp_min(0)  # without any success the best is the image
-    start = part["best"][torch.arange(len(rows), device=rows.device), rule]
+    rule = part["stage"].clamp_min(0)
+    start = part["starts"][torch.arange(len(rows), device=rows.device), rule]
     part["constant"] = _constant(model, part, loss, optimizer, start)
     state["constant"] = state["constant"].index_copy(0, rows, part["constant"])
     state["shift"] = state["shift"].index_copy(0, rows, optimizer.shift_to(part, start))
