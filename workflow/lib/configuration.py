@@ -74,6 +74,7 @@ class Configuration:
             if "${" in canonical_json(spec)
         }
         self._loaded: dict[tuple[str, str], Spec] = {}
+        self._chosen: dict[str, dict[str, str]] = {}  # names, by the experiment that chooses them
 
     def with_schemas(self, group: str, specs: Mapping[str, Any]) -> dict[str, Any]:
         """Return methods of a group, each with its schema again."""
@@ -100,8 +101,10 @@ class Configuration:
             for key, name in entry.items()
         }
         if experiment := explicit.get(EXPERIMENT, names[EXPERIMENT]):
-            self.load(EXPERIMENT, experiment)  # which checks it
-            names |= chosen_in(self.folders, experiment)
+            if experiment not in self._chosen:
+                self.load(EXPERIMENT, experiment)  # which checks it
+                self._chosen[experiment] = chosen_in(self.folders, experiment)
+            names |= self._chosen[experiment]
         return names | explicit
 
     def load(self, group: str, name: str) -> Spec:
