@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.attacks.apgd import apgd
+from advdetect.attacks.balls import BALLS
 from advdetect.attacks.fab import fab
 from advdetect.attacks.gradient import Norm, checked_step_size
 from advdetect.attacks.result import AttackResult
@@ -117,8 +118,7 @@ def _nearest_within(
     """Return the least perturbation that FAB-T finds, a success where it is within the radius."""
     given = {"norm": norm, "steps": steps, "target_classes": classes}
     found = fab(model, images, labels, generator=generator, **given)  # type: ignore[arg-type]
-    change = (found.adversarial - images).flatten(1)
-    length = torch.linalg.vector_norm(change, 2 if norm == "l2" else torch.inf, dim=1)
+    length = BALLS[norm].length(found.adversarial - images)
     return AttackResult(
         found.adversarial, found.success & (length <= epsilon), None, found.iterations
     )

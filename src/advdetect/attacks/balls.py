@@ -52,7 +52,7 @@ def _filling_distance(gap: Tensor, gradient: Tensor, images: Tensor) -> Tensor:
     If that does not make up for the gap, the rest is what the largest slope would take outside.
     """
     slope, order = gradient.flatten(1).abs().double().sort(dim=1, descending=True)
-    room = _room(gradient, images).flatten(1).double().gather(1, order)
+    room = room_along(gradient, images).flatten(1).double().gather(1, order)
     gain = slope * room
     left = gap.double()[:, None] - gain.cumsum(dim=1) + gain
     used = torch.where(slope > 0, torch.minimum(left.clamp_min(0) / slope, room), 0)
@@ -84,7 +84,7 @@ def _in_cross_polytope(perturbation: Tensor, images: Tensor, radius: Tensor) -> 
     on the image or on the edge of the box.
     """
     size = perturbation.flatten(1).abs().double()
-    room = _room(perturbation, images).flatten(1).double()
+    room = room_along(perturbation, images).flatten(1).double()
     # From the largest threshold down: at its size a value starts to move, at the edge it stops.
     ends, order = torch.cat([size, size - room], dim=1).sort(dim=1, descending=True)
     rate = torch.cat([torch.ones_like(size), -torch.ones_like(size)], dim=1).gather(1, order)
@@ -97,8 +97,13 @@ def _in_cross_polytope(perturbation: Tensor, images: Tensor, radius: Tensor) -> 
     return (images + perturbation.sign() * moved.view_as(images)).clamp(0, 1)
 
 
-def _room(direction: Tensor, images: Tensor) -> Tensor:
-    """Return how far each value of (N, C, H, W) images can go along the sign of a direction."""
+def room_along(direction: Tensor, images: Tensor) -> Tensor:
+    """Return how far each value of images in [0, 1] can go along the sign of a direction.
+
+    Args:
+        direction: Of the images' shape.
+        images: Of any shape.
+    """
     return torch.where(direction > 0, 1 - images, images)
 
 

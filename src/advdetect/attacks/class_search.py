@@ -18,7 +18,8 @@ from advdetect.attacks.decoupled import (
     step_in_ball,
 )
 from advdetect.attacks.gradient import normalize
-from advdetect.attacks.logits import differentiable_logits, lead, rounding
+from advdetect.attacks.logits import differentiable_logits, is_reached, rounding
+from advdetect.attacks.targets import largest_wrong_classes
 from advdetect.lanes import State, iterate
 from advdetect.randomness import SampleGenerator
 
@@ -113,7 +114,7 @@ def search_classes(
     radius = torch.where(usable, _FIRST_RADIUS * radius, 0)
     image_of = rows.repeat_interleave(len(kappas) * searches)
     start, kappa = images[image_of], values.repeat(len(images)).repeat_interleave(searches)
-    there = lead(logits[image_of], goal[image_of], targeted) >= kappa + rounding(logits)[image_of]
+    there = is_reached(logits[image_of], goal[image_of], targeted=targeted, kappa=kappa)
     state = lanes_at(ball, start, start, radius) | {
         "owner": torch.arange(count, device=images.device).repeat_interleave(searches),
         "goal": goal[image_of],
@@ -128,8 +129,8 @@ def search_classes(
 
     def aim(logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
         direction = _towards(logits, state["towards"], state["goal"], targeted)
-        ahead = lead(logits, state["goal"], targeted)
-        return direction, ahead >= state["kappa"] + rounding(logits)
+        reached = is_reached(logits, state["goal"], targeted=targeted, kappa=state["kappa"])
+        return direction, reached
 
     def step(state: State) -> State:
         progress = state["iterations"].to(images.dtype) / steps
@@ -163,9 +164,7 @@ def _rank(
     logits, gradient = differentiable_logits(model, images)
     classes = goal[:, None]
     if not targeted:
-        count = logits.shape[1] - 1
-        wrong = logits.scatter(1, classes, -torch.inf)
-        classes = wrong.topk(count if ranked is None else min(ranked, count), dim=1).indices
+        classes = largest_wrong_classes(logits, goal, ranked)
     gaps, normals = [], []
     for towards in classes.unbind(dim=1):
         difference = _towards(logits, towards, goal, targeted)

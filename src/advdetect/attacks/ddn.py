@@ -12,7 +12,7 @@ from advdetect.attacks.decoupled import (
     step_in_ball,
 )
 from advdetect.attacks.gradient import check_steps
-from advdetect.attacks.logits import margin, rounding
+from advdetect.attacks.logits import is_reached
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target, choose_target
 from advdetect.errors import AdvdetectError
@@ -70,8 +70,8 @@ def ddn(
     def aim(logits: Tensor, state: State) -> tuple[Tensor, Tensor]:
         goal = state["goal"][:, None]
         others = logits.scatter(1, goal, -torch.inf).softmax(dim=1)
-        ahead = sign * margin(logits, state["goal"])
-        return sign * (-others).scatter(1, goal, 1), ahead >= rounding(logits)
+        reached = is_reached(logits, state["goal"], targeted=targets is not None)
+        return sign * (-others).scatter(1, goal, 1), reached
 
     state = lanes_at(ball, origin, origin, torch.full_like(logits[:, 0], initial_norm)) | {
         "goal": labels if targets is None else targets,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.logits import differentiable_logits, is_reached
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import largest_wrong_classes
 from advdetect.errors import AdvdetectError
@@ -56,7 +56,7 @@ def deepfool(
     _check(overshoot, iterations, candidates)
     origin = images.detach()
     logits = model(origin)
-    success = _is_left(logits, labels)
+    success = is_reached(logits, labels, targeted=False)
     state = {
         "origin": origin,
         "label": labels,
@@ -73,7 +73,7 @@ def deepfool(
         perturbation = state["perturbation"] + shortest
         image = (state["origin"] + (1 + overshoot) * perturbation).clamp(0, 1)
         steps = state["iterations"] + found
-        success = _is_left(model(image), state["label"])
+        success = is_reached(model(image), state["label"], targeted=False)
         return state | {
             "image": image,
             "perturbation": perturbation,
@@ -101,11 +101,6 @@ def _check(overshoot: float, iterations: int, candidates: int | None) -> None:
         raise AdvdetectError(
             f"The candidates of deepfool must be at least 1 or null, not {candidates}."
         )
-
-
-def _is_left(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return an (N,) bool tensor that is true where another class is clearly ahead."""
-    return -margin(logits, labels) >= rounding(logits)
 
 
 def _nearest_boundary(

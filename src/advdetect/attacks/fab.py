@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.balls import BALLS
 from advdetect.attacks.gradient import Norm, check_norm, check_steps, per_image
 from advdetect.attacks.hyperplane import step_to_hyperplane
-from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.logits import differentiable_logits, is_reached
 from advdetect.attacks.record import record
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import largest_wrong_classes
@@ -63,7 +64,7 @@ def fab(
     _check(norm, target_classes, steps, alpha_max, eta, beta)
     origin, count = images.detach(), len(images)
     logits = model(origin)
-    there = _is_left(logits, labels)
+    there = is_reached(logits, labels, targeted=False)
     targets = largest_wrong_classes(logits, labels, target_classes)
     lanes = targets.shape[1]
     owner = torch.arange(count, device=labels.device).repeat_interleave(lanes)
@@ -83,8 +84,8 @@ def fab(
     def step(state: State) -> State:
         clean = state["origin"]
         image = _drawn_onto_boundary(model, state, norm, alpha_max, eta)
-        success = _is_left(model(image), state["label"])
-        record(state, image, success, [_length(image - clean, norm)])
+        success = is_reached(model(image), state["label"], targeted=False)
+        record(state, image, success, [BALLS[norm].length(image - clean)])
         state["image"] = torch.where(per_image(success), clean + beta * (image - clean), image)
         state["iterations"] += 1
         state["done"] = state["iterations"] >= steps
@@ -115,11 +116,6 @@ def _check(
         )
 
 
-def _is_left(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return an (N,) bool tensor that is true where another class is clearly ahead."""
-    return -margin(logits, labels) >= rounding(logits)
-
-
 def _drawn_onto_boundary(
     model: nn.Module, state: State, norm: Norm, alpha_max: float, eta: float
 ) -> Tensor:
@@ -132,13 +128,7 @@ def _drawn_onto_boundary(
     step = step_to_hyperplane(image, normal, gap, norm)
     step_of_clean = step_to_hyperplane(clean, normal, gap_of_clean, norm)
     length, length_of_clean = (
-        _length(part, norm).clamp_min(_LEAST_LENGTH) for part in (step, step_of_clean)
+        BALLS[norm].length(part).clamp_min(_LEAST_LENGTH) for part in (step, step_of_clean)
     )
     alpha = per_image((length / (length + length_of_clean)).clamp_max(alpha_max))
     return ((1 - alpha) * (image + eta * step) + alpha * (clean + eta * step_of_clean)).clamp(0, 1)
-
-
-def _length(difference: Tensor, norm: Norm) -> Tensor:
-    """Return the (N,) norms of (N, C, H, W) differences."""
-    order = 2 if norm == "l2" else torch.inf
-    return torch.linalg.vector_norm(difference.flatten(1), order, dim=1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from advdetect.attacks.balls import BALLS
 from advdetect.attacks.bisection import bisect_smallest
 from advdetect.attacks.gradient import (
     Norm,
@@ -116,7 +117,7 @@ def hopskipjump(
         if number == 1:
             state["point"] = _at_boundary(ask, state["origin"], state["point"], norm, gamma)
             _keep_nearest(state, norm)
-        distance = _distance(state["point"] - state["origin"], norm)
+        distance = BALLS[norm].length(state["point"] - state["origin"])
         count = min(int(evaluations * math.sqrt(number)), max_evaluations)
         size = origin[0].numel()
         radius = torch.full_like(distance, 0.1)  # where no boundary has been crossed
@@ -257,7 +258,7 @@ def _at_boundary(ask: Ask, origin: Tensor, point: Tensor, norm: Norm, gamma: flo
     """Return the point between the image and one that fools that still does, by bisection."""
     upper = torch.ones_like(point[:, 0, 0, 0])
     if norm == "linf":
-        upper = _distance(point - origin, norm)
+        upper = BALLS[norm].length(point - origin)
     share, found = bisect_smallest(
         lambda share: ask(_between(origin, point, share, norm)),
         upper,
@@ -274,7 +275,7 @@ def _between(origin: Tensor, point: Tensor, share: Tensor, norm: Norm) -> Tensor
 
 
 def _keep_nearest(state: State, norm: Norm) -> None:
-    distance = _distance(state["point"] - state["origin"], norm)
+    distance = BALLS[norm].length(state["point"] - state["origin"])
     nearer = distance < state["shortest"]
     state["best"] = torch.where(per_image(nearer), state["point"], state["best"])
     state["shortest"] = torch.where(nearer, distance, state["shortest"])
@@ -285,7 +286,3 @@ def _go_beyond(ask: Ask, state: State) -> None:
     further = state["origin"] + (1 + _BEYOND) * (state["best"] - state["origin"])
     further = further.clamp(0, 1)
     state["best"] = torch.where(per_image(ask(further)), further, state["best"])
-
-
-def _distance(change: Tensor, norm: Norm) -> Tensor:
-    return torch.linalg.vector_norm(change.flatten(1), 2 if norm == "l2" else torch.inf, dim=1)

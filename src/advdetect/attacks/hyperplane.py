@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from advdetect.attacks.balls import room_along
 from advdetect.attacks.gradient import Norm
 
 
@@ -27,7 +28,7 @@ def step_to_hyperplane(points: Tensor, normal: Tensor, gap: Tensor, norm: Norm) 
     # Of another scale it is the same problem; the squares of small gradients would underflow.
     largest = weight.abs().amax(dim=1, keepdim=True)
     weight = torch.where(largest > 0, weight / largest, 0)
-    room = _room(points, weight)
+    room = room_along(weight, points.flatten(1))
     pace = weight.abs() if norm == "l2" else weight.abs().sign()
     time = _time_to_gain(weight.abs(), pace, room, gap.abs()[:, None] / largest)
     moved = torch.minimum((time * pace).nan_to_num(0, posinf=torch.inf), room)
@@ -49,14 +50,9 @@ def rate_for_length(points: Tensor, direction: Tensor, length: float) -> Tensor:
     way = direction.flatten(1)
     largest = way.abs().amax(dim=1, keepdim=True)
     way = torch.where(largest > 0, way / largest, 0)
-    square, room = way.square(), _room(points, way).square()
+    square, room = way.square(), room_along(way, points.flatten(1)).square()
     total = torch.full_like(largest, length**2)
     return (_time_to_gain(torch.ones_like(way), square, room, total).sqrt() / largest).squeeze(1)
-
-
-def _room(points: Tensor, direction: Tensor) -> Tensor:
-    """Return how far each pixel can go, (N, pixels), along (N, pixels) directions."""
-    return torch.where(direction > 0, 1 - points.flatten(1), points.flatten(1))
 
 
 def _time_to_gain(worth: Tensor, pace: Tensor, room: Tensor, total: Tensor) -> Tensor:

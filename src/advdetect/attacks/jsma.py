@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.logits import differentiable_logits, is_reached
 from advdetect.attacks.pareto import best_pair
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target, choose_target
@@ -95,7 +95,7 @@ def jsma(
         spent = changed.sum(dim=1, keepdim=True) > budget - 2
         domain = (image < 1 if theta > 0 else image > 0) & (changed | ~spent)
         p, q, found = best_pair(sign * alpha, -sign * beta, domain)
-        success = margin(logits, state["target"]) >= rounding(logits)
+        success = is_reached(logits, state["target"], targeted=True)
         moves = found & ~success
         pair = torch.stack([p, q], dim=1)
         values = image.gather(1, pair) + theta * moves[:, None].to(image.dtype)

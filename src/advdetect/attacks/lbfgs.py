@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advdetect.attacks import box_lbfgs
-from advdetect.attacks.logits import differentiable_logits, margin, rounding
+from advdetect.attacks.logits import differentiable_logits, is_reached
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target, choose_target
 from advdetect.errors import AdvdetectError
@@ -81,7 +81,7 @@ def lbfgs(
             "value": constant * distance + loss,
             "gradient": 2 * constant[:, None] * shift + gradient(slope).flatten(1),
             "distance": distance,
-            "reached": margin(logits, goal) >= rounding(logits),
+            "reached": is_reached(logits, goal, targeted=True),
         }
 
     def step(state: State) -> State:

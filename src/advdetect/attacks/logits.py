@@ -57,6 +57,23 @@ def lead(logits: Tensor, goal: Tensor, targeted: bool) -> Tensor:
     return ahead if targeted else -ahead
 
 
+def is_reached(
+    logits: Tensor, goal: Tensor, *, targeted: bool, kappa: float | Tensor = 0
+) -> Tensor:
+    """Return where the goal is reached or, untargeted, left, by more than rounding could undo.
+
+    Args:
+        logits: (N, C).
+        goal: (N,) int64 classes to be reached, or to be left.
+        targeted: Which of the two.
+        kappa: By how much at least, in logits; one number or (N,).
+
+    Returns:
+        (N,) bool.
+    """
+    return lead(logits, goal, targeted) >= kappa + rounding(logits)
+
+
 def rounding(logits: Tensor) -> Tensor:
     """Return a margin that another batch size or device will not undo.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from advdetect.attacks.logits import margin, rounding
+from advdetect.attacks.logits import is_reached
 from advdetect.attacks.penalty import (
     adam,
     attack_by_penalty,
@@ -62,14 +62,13 @@ def opt(
     def loss(logits: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
         goal = state["goal"]
         wanted = torch.zeros_like(logits, dtype=torch.bool).scatter(1, goal[:, None], True)
-        ahead = margin(logits, goal)
         if target is None:
             wanted = ~wanted
-            ahead = -ahead
         # −log of the probability of the wanted classes: log Σ_all exp z − log Σ_wanted exp z.
         among = logits.masked_fill(~wanted, -torch.inf)
         value = logits.logsumexp(dim=1) - among.logsumexp(dim=1)
-        return value, logits.softmax(dim=1) - among.softmax(dim=1), ahead >= rounding(logits)
+        reached = is_reached(logits, goal, targeted=target is not None)
+        return value, logits.softmax(dim=1) - among.softmax(dim=1), reached
 
     def step(state: State) -> None:
         adversarial = (state["origin"] + state["shift"]).clamp_(0, 1)

@@ -202,7 +202,7 @@ def _start(
     known = torch.stack([found.distance[:, 0].isfinite() for found in near], dim=1)
     # Where the search in one norm found nothing, its run starts from what another one found.
     rows, first = torch.arange(len(goal), device=goal.device), known.int().argmax(dim=1)
-    state = {
+    return {
         "origin": origin,
         "goal": goal,
         "kappa": kappa,
@@ -218,4 +218,3 @@ def _start(
         "starts": torch.where(known[:, :, None, None, None], starts, starts[rows, first][:, None]),
         "known": known.any(dim=1),
     } | {name: torch.zeros_like(origin) for name in ("shift", *optimizer.moments)}
-    return state
