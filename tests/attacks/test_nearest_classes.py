@@ -9,6 +9,7 @@ from linear_programs import least_of_classes
 from penalty_cases import linear_classes, norms, run, shown_to
 from torch import Tensor, nn
 
+from advdetect.attacks import class_search
 from advdetect.attacks.balls import BALLS, NormName
 from advdetect.attacks.ddn import ddn
 from advdetect.attacks.nearest_classes import nearest_classes
@@ -119,6 +120,29 @@ def test_numbers_of_the_classes_do_not_matter(
     other = run(nearest_classes, Permuted(model, order), images, order.argsort()[labels])
     torch.testing.assert_close(other.adversarial, result.adversarial, rtol=0, atol=1e-9)
     assert torch.equal(other.iterations, result.iterations)
+
+
+@pytest.mark.parametrize("norm", ["l1", "linf"])
+def test_a_large_margin_is_nearer_by_short_steps(
+    norm: NormName,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Than by those that find the boundary."""
+
+    def distance() -> Tensor:
+        found = class_search.search_classes(
+            model, images, labels, [5.0], generator=SampleGenerator(0, range(COUNT)), norm=norm
+        )
+        return found.distance[:, 0]
+
+    short = distance()
+    monkeypatch.setattr(class_search, "_TO_MARGIN", class_search._TO_BOUNDARY)
+    long = distance()
+    assert short.isfinite().all()
+    assert short.mean() < 0.9 * long.mean()
 
 
 def test_is_nearer_than_ddn_at_fewer_passes(

@@ -26,11 +26,7 @@ from advdetect.randomness import SampleGenerator
 #: Classes that are searched towards, classes that are ranked, and steps: see `nearest_classes`.
 CANDIDATES, RANKED, STEPS = 3, 10, 50
 
-#: First radius, as a multiple of the distance to the boundary of the linearised model.
-_FIRST_RADIUS = 1.5
-#: Length of the first step by the norm, and of the last one, as shares of the radius.
-_FIRST_LENGTH = {"l1": 1.0, "l2": 3.0, "linf": 3.0}
-_LAST_LENGTH = 0.01
+_LAST_LENGTH = 0.01  # of a step, as a share of the radius
 #: Share by which the radius changes at the first step and at the last.
 _GAMMA = (0.1, 0.005)
 #: With a share t of the steps done, a search is dropped if its success is farther than the image's
@@ -41,6 +37,25 @@ _FIRST_DROP = 0.2
 _TIE = 1e-6
 #: How far the first steps of further starts turn from the gradient: the length across, along is 1.
 _TURN = 10.0
+
+
+class _First(NamedTuple):
+    """How a search begins.
+
+    Attributes:
+        radius: As a multiple of the distance to where the linearised model is a success.
+        length: Of a step, as a share of the radius.
+    """
+
+    radius: float
+    length: float
+
+
+#: By the norm, to the boundary and to a margin of κ at least as large as that of the image; between
+#: them in proportion to √κ, by geometric means. A large κ is reached far beyond the boundary and
+#: looks farther still where logits saturate; long steps jump about there.
+_TO_BOUNDARY = {"l1": _First(1.5, 1.0), "l2": _First(1.5, 3.0), "linf": _First(1.5, 3.0)}
+_TO_MARGIN = {"l1": _First(0.5, 0.1), "l2": _First(0.5, 0.5), "linf": _First(0.5, 0.5)}
 
 
 class NearSuccesses(NamedTuple):
@@ -111,15 +126,21 @@ def search_classes(
     normal = ranking.normal[rows[:, None, None], chosen.indices]
     radius, rank = (part.repeat_interleave(starts, dim=2).flatten() for part in chosen)
     usable, searches = radius.isfinite(), width * starts
-    radius = torch.where(usable, _FIRST_RADIUS * radius, 0)
     image_of = rows.repeat_interleave(len(kappas) * searches)
     start, kappa = images[image_of], values.repeat(len(images)).repeat_interleave(searches)
+    beyond = (kappa / ranking.gap[image_of, rank]).nan_to_num(0).clamp(0, 1).sqrt()
+    first_radius, first_length = (
+        boundary * (margin / boundary) ** beyond
+        for boundary, margin in zip(_TO_BOUNDARY[norm], _TO_MARGIN[norm], strict=True)
+    )
+    radius = torch.where(usable, first_radius * radius, 0)
     there = is_reached(logits[image_of], goal[image_of], targeted=targeted, kappa=kappa)
     state = lanes_at(ball, start, start, radius) | {
         "owner": torch.arange(count, device=images.device).repeat_interleave(searches),
         "goal": goal[image_of],
         "towards": ranking.classes[image_of, rank],
         "kappa": kappa,
+        "first_length": first_length,
         "iterations": torch.zeros_like(image_of),
         "done": there | ~usable,
     }
@@ -137,7 +158,7 @@ def search_classes(
         direction, success = look(model, ball, state, aim)
         adapt_radius(state, success, cosine_fall(*_GAMMA, progress))
         state["radius"] = torch.minimum(state["radius"], state["shortest"][:, 0])
-        length = cosine_fall(_FIRST_LENGTH[norm], _LAST_LENGTH, progress)
+        length = cosine_fall(state["first_length"], _LAST_LENGTH, progress)
         step_in_ball(ball, state, direction, length * state["radius"])
         state["iterations"] += 1
         state["done"] = (state["iterations"] >= steps) | _behind(state, count, progress)

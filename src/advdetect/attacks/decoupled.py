@@ -85,6 +85,6 @@ def step_in_ball(ball: Ball, state: State, direction: Tensor, length: Tensor) ->
     state["image"] = ball.within(moved, state["origin"], state["radius"])
 
 
-def cosine_fall(start: float, end: float, progress: Tensor) -> Tensor:
+def cosine_fall(start: float | Tensor, end: float, progress: Tensor) -> Tensor:
     """Return what falls from start to end along half a cosine while progress goes from 0 to 1."""
     return end + (start - end) * (1 + torch.cos(torch.pi * progress)) / 2
