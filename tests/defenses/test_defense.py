@@ -131,15 +131,19 @@ def test_impossible_detectors_in_the_configuration_are_refused(repository):
 
 
 @pytest.mark.parametrize(
-    ("name", "third"),
+    ("name", "errors", "third"),
     [
-        ("magnet", []),
-        ("mid", ["mid.jaccard"]),
-        ("mid_mixture", ["mid_mixture.mutual_information"]),
-        ("mid_samples", ["mid_samples.mutual_information"]),
+        ("magnet", (1, 2), []),
+        ("magnet_ii", (2,), []),
+        ("mid", (1, 2), ["mid.jaccard"]),
+        ("mid_ii", (2,), ["mid.jaccard"]),
+        ("mid_mixture", (1, 2), ["mid_mixture.mutual_information"]),
+        ("mid_samples", (1, 2), ["mid_samples.mutual_information"]),
     ],
 )
-def test_the_configuration_is_possible_and_runs(name, third, repository, model, images, fitted):
+def test_the_configuration_is_possible_and_runs(
+    name, errors, third, repository, model, images, fitted
+):
     experiment = load_experiment(
         repository / "config", {"experiment": "mnist_small", "defenses": [name]}
     )
@@ -162,6 +166,6 @@ def test_the_configuration_is_possible_and_runs(name, third, repository, model, 
     defense = locate(spec["_target_"])(
         model, images, features=columns(images), limits=limits, **common, **parameters
     )
-    errors = [f"magnet.reconstruction_error_{number}" for number in (1, 2)]
-    assert list(limits) == list(defense.flagged_by) == [*errors, *third]
+    detectors = [*(f"magnet.reconstruction_error_{number}" for number in errors), *third]
+    assert list(limits) == list(defense.flagged_by) == detectors
     assert {value["false_positive_rate"] for value in parameters["detectors"]} == {0.001}
