@@ -87,6 +87,11 @@ def test_a_damaged_stamp_is_named(published):
         read_csv(published / "metrics" / "kd.csv")
 
 
+def test_a_stamp_that_another_job_takes_away_meanwhile_is_of_no_concern(published):
+    (published / ".stamps" / "figure_roc.c0ffee000000.json").symlink_to("gone")
+    assert read_csv(published / "metrics" / "kd.csv")["seed"].tolist() == ["0", "1"]
+
+
 def test_tables_without_a_stamp_are_read_as_they_are(published):
     (published / "metrics" / "mine.csv").write_text("seed,value\n7,1\n")
     assert read_csv(published / "metrics" / "mine.csv")["seed"].tolist() == ["7"]

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advdetect.errors import explain_unreadable
+from advdetect.errors import AdvdetectError, explain_unreadable
 from advdetect.files.checksums import sha256
 from advdetect.files.texts import read_json, write_json
 
@@ -81,8 +81,14 @@ def read_csv(*paths: str | Path) -> "pd.DataFrame":
 
 def _checksums(folder: Path) -> dict[Path, str]:
     """Return the checksums of the published files of a folder that have a stamp."""
-    return {
-        folder / name: checksum
-        for stamp in sorted((folder / _FOLDER).glob("*.json"))
-        for name, checksum in read_json(stamp)["files"].items()
-    }
+    found: dict[Path, str] = {}
+    for stamp in sorted((folder / _FOLDER).glob("*.json")):
+        try:
+            files = read_json(stamp)["files"]
+        except AdvdetectError as error:
+            # Between the list and the look another job has made its files again: none of ours.
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue
+            raise
+        found |= {folder / name: checksum for name, checksum in files.items()}
+    return found
