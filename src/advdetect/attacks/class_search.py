@@ -29,8 +29,9 @@ CANDIDATES, RANKED, STEPS = 3, 10, 50
 _LAST_LENGTH = 0.01  # of a step, as a share of the radius
 #: Share by which the radius changes at the first step and at the last.
 _GAMMA = (0.1, 0.005)
-#: With a share t of the steps done, a search is dropped if its success is farther than the image's
-#: by a share of 0.4 (1 − t)², more than it makes up in the rest; not before t = 0.2.
+#: With a share t of the steps done, a search is dropped if its success, or where it has none its
+#: ball, is farther than the success of the image by a share of 0.4 (1 − t)², more than it makes up
+#: in the rest; not before t = 0.2.
 _SLACK = 0.4
 _FIRST_DROP = 0.2
 #: Share by which a distance may differ and still be the same.
@@ -236,4 +237,6 @@ def _behind(state: State, count: int, progress: Tensor) -> Tensor:
     shortest, owner = state["shortest"][:, 0], state["owner"]
     nearest = shortest.new_full((count,), torch.inf).scatter_reduce(0, owner, shortest, "amin")
     reachable = (1 + _SLACK * (1 - progress).square()) * nearest[owner]
-    return (progress >= _FIRST_DROP) & (shortest > reachable)
+    # A search without a success is where its ball is: it may find one that is nearer.
+    reached = torch.where(shortest.isfinite(), shortest, state["radius"])
+    return (progress >= _FIRST_DROP) & (reached > reachable)
