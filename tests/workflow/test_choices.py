@@ -179,11 +179,12 @@ def test_a_defence_that_was_chosen_brings_its_features(composed):
 
 def test_what_lacks_an_attack_is_left_out_with_a_sentence(composed):
     whole = composed(experiment="zhao2019_small")
-    experiment = composed(experiment="zhao2019_small", attacks=["fgm_least", "ossa_least"])
+    attacks = ["fgm_least", "ossa_least", "nearest_classes_l2"]
+    experiment = composed(experiment="zhao2019_small", attacks=attacks)
     assert whole.left_out == ()
     assert list(experiment.settings["reproductions"]) == []
     assert list(experiment.settings["paper_figures"]) == ["figure3", "figure4_right"]
-    there = "(fgm_least; ossa_least)"
+    there = "(fgm_least; ossa_least; nearest_classes_l2)"
     assert (
         f"reproductions.figure2_norm, since the attack otcm_least is not among those of this "
         f"experiment {there}"
