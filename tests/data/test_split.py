@@ -31,7 +31,6 @@ def test_sound_splits_pass():
         (ImageSplit(IMAGES, LABELS, (0, 1, 2)), "class names that are texts"),
         (ImageSplit(IMAGES, LABELS * 0, ("a",)), "has 1 class: there is nothing to tell apart"),
         (ImageSplit(IMAGES, LABELS, ()), "has no class: there is nothing to tell apart"),
-        (ImageSplit(IMAGES[:0], LABELS[:0], CLASSES), "has no images"),
         (ImageSplit(IMAGES[:, :, :0], LABELS, CLASSES), "has images of shape (1, 0, 5)"),
         (ImageSplit(IMAGES, LABELS + 1, CLASSES), "has labels from 1 to 3; of 3 classes they go f"),
         (ImageSplit(IMAGES, LABELS - 1, CLASSES), "has labels from -1 to 1"),
@@ -43,6 +42,13 @@ def test_a_split_that_is_none_is_explained(split, said, name):
         checked_splits({"train": GOOD, "test": GOOD} | {name: split}, "The data set x")
     assert str(caught.value).startswith(f"The data set x: the {name} split ")
     assert said in str(caught.value)
+
+
+def test_only_training_images_may_be_missing():
+    none = ImageSplit(IMAGES[:0], LABELS[:0], CLASSES)
+    assert len(checked_splits({"train": none, "test": GOOD}, "The data set x")["train"]) == 0
+    with pytest.raises(AdvdetectError, match=r"^The data set x: the test split has no images\.$"):
+        checked_splits({"train": GOOD, "test": none}, "The data set x")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,12 @@ def test_the_whole_split_is_left_alone(split, count):
 )
 def test_impossible_counts_say_what_to_ask_for(split, count, said):
     with pytest.raises(AdvdetectError, match=said):
-        subset(split, count, 0, "test")
+        subset(split, count, 0, "train")
+
+
+def test_a_test_split_may_have_fewer_images_than_there_are_classes(split):
+    labels = subset(split, 3, 0, "test").labels
+    assert len(labels.unique()) == 3
 
 
 def test_what_a_subset_leaves_out_is_all_the_rest(split):

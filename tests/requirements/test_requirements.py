@@ -125,6 +125,7 @@ def test_a_class_too_small_for_a_density_is_refused_where_the_feature_refuses_it
         ("test", (60, 20), Images(60, 20, 10)),
         ("validation", (None, None), Images(500, 100, 10)),
         ("validation", (500, 50), Images(500, 50, 10)),
+        ("test", (None, 6), Images(600, 6, 10)),
     ],
 )
 def test_what_an_experiment_takes_is_what_is_left(evaluate_on, counts, expected):
@@ -138,7 +139,7 @@ def test_what_an_experiment_takes_is_what_is_left(evaluate_on, counts, expected)
     [
         ("test", (601, None), "the train split has only 600 images"),
         ("validation", (501, None), "the train split has only 500 images"),
-        ("test", (None, 9), r"test_count=9 is below the number of classes \(10\)"),
+        ("test", (9, None), r"train_count=9 is below the number of classes \(10\)"),
     ],
 )
 def test_what_an_experiment_cannot_take_is_refused(evaluate_on, counts, said):

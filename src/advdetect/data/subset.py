@@ -5,11 +5,11 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
-from advdetect.data.split import ImageSplit
+from advdetect.data.split import Split
 from advdetect.requirements.subsets import check_left_out, subset_count, validation_count
 
 
-def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, ImageSplit]:
+def hold_out_validation(train: Split, seed: int) -> tuple[Split, Split]:
     """Divide a training split into what remains of it and a validation split, a sixth of it.
 
     Stratified and at random, each part kept in the order of the split.
@@ -29,7 +29,7 @@ def hold_out_validation(train: ImageSplit, seed: int) -> tuple[ImageSplit, Image
     return _take(train, remaining), _take(train, held_out)
 
 
-def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageSplit:
+def subset(split: Split, count: int | None, seed: int, name: str) -> Split:
     """Draw a stratified random subset, kept in the order of the split.
 
     Args:
@@ -39,7 +39,8 @@ def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageS
         name: The split's name, for the error.
 
     Raises:
-        AdvdetectError: The split has fewer images, or ``count`` is below the number of classes.
+        AdvdetectError: The split has fewer images, or fewer training images are kept than there
+            are classes.
     """
     count = subset_count(count, len(split), len(split.class_names), name)
     if count is None or count == len(split):
@@ -47,7 +48,7 @@ def subset(split: ImageSplit, count: int | None, seed: int, name: str) -> ImageS
     return _take(split, _divided(split.labels.numpy(), count, seed)[0])
 
 
-def left_out(train: ImageSplit, count: int | None, seed: int) -> ImageSplit:
+def left_out(train: Split, count: int | None, seed: int) -> Split:
     """Return the training images that `subset` does not draw, in the order of the split.
 
     Args:
@@ -97,6 +98,5 @@ def _divided(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.
     return first, np.setdiff1d(rows, first)
 
 
-def _take(split: ImageSplit, rows: np.ndarray) -> ImageSplit:
-    chosen = torch.from_numpy(np.sort(rows))
-    return ImageSplit(split.images[chosen], split.labels[chosen], split.class_names)
+def _take(split: Split, rows: np.ndarray) -> Split:
+    return split.take(torch.from_numpy(np.sort(rows)))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from advdetect.errors import AdvdetectError
+from advdetect.protocol import TRAIN
 
 VALIDATION_SHARE = (
     6  # one training image in so many; of MNIST's 60,000 as many as it has for testing
@@ -36,7 +37,8 @@ def chosen(
         test_count: Test images to keep; None means all.
 
     Raises:
-        AdvdetectError: There are not so many, or fewer are kept than there are classes.
+        AdvdetectError: There are not so many, or fewer training images are kept than there are
+            classes.
     """
     classes = whole.classes or 1
     train, test = whole.train, whole.test
@@ -73,10 +75,12 @@ def subset_count(count: int | None, available: int | None, classes: int, name: s
         count: Images to keep; None means all.
         available: Images of the whole split; None is not known.
         classes: Classes.
-        name: The split's name, for the error.
+        name: The split's name: of classes without a test image nothing is measured, without a
+            training image nothing is learned.
 
     Raises:
-        AdvdetectError: The split has fewer images, or ``count`` is below the number of classes.
+        AdvdetectError: The split has fewer images, or ``count`` is below the number of classes of
+            the training split.
     """
     if count is None or count == available:
         return available
@@ -85,7 +89,7 @@ def subset_count(count: int | None, available: int | None, classes: int, name: s
             f"dataset.{name}_count={count}, but the {name} split has only {available} images: "
             f"ask for at most {available}, or for null to take them all."
         )
-    if count < classes:
+    if name == TRAIN and count < classes:
         raise AdvdetectError(
             f"dataset.{name}_count={count} is below the number of classes ({classes}): ask for at "
             "least one image per class."

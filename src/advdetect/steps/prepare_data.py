@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from advdetect import provenance
+from advdetect.data.reading import with_images
 from advdetect.data.split import checked_splits
 from advdetect.data.store import write_split
 from advdetect.data.subset import hold_out_validation, left_out, subset
@@ -37,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--source-files", default="", help="fingerprint of the folder of the data, if it is tracked"
+    )
+    parser.add_argument(
+        "--threads",
+        type=options.positive_integer,
+        default=1,
+        help="images that are read at once, where they are files (default 1)",
     )
     parser.add_argument("--output", required=True, help="file to write: the split")
 
@@ -72,11 +80,13 @@ def run(arguments: argparse.Namespace) -> None:
         chosen = left_out(splits[TRAIN], spec["count"], spec["subset_seed"])
     else:
         chosen = subset(splits[name], spec["count"], spec["subset_seed"], name)
-    if name == TRAIN and len(chosen.labels.unique()) < 2:
+    if name == TRAIN and len(chosen.labels.unique()) == 1:
         raise AdvdetectError(
             "All training images are of one class: there is nothing to tell apart."
         )
-    write_split(arguments.output, chosen, facts)
+    with explain_failure(who):
+        read = with_images(chosen, arguments.threads, Path(arguments.output).parent)
+    write_split(arguments.output, read, facts)
     report(f"prepare-data: {len(chosen)} {name} images in {arguments.output}")
 
 
