@@ -67,7 +67,8 @@ def check_classes(logits: Tensor, classes: int) -> None:
     if logits.shape[1] != classes:
         raise AdvdetectError(
             f"The model returns {logits.shape[1]} logits, but the data has {classes} classes: "
-            f"choose a model made for this data set."
+            f"choose a model made for this data set; where its images are of some classes only, "
+            f"name a file of all in dataset.class_file."
         )
 
 

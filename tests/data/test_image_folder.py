@@ -1,5 +1,4 @@
 import shutil
-import tarfile
 
 import numpy as np
 import pytest
@@ -7,7 +6,18 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from advdetect.data import image_folder
+from advdetect.data.reading import with_images
 from advdetect.errors import AdvdetectError
+from advdetect.requirements import data_sets
+from advdetect.requirements.subsets import Images
+
+DEFAULTS = {"channels": 3, "resize": None, "interpolation": "bicubic", "class_file": None}
+
+
+def load(root, **options):
+    """Load a folder and read all of its images."""
+    splits = image_folder.load(root=str(root), **DEFAULTS | {"image_size": 12} | options)
+    return {name: with_images(split, 2, root) for name, split in splits.items()}
 
 
 @pytest.fixture
@@ -24,7 +34,7 @@ def folder(tmp_path):
 
 
 def test_images_keep_their_pixels_when_the_size_fits(folder):
-    splits = image_folder.load(root=str(folder), image_size=12, channels=3)
+    splits = load(folder)
     assert splits["train"].images.shape == (6, 3, 12, 12)
     assert splits["test"].labels.tolist() == [0, 0, 1, 1]
     assert splits["train"].class_names == ("cat", "dog")
@@ -36,14 +46,14 @@ def test_images_keep_their_pixels_when_the_size_fits(folder):
 
 @pytest.mark.parametrize("size", [6, 24])
 def test_images_are_scaled_and_cut(folder, size):
-    split = image_folder.load(root=str(folder), image_size=size, channels=1)["train"]
+    split = load(folder, image_size=size, channels=1)["train"]
     assert split.images.shape == (6, 1, size, size)
 
 
 def test_different_classes_are_refused(folder):
     (folder / "test" / "dog").rename(folder / "test" / "fox")
     with pytest.raises(AdvdetectError, match="only one of them has dog, fox"):
-        image_folder.load(root=str(folder), image_size=12, channels=3)
+        load(folder)
 
 
 def test_a_missing_split_is_refused(folder):
@@ -52,14 +62,14 @@ def test_a_missing_split_is_refused(folder):
         AdvdetectError,
         match=r"test does not exist: a folder of images must hold train/<class>/<image>",
     ):
-        image_folder.load(root=str(folder), image_size=12, channels=3)
+        load(folder)
 
 
 def test_an_image_that_cannot_be_decoded_is_named(folder):
     path = folder / "train" / "cat" / "1.png"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(AdvdetectError, match=r"cat/1\.png cannot be decoded"):
-        image_folder.load(root=str(folder), image_size=12, channels=3)
+        load(folder)
 
 
 def test_hidden_folders_are_no_classes_and_what_is_left_out_is_said(folder, capsys):
@@ -68,7 +78,7 @@ def test_hidden_folders_are_no_classes_and_what_is_left_out_is_said(folder, caps
     shutil.copy(folder / "train/cat/0.png", folder / "train/cat/._0.png")
     shutil.copy(folder / "train/cat/0.png", folder / "train/stray.png")
     (folder / "train" / "dog" / "notes.txt").write_text("a dog")
-    splits = image_folder.load(root=str(folder), image_size=12, channels=3)
+    splits = load(folder)
     assert splits["train"].class_names == ("cat", "dog")
     assert splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
     (said,) = capsys.readouterr().err.splitlines()
@@ -76,10 +86,11 @@ def test_hidden_folders_are_no_classes_and_what_is_left_out_is_said(folder, caps
 
 
 def test_a_class_without_an_image_is_refused(folder):
-    (folder / "train" / "fox").mkdir()
-    (folder / "train" / "fox" / "notes.txt").write_text("a fox")
-    with pytest.raises(AdvdetectError, match=r"class folder .*fox holds no image"):
-        image_folder.load(root=str(folder), image_size=12, channels=3)
+    for split in ("train", "test"):
+        (folder / split / "fox").mkdir()
+        (folder / split / "fox" / "notes.txt").write_text("a fox")
+    with pytest.raises(AdvdetectError, match=r"class folder .*train.fox holds no image"):
+        load(folder)
 
 
 def test_images_and_classes_come_in_the_order_of_torchvision(folder):
@@ -92,22 +103,51 @@ def test_images_and_classes_come_in_the_order_of_torchvision(folder):
     for number, path in enumerate(sorted((folder / "train").rglob("*.*"))):
         Image.fromarray(np.full((12, 12, 3), number, np.uint8)).save(path)
     expected = ImageFolder(str(folder / "train"))
-    split = image_folder.load(root=str(folder), image_size=12, channels=3)["train"]
+    split = load(folder)["train"]
     assert list(split.class_names) == expected.classes
     assert split.labels.tolist() == expected.targets
     numbers = [int(np.asarray(Image.open(path))[0, 0, 0]) for path, _ in expected.samples]
     assert split.images[:, 0, 0, 0].tolist() == numbers
 
 
-def test_real_photographs(fruits_archive, tmp_path):
-    with tarfile.open(fruits_archive) as archive:
-        members = [m for m in archive if m.isfile() and m.name.endswith(".jpg")]
-        classes = sorted({m.name.split("/")[-2] for m in members})[:2]
-        chosen = [m for m in members if m.name.split("/")[-2] in classes]
-        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in 3.11.2
-        archive.extractall(tmp_path, chosen, **safely)
-    root = next(tmp_path.rglob("train")).parent
-    splits = image_folder.load(root=str(root), image_size=32, channels=3)
-    assert splits["train"].images.shape[1:] == (3, 32, 32)
-    assert list(splits["test"].class_names) == classes
-    assert splits["train"].images.float().mean() > 100  # fruits on white
+def test_a_folder_of_test_images_alone_has_none_for_training(folder):
+    shutil.rmtree(folder / "train")
+    (folder / "test").rename(folder / "val")
+    splits = load(folder)
+    assert (len(splits["train"]), len(splits["test"])) == (0, 4)
+    assert splits["train"].class_names == splits["test"].class_names == ("cat", "dog")
+
+
+def test_a_file_of_the_classes_gives_their_numbers_and_names(folder):
+    shutil.rmtree(folder / "train")
+    (folder / "classes.txt").write_text("dog\thound\nfox\thound\ncat\n\n", "utf-8-sig")
+    split = load(folder, class_file="classes.txt")["test"]
+    assert split.class_names == ("hound (dog)", "hound (fox)", "cat")
+    assert split.labels.tolist() == [0, 0, 2, 2]
+    original = np.asarray(Image.open(folder / "test" / "dog" / "0.png"))
+    np.testing.assert_array_equal(split.images[0].permute(1, 2, 0).numpy(), original[:, 2:14])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("dog\nfox\n", r"test.cat is none of the 2 classes: name it in the file"),
+        ("dog\ncat\nfox\n", r"train has no folder fox, a class of classes\.txt"),
+        ("dog\ncat\ndog\thound\n", r"classes\.txt names the class dog twice"),
+        ("\n", r"classes\.txt names no class"),
+    ],
+)
+def test_classes_that_are_not_those_of_the_folders_are_refused(folder, lines, said):
+    (folder / "classes.txt").write_text(lines)
+    if "train" not in said:
+        shutil.rmtree(folder / "train")
+    with pytest.raises(AdvdetectError, match=said):
+        load(folder, class_file="classes.txt")
+
+
+def test_what_is_counted_before_a_run_is_what_is_loaded(folder):
+    options = DEFAULTS | {"root": str(folder), "image_size": 12}
+    assert data_sets.image_folder(**options) == Images(train=6, test=4, classes=2)
+    assert data_sets.image_folder(**options | {"root": "nowhere"}) == Images()
+    with pytest.raises(AdvdetectError, match=r"resize=11 is below image_size=12"):
+        data_sets.image_folder(**options | {"resize": 11})

@@ -27,15 +27,21 @@ def images(tmp_path, make):
         pipeline = make(
             dataset="image_folder",
             attacks=["fgm"],
-            features=["kd"],
+            features=["max_probability"],
             overrides=[f"dataset.root='{folder}'"],
         )
         return [file.job for file in jobs(pipeline, "prepare-data") if pipeline.published]
 
-    folder = tmp_path / "my images" / "train" / "cat"
-    folder.mkdir(parents=True)
-    (folder / "1.png").write_bytes(b"1")
-    return splits, folder
+    write_photos(tmp_path / "my images")
+    return splits, tmp_path / "my images" / "train" / "cat"
+
+
+def write_photos(root, classes=("cat", "dog"), parts=("train", "test")):
+    """Write files that are images by their names, two of each class in each split."""
+    for folder in (root / part / name for part in parts for name in classes):
+        folder.mkdir(parents=True)
+        for number in (0, 1):
+            (folder / f"{number}.png").write_bytes(b"1")
 
 
 def test_images_of_a_tracked_folder_count(images):
@@ -59,16 +65,94 @@ def test_images_of_a_tracked_folder_count(images):
 
 def test_two_folders_of_images_are_two_data_sets(make, tmp_path):
     for name in ("cats", "dogs"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.png").write_bytes(b"1")
+        write_photos(tmp_path / name, classes=("large", name))
     runs = [
         {"name": name, "dataset": "image_folder", "overrides": [f"dataset.root={name}"]}
         for name in ("cats", "dogs")
     ]
-    pipeline = make(attacks=["fgm"], features=["kd"], runs=runs)
+    pipeline = make(attacks=["fgm"], features=["max_probability"], runs=runs)
     _ = pipeline.published
-    roots = [runtime(pipeline, file) for file in jobs(pipeline, "prepare-data")]
-    assert sorted(roots) == [["--root=cats"]] * 2 + [["--root=dogs"]] * 2
+    words = [runtime(pipeline, file) for file in jobs(pipeline, "prepare-data")]
+    several = ["--threads", "3"]  # files are decoded side by side
+    assert sorted(words) == [["--root=cats", *several]] * 2 + [["--root=dogs", *several]] * 2
+
+
+PHOTOS = {"dataset": "image_folder", "attacks": ["fgm"], "features": ["max_probability"]}
+WEIGHTS = "dataset.root=photos model.weights=mine.safetensors model.arguments.std=[1,1,1]"
+ROOT = f"{WEIGHTS} model.arguments.mean=[0,0,0]"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of test images alone, and a file of weights."""
+    write_photos(tmp_path / "photos", parts=["val"])
+    save_file({"weight": np.zeros(1)}, tmp_path / "mine.safetensors")
+    return tmp_path / "photos"
+
+
+def test_the_lists_in_a_tracked_folder_count_by_their_content(make, photos):
+    def now():
+        overrides = f"{ROOT} dataset.class_file=classes.txt"
+        pipeline = make(**PHOTOS, overrides=overrides)
+        assert pipeline.experiment.runs[0].images.classes == 3
+        return [file.job for file in jobs(pipeline, "prepare-data") if pipeline.published]
+
+    (photos / "classes.txt").write_text("cat\ndog\nfox\n")
+    before = now()
+    (photos / "classes.txt").write_text("fox\ndog\ncat\n")
+    assert now() != before
+
+
+def test_photos_alone_are_enough_for_a_model_with_weights(make, photos):
+    pipeline = make(**PHOTOS, overrides=ROOT)
+    images = pipeline.experiment.runs[0].images
+    assert (images.train, images.test, images.classes) == (0, 4, 2)
+    assert pipeline.published
+    splits = jobs(pipeline, "prepare-data")
+    assert [file.option("--split") for file in splits] == ["train", "test"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (
+            {"overrides": "dataset.root=photos"},
+            "^model: The data set has no training images, and small_cnn would be trained: set "
+            "model.weights, a file.$",
+        ),
+        (
+            {"overrides": WEIGHTS},
+            "^model.arguments.mean: The data set has no training images",
+        ),
+        (
+            {"overrides": ROOT, "features": ["max_probability", "kd"]},
+            "^feature.kd: The data set has no training images, and it is fitted on some: leave kd",
+        ),
+        (
+            {"overrides": ROOT, "evaluate_on": "validation"},
+            "^evaluate_on=validation holds out a sixth of the training images, here 0 of 0",
+        ),
+        (
+            {"overrides": f"{ROOT} dataset.train_count=5"},
+            "^dataset.train_count=5, but the train split has only 0 images",
+        ),
+        (
+            {"overrides": f"{ROOT} dataset.test_count=5"},
+            "^dataset.test_count=5, but the test split has only 4 images",
+        ),
+        (
+            {"overrides": f"{ROOT} dataset.resize=16"},
+            "^dataset: resize=16 is below image_size=32",
+        ),
+        (
+            {"overrides": f"{ROOT} dataset.class_file=classes.txt"},
+            "^dataset: The file photos/classes.txt does not exist",
+        ),
+    ],
+)
+def test_what_photos_alone_are_not_enough_for_is_refused(make, photos, choice, said):
+    with pytest.raises(WorkflowError, match=said):
+        _ = make(**PHOTOS | choice)
 
 
 def test_a_missing_folder_of_images_is_refused(make):

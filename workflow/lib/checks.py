@@ -10,7 +10,7 @@ from columns import check_columns, columns_of_figure, columns_of_table, unknown_
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
-from needs import check_labels_only, check_needs
+from needs import check_labels_only, check_needs, check_without_training_images
 from reproductions import check_reported, runs_of, unknown_names
 from reproductions import unknown as unknown_used
 from trainings import is_trained
@@ -68,6 +68,8 @@ def settle(
             runs.append(_without_defenses(run, kept) if gone else run)
         experiment = replace(experiment, runs=tuple(runs))
     _check_reserved("An experiment", [experiment.settings["name"].lower()])
+    for run in experiment.models:
+        check_without_training_images(run)
     for run in experiment.runs:
         _check_run(run)
         check_columns(run)

@@ -7,7 +7,8 @@ that is not involved does not.
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,7 +20,10 @@ from snakemake_interface_common.exceptions import WorkflowError
 from advdetect.errors import AdvdetectError
 from advdetect.files.texts import read_json, write_json
 from advdetect.identity import digest
+from methods import TRACKED
 
+#: Ends of the names of lists of classes and labels.
+_LISTS = (".txt", ".csv", ".tsv")
 _READER = Path(__file__).read_bytes()
 #: Beside Snakemake's own records.
 _REMEMBERED = Path(".snakemake", "advdetect", "code.json")
@@ -42,13 +46,33 @@ def fingerprint(modules: Iterable[str], roots: Sequence[Path]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def names_and_sizes(folder: Path) -> str:
-    """Return the fingerprint of the names and sizes of the files below a data set's folder."""
+def source_files(dataset: Mapping[str, Any]) -> str:
+    """Return the fingerprint of the files of a data set, if they are tracked: names and sizes.
+
+    Of the lists that lie in its folder itself, of classes and labels, it is the content: two lines
+    that change their places change no size.
+
+    Raises:
+        WorkflowError: There is no such folder.
+    """
+    tracked = dataset.get(TRACKED)
+    if not tracked:
+        return ""
+    folder = Path(dataset["root"])
     if not folder.is_dir():
         raise WorkflowError(f"dataset.root: the folder {folder} does not exist.")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = (f"{path.relative_to(folder)}\0{path.stat().st_size}\0" for path in files)
-    return digest("".join(lines).encode())
+    lists = [path for path in folder.iterdir() if path.suffix in _LISTS and path.is_file()]
+    lines = [f"{path.name}\0{digest(path.read_bytes())}\0" for path in lists]
+    for part in [""] if tracked is True else tracked:
+        for parent, _, names in os.walk(folder / part, followlinks=True):
+            below = os.path.relpath(parent, folder)
+            paths = {name: os.path.join(parent, name) for name in names}
+            lines += [
+                f"{os.path.join(below, name)}\0{os.path.getsize(path)}\0"
+                for name, path in paths.items()
+                if os.path.isfile(path)
+            ]
+    return digest("".join(sorted(lines)).encode())
 
 
 def targets_of(spec: Any) -> Iterable[str]:

@@ -26,6 +26,9 @@ SCHEMA = "_schema_"
 TITLE = "_title_"
 #: In a data set: what says how many images it has.
 SIZES = "_sizes_"
+#: In a data set: whether the files below its root are a part of what it is, or those in which
+#: folders.
+TRACKED = "_track_root_"
 #: In a feature: its columns, or what says them (`advdetect.requirements.columns`).
 COLUMNS = "_columns_"
 #: In a method: what says whether it can run (`advdetect.requirements`).

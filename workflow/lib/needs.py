@@ -8,12 +8,22 @@ from typing import Any
 from advdetect.errors import AdvdetectError
 from advdetect.imports import locate
 from advdetect.requirements.detection import fitting_count
-from advdetect.requirements.subsets import Images, check_left_out, chosen
-from advdetect.requirements.training import LABELS_ONLY, check_source_of_weights
+from advdetect.requirements.subsets import (
+    Images,
+    check_left_out,
+    check_training_images,
+    chosen,
+)
+from advdetect.requirements.training import (
+    FITTED,
+    LABELS_ONLY,
+    check_source_of_weights,
+    moments_from_the_data,
+)
 from advdetect.requirements.weights import check_weights_file
 from experiment import ConfigurationError, Experiment, Run, Spec
 from methods import CRAFTED_ON, FILE, REQUIRES, SIZES, TRAINING, WEIGHTS
-from trainings import needs_unused
+from trainings import is_trained, needs_unused
 
 
 def images_of(dataset: Spec) -> Images:
@@ -66,6 +76,29 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
         if REQUIRES in spec:
             with explained(name):
                 locate(spec[REQUIRES])(images, parameters(owner), **parameters(spec))
+
+
+def check_without_training_images(run: Run) -> None:
+    """Check that nothing of a run needs training images, if it is known that there are none.
+
+    Raises:
+        ConfigurationError: Something does.
+    """
+    count = run.images.train
+    if is_trained(run.model) or run.model.get(FITTED):
+        with explained("model"):
+            check_training_images(
+                count, f"{run.model_name} would be trained", "set model.weights, a file"
+            )
+    for name in moments_from_the_data(run.model.get("arguments") or {}):
+        with explained(f"model.arguments.{name}"):
+            check_training_images(count, "auto is what they say", "give the numbers")
+    for name in run.fitted_features:
+        with explained(f"feature.{name}"):
+            check_training_images(count, "it is fitted on some", f"leave {name} out")
+    for name in run.defenses:
+        with explained(f"defense.{name}"):
+            check_training_images(count, "its thresholds are of some", f"leave {name} out")
 
 
 def check_files(experiment: Experiment) -> None:

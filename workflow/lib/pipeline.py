@@ -18,7 +18,8 @@ from certification import CertifiedStore
 from command_words import STAMPS, built_from, command_line, file_options
 from composition import load_experiment
 from experiment import ConfigurationError, Spec
-from fingerprints import fingerprint, names_and_sizes, remembered, targets_of
+from fingerprints import fingerprint, remembered, source_files, targets_of
+from methods import TRACKED
 from needs import check_files
 from object_store import print_results
 from publication import Publication
@@ -35,6 +36,7 @@ CAPTIONS = {
     "Figures": "figure.rst",
     "Reported and reproduced": "reproduction.rst",
 }
+READING_THREADS = 8
 #: Steps that run no model, and so know nothing of devices and batches.
 WITHOUT_MODEL = ("prepare-data", "best-of", "fit-detectors", "score")
 
@@ -64,7 +66,7 @@ class Pipeline:
             raise WorkflowError(str(error)) from None
         self.settings = self.experiment.settings
         self.results = self.settings["results"]
-        self._store = CertifiedStore(self.experiment, self.code, self._source_files)
+        self._store = CertifiedStore(self.experiment, self.code, source_files)
         self._publication = Publication(
             self.experiment, self._store, self.code, base, self.command_line
         )
@@ -121,8 +123,9 @@ class Pipeline:
             words += ["--threads", str(threads)]
             words += ["--device", self.settings["device"]]
             words += ["--batch-size", str(self.settings["batch_size"])]
-        if file.step == "prepare-data" and (root := self._store.root(file.job)):
-            words.append(f"--root={root}")
+        if file.step == "prepare-data":
+            words += [f"--root={root}"] if (root := self._store.root(file.job)) else []
+            words += ["--threads", str(threads)] if _reads_files(file) else []
         if file.step == "attack":
             values = self._store.sweep(file.job) if self._shares_files else {}
             words += ["--sweep", canonical_json(values)]
@@ -140,6 +143,13 @@ class Pipeline:
     def threads(self) -> int:
         """CPU threads of a job."""
         return self.settings["threads"]
+
+    def reading_threads(self, wildcards: Any) -> int:
+        """CPU threads of a job that prepares data: many where it decodes files.
+
+        Snakemake gives it no more than it has cores. What is read does not depend on them.
+        """
+        return READING_THREADS if _reads_files(self._job(wildcards)) else 1
 
     @property
     def gpu(self) -> int | None:
@@ -261,12 +271,6 @@ class Pipeline:
         except SyntaxError as error:
             raise WorkflowError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
 
-    def _source_files(self, dataset: Spec) -> str:
-        """Return the fingerprint of names and sizes below a data set's folder, if it is tracked."""
-        if not dataset.get("_track_root_"):
-            return ""
-        return names_and_sizes(Path(dataset["root"]))
-
 
 @remembered()
 def make_pipeline(base: Path, workflow_config: Mapping[str, Any], shares_files: bool) -> Pipeline:
@@ -281,6 +285,10 @@ def make_pipeline(base: Path, workflow_config: Mapping[str, Any], shares_files: 
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
     return pipeline
+
+
+def _reads_files(split: StoreFile) -> bool:
+    return bool(json.loads(split.option("--spec")).get(TRACKED))
 
 
 def _flat(paths: Mapping[str, Any]) -> Iterable[str]:

@@ -23,6 +23,7 @@ rule prepare_data:
         job=r"[^/]+/(train|(test|unused)\.[^/]+)",
     conda:
         "../../envs/advdetect.yaml"
+    threads: PIPELINE.reading_threads
     resources:
         mem_mb=PIPELINE.megabytes,
         runtime=60,
@@ -108,6 +109,7 @@ use rule prepare_data as fit_detectors with:
         job="[^/]+/[^/]+/detectors/[^/]+",
     group:
         SUBMISSION.group
+    threads: 1
 
 
 use rule fit_detectors as score with:

@@ -10,11 +10,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from advdetect.errors import AdvdetectError, one_line
 
-#: What is read, by the ends of their names; never EPS, for which Pillow runs Ghostscript.
-SUFFIXES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".webp", ".avif"),
-    *(".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".qoi"),
-)
+#: Never EPS, for which Pillow runs Ghostscript.
 _FORMATS = {
     *("PNG", "JPEG", "MPO", "TIFF", "WEBP", "AVIF"),
     *("BMP", "GIF", "PPM", "JPEG2000", "TGA", "QOI"),

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from advdetect.data.split import ImageSplit
 from advdetect.errors import AdvdetectError, explain_failure, one_line
 from advdetect.identity import canonical_json
 from advdetect.imports import locate
-from advdetect.inference import to_float
+from advdetect.inference import batch_slices, to_float
 from advdetect.io import read_tensors, write_tensors
 from advdetect.models.guard import guard
-
-FROM_THE_DATA = "auto"
+from advdetect.requirements.subsets import check_training_images
+from advdetect.requirements.training import FROM_THE_DATA, moments_from_the_data
 
 
 def resolve_arguments(arguments: Mapping[str, Any], train: ImageSplit) -> dict[str, Any]:
@@ -27,25 +27,17 @@ def resolve_arguments(arguments: Mapping[str, Any], train: ImageSplit) -> dict[s
     ``std`` of each channel of the images in [0, 1].
 
     Raises:
-        AdvdetectError: Another argument is ``auto``.
+        AdvdetectError: Another argument is ``auto``, or there are no images to say what it is.
     """
     known: dict[str, Any] = {
         "num_classes": len(train.class_names),
         "in_channels": train.images.shape[1],
         "image_size": train.images.shape[2],
     }
-    if {"mean", "std"} & {name for name, value in arguments.items() if value == FROM_THE_DATA}:
-        # Moments of 8-bit pixels from their histogram: exact, and no float copy of the split.
-        values = to_float(torch.arange(256, dtype=torch.uint8)).double()
-        channels = train.images.transpose(0, 1).flatten(1)
-        shares = torch.stack([torch.bincount(c.long(), minlength=256) for c in channels]).double()
-        shares /= shares.sum(1, keepdim=True)
-        mean = shares @ values
-        known["mean"] = [round(value, 4) for value in mean.tolist()]
-        known["std"] = [
-            round(value, 4)
-            for value in (shares @ values**2 - mean**2).clamp_min(1e-8).sqrt().tolist()
-        ]
+    if names := moments_from_the_data(arguments):
+        what = f"model.arguments.{names[0]}=auto is what they say"
+        check_training_images(len(train), what, "give the numbers")
+        known |= _moments(train.images)
     resolved = dict(arguments)
     for name, value in arguments.items():
         if value == FROM_THE_DATA:
@@ -56,6 +48,23 @@ def resolve_arguments(arguments: Mapping[str, Any], train: ImageSplit) -> dict[s
                 )
             resolved[name] = known[name]
     return resolved
+
+
+def _moments(images: Tensor) -> dict[str, list[float]]:
+    """Return mean and deviation of each channel of (N, C, H, W) uint8 images in [0, 1]."""
+    # Of 8-bit pixels from their histogram: exact, and no copy of the split.
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for rows in batch_slices(len(images), 256):
+        for channel, pixels in enumerate(images[rows].transpose(0, 1)):
+            counts[channel] += torch.bincount(pixels.flatten().long(), minlength=256)
+    shares = counts.double() / counts.sum(1, keepdim=True)
+    values = to_float(torch.arange(256, dtype=torch.uint8)).double()
+    mean = shares @ values
+    deviation = (shares @ values**2 - mean**2).clamp_min(1e-8).sqrt()
+    return {
+        name: [round(value, 4) for value in moment.tolist()]
+        for name, moment in (("mean", mean), ("std", deviation))
+    }
 
 
 def build_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -189,7 +189,9 @@ def _models(model_metrics: pd.DataFrame) -> pd.DataFrame:
     accuracies = [name for name in model_metrics.columns if name.endswith("accuracy")]
     shown = model_metrics.astype(dict.fromkeys(accuracies, object))
     for name in accuracies:
-        shown[name] = [f"{100 * value:.2f}" for value in model_metrics[name]]
+        shown[name] = [
+            "–" if pd.isna(value) else f"{100 * value:.2f}" for value in model_metrics[name]
+        ]
     if RUN in shown:
         shown[RUN] = shown[RUN].map(run_name)
     return shown.rename(columns={name: f"{name} (%)" for name in accuracies})

@@ -97,6 +97,21 @@ def subset_count(count: int | None, available: int | None, classes: int, name: s
     return count
 
 
+def check_training_images(count: int | None, use: str, instead: str) -> None:
+    """Refuse what needs training images where a data set has none.
+
+    Args:
+        count: Training images; None is not known.
+        use: What needs them, for the error: ``a feature is fitted on them``.
+        instead: What to do, for the error.
+
+    Raises:
+        AdvdetectError: There are none.
+    """
+    if count == 0:
+        raise AdvdetectError(f"The data set has no training images, and {use}: {instead}.")
+
+
 def check_left_out(count: int | None, available: int | None) -> None:
     """Refuse to look for training images that nothing is trained on, where there are none.
 

@@ -6,6 +6,8 @@ from typing import Any
 from advdetect.errors import AdvdetectError
 from advdetect.requirements.subsets import Images
 
+#: In a model: an argument that is taken from the data.
+FROM_THE_DATA = "auto"
 #: In a model: whether its method ``fit`` fits it, in place of a training.
 FITTED = "_fitted_"
 #: In a model that answers labels only, and in an attack or a training that asks for no more.
@@ -32,6 +34,11 @@ def check_source_of_weights(model: Mapping[str, Any]) -> None:
             "model: there is neither model.weights, a file, nor model.training, how to train: give "
             "one of them."
         )
+
+
+def moments_from_the_data(arguments: Mapping[str, Any]) -> list[str]:
+    """Return which of a model's arguments are the mean and deviation of the training images."""
+    return [name for name in ("mean", "std") if arguments.get(name) == FROM_THE_DATA]
 
 
 def check_part(

@@ -17,6 +17,7 @@ from advdetect.io import write_tensors
 from advdetect.models.activations import activations
 from advdetect.models.guard import unchanged
 from advdetect.progress import SECONDS_BETWEEN_LINES, report, track
+from advdetect.requirements.subsets import check_training_images
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.steps.classifier import add_model, given_model
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
     model = given_model(arguments, device)
     data = read_split(arguments.train)
+    check_training_images(len(data), "a feature is fitted on some", "leave it out")
     inputs: tuple[Any, ...] = (model, data.images)
     if settings is not None:
         inputs = (_collect(model, data.images, arguments.batch_size, device, settings),)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from advdetect import provenance
 from advdetect.data.split import ImageSplit
@@ -21,6 +21,7 @@ from advdetect.models.guard import TRIED, check_answers, check_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments, write_model
 from advdetect.models.weights import load_weights, read_weights
 from advdetect.progress import report
+from advdetect.requirements.subsets import check_training_images
 from advdetect.requirements.training import FITTED, FROM_WEIGHTS, check_source_of_weights
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
@@ -100,11 +101,15 @@ def run(arguments: argparse.Namespace) -> None:
         model = build_model(spec["_target_"], model_arguments)
 
     model.to(device)
-    few = to_float(training.images[:: -(-len(training) // TRIED)]).to(device)
+    few = _tried(training).to(device)
     classes = len(training.class_names)
     history: History = []
     unfinished = Unfinished(arguments.output, {name: facts[name] for name in _FACTS})
     check_source_of_weights(spec)
+    if not weights or FROM_WEIGHTS in own:
+        check_training_images(
+            len(training), "the model would be trained", "give --weights, and no fine-tuning"
+        )
     within = spec.get("weights_key"), spec.get("weights_prefix")
     if weights and FROM_WEIGHTS not in own:
         load_weights(model, weights, *within)
@@ -143,13 +148,18 @@ def run(arguments: argparse.Namespace) -> None:
     write_model(arguments.output, model, spec["_target_"], model_arguments, facts)
     summary = {
         **{name: facts[name] for name in ("run", "seed", "key", "inputs")},
-        "train_accuracy": accuracy(model, training.images, training.labels),
+        "train_accuracy": None,
         "train_count": len(training),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "history": history,
     }
+    if len(training):
+        summary["train_accuracy"] = accuracy(model, training.images, training.labels)
     write_json(arguments.history, summary)
     unfinished.remove()
+    if not len(training):
+        report(f"train seed {arguments.seed}: weights as they are; there are no training images")
+        return
     report(f"train seed {arguments.seed}: training accuracy {summary['train_accuracy']:.2%}")
     most_frequent = training.labels.bincount().max().item() / len(training)
     if summary["train_accuracy"] <= most_frequent:
@@ -157,6 +167,13 @@ def run(arguments: argparse.Namespace) -> None:
             f"train seed {arguments.seed}: warning: the model is no better than to name the most "
             f"frequent class ({most_frequent:.2%}): look at its training, its weights or its labels"
         )
+
+
+def _tried(training: ImageSplit) -> Tensor:
+    """Return some of the training images as floats, noise where there are none."""
+    if len(training):
+        return to_float(training.images[:: -(-len(training) // TRIED)])
+    return torch.rand(TRIED, *training.shape, generator=torch.Generator().manual_seed(0))
 
 
 def _digest_of(weights: str) -> str:
