@@ -78,8 +78,8 @@ def test_two_folders_of_images_are_two_data_sets(make, tmp_path):
 
 
 PHOTOS = {"dataset": "image_folder", "attacks": ["fgm"], "features": ["max_probability"]}
-WEIGHTS = "dataset.root=photos model.weights=mine.safetensors model.arguments.std=[1,1,1]"
-ROOT = f"{WEIGHTS} model.arguments.mean=[0,0,0]"
+MODEL = "model.weights=mine.safetensors model.arguments.mean=[0,0,0] model.arguments.std=[1,1,1]"
+ROOT = f"dataset.root=photos {MODEL}"
 
 
 @pytest.fixture
@@ -110,49 +110,6 @@ def test_photos_alone_are_enough_for_a_model_with_weights(make, photos):
     assert pipeline.published
     splits = jobs(pipeline, "prepare-data")
     assert [file.option("--split") for file in splits] == ["train", "test"]
-
-
-@pytest.mark.parametrize(
-    ("choice", "said"),
-    [
-        (
-            {"overrides": "dataset.root=photos"},
-            "^model: The data set has no training images, and small_cnn would be trained: set "
-            "model.weights, a file.$",
-        ),
-        (
-            {"overrides": WEIGHTS},
-            "^model.arguments.mean: The data set has no training images",
-        ),
-        (
-            {"overrides": ROOT, "features": ["max_probability", "kd"]},
-            "^feature.kd: The data set has no training images, and it is fitted on some: leave kd",
-        ),
-        (
-            {"overrides": ROOT, "evaluate_on": "validation"},
-            "^evaluate_on=validation holds out a sixth of the training images, here 0 of 0",
-        ),
-        (
-            {"overrides": f"{ROOT} dataset.train_count=5"},
-            "^dataset.train_count=5, but the train split has only 0 images",
-        ),
-        (
-            {"overrides": f"{ROOT} dataset.test_count=5"},
-            "^dataset.test_count=5, but the test split has only 4 images",
-        ),
-        (
-            {"overrides": f"{ROOT} dataset.resize=16"},
-            "^dataset: resize=16 is below image_size=32",
-        ),
-        (
-            {"overrides": f"{ROOT} dataset.class_file=classes.txt"},
-            "^dataset: The file photos/classes.txt does not exist",
-        ),
-    ],
-)
-def test_what_photos_alone_are_not_enough_for_is_refused(make, photos, choice, said):
-    with pytest.raises(WorkflowError, match=said):
-        _ = make(**PHOTOS | choice)
 
 
 def test_a_missing_folder_of_images_is_refused(make):

@@ -177,11 +177,12 @@ class _Composer:
         owners = [owner for spec in users if (owner := spec.get("_fitted_by_"))]
         borrowed = self._choose("feature", list(dict.fromkeys(owners)), specs["feature"])
         model, made_from = self._model(tree, names)
+        dataset = checked("dataset", tree["dataset"])
         images = images_of(tree["dataset"])
         of_parts = {part: computed[part] for part in dict.fromkeys(parts)}
         return Run(
             dataset_name=names["dataset"],
-            dataset=checked("dataset", tree["dataset"]),
+            dataset=dataset,
             model_name=names["model"],
             model=model,
             made_from=made_from,
