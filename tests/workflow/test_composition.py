@@ -74,7 +74,10 @@ def test_a_path_with_spaces_survives(composed):
     ("config", "said"),
     [
         ({"experiment": "quickstrat"}, "config/experiment/ has: cohen2019, cohen2019_small, hsu"),
-        ({"dataset": "minst"}, "config/dataset/ has: digits, image_folder, mnist"),
+        (
+            {"dataset": "minst"},
+            "config/dataset/ has: digits, fruits360, image_folder, mnist",
+        ),
         ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: advlib_alma"),
         ({"overrides": "attack.fgsm.epsilo=1"}, "attack.fgsm has: epsilon"),
         (

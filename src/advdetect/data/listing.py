@@ -38,6 +38,8 @@ class Layout:
 
 
 IMAGE_FOLDER = Layout(("train",), ("test", "val"))
+#: Some versions are spelled as the former.
+FRUITS360 = Layout(("Training", "train"), ("Test", "test"))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from advdetect.data.listing import IMAGE_FOLDER, Layout, ListedFolder, list_folder
+from advdetect.data.listing import FRUITS360, IMAGE_FOLDER, Layout, ListedFolder, list_folder
 from advdetect.requirements.crops import shorter_side
 from advdetect.requirements.subsets import Images
 
@@ -28,6 +28,11 @@ def image_folder(
     """Return what `advdetect.data.image_folder.load` returns."""
     shorter_side(image_size, resize)
     return _in_folder(root, IMAGE_FOLDER, class_file)
+
+
+def fruits360(*, root: str, **_: Any) -> Images:
+    """Return what `advdetect.data.fruits360.load` returns."""
+    return _in_folder(root, FRUITS360, None)
 
 
 def _in_folder(root: str, layout: Layout, class_file: str | None) -> Images:
