@@ -81,6 +81,14 @@ def fruits_archive() -> Path:
 
 
 @pytest.fixture(scope="session")
+def photos_archive() -> Path:
+    path = DATA / "imagenet-photos.tar.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {DATA}: set ADVDETECT_DATA to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
 def train_on_digits():
     """Train the small net on a split: a function that returns it and its history."""
 

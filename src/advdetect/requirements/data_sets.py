@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from advdetect.data.imagenet_listing import list_imagenet
 from advdetect.data.listing import FRUITS360, IMAGE_FOLDER, Layout, ListedFolder, list_folder
 from advdetect.requirements.crops import shorter_side
 from advdetect.requirements.subsets import Images
@@ -33,6 +34,22 @@ def image_folder(
 def fruits360(*, root: str, **_: Any) -> Images:
     """Return what `advdetect.data.fruits360.load` returns."""
     return _in_folder(root, FRUITS360, None)
+
+
+def imagenet(
+    *,
+    root: str,
+    image_size: int,
+    resize: int,
+    class_file: str | None,
+    labels_file: str | None,
+    **_: Any,
+) -> Images:
+    """Return what `advdetect.data.imagenet.load` returns."""
+    shorter_side(image_size, resize)
+    if not Path(root).is_dir():
+        return Images(train=0)
+    return _counted(list_imagenet(Path(root), class_file, labels_file))
 
 
 def _in_folder(root: str, layout: Layout, class_file: str | None) -> Images:
