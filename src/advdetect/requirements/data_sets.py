@@ -18,6 +18,11 @@ def digits(*, test_fraction: float, **_: Any) -> Images:
     return Images(train=_DIGITS - test, test=test, classes=10)
 
 
+def cifar10(**_: Any) -> Images:
+    """Return what `advdetect.data.cifar10.load` returns."""
+    return Images(train=50_000, test=10_000, classes=10)
+
+
 def mnist(**_: Any) -> Images:
     """Return what `advdetect.data.mnist.load` returns."""
     return Images(train=60_000, test=10_000, classes=10)
