@@ -169,6 +169,14 @@ def test_parts_that_an_experiment_may_lack(context: ReportContext, source: str) 
     assert few.ids("section") == [name for name in SECTIONS if name != "gallery"]
 
 
+def test_a_model_that_came_with_its_weights_has_no_training_accuracy(
+    context: ReportContext, source: str
+) -> None:
+    models = context.model_metrics.assign(train_accuracy=[None, None])
+    page = Page(render_report(replace(context, model_metrics=models)))
+    assert page.text.count("–") == Page(source).text.count("–") + 2
+
+
 def test_cells_carry_the_numbers_that_they_sort_by(context: ReportContext) -> None:
     values = [0.12345, np.nan, np.inf, -1e-9]
     timings = pd.DataFrame({"stage": ["a", "b", "c", "d"], "seconds": values})

@@ -1,5 +1,6 @@
 """The validation images of ILSVRC-2012: in folders by class, or in one beside their labels."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ def list_imagenet(root: Path, class_file: str | None, labels_file: str | None) -
         classes = classes or {wordnet: wordnet for wordnet in found}
         images = list_classes(folder, classes)
     else:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        with os.scandir(folder) as entries:
+            files = sorted(Path(entry.path) for entry in entries if entry.is_file())
         images = Listing([path for path in files if is_image(path)])
         images.left_out.extend(path for path in files if not is_image(path))
         if not images.paths:

@@ -150,7 +150,8 @@ def list_classes(folder: Path, classes: Iterable[str]) -> Listing:
 
 def class_folders(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, but for hidden ones, in alphabetical order."""
-    return sorted(path.name for path in folder.iterdir() if _is_shown(path) and path.is_dir())
+    with os.scandir(folder) as entries:  # which knows without a look at each of 50,000 files
+        return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
 
 
 def read_classes(path: Path) -> dict[str, str]:
