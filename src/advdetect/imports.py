@@ -1,9 +1,10 @@
-"""Finding the function or class that a configuration names by its import path (``_target_``)."""
+"""Finding what a configuration names by its import path (``_target_``), and optional libraries."""
 
 import importlib
+from types import ModuleType
 from typing import Any
 
-from advdetect.errors import AdvdetectError, explain_failure
+from advdetect.errors import AdvdetectError, explain_failure, one_line
 
 
 def locate(target: str) -> Any:
@@ -28,3 +29,22 @@ def locate(target: str) -> Any:
     if not hasattr(module, name):
         raise AdvdetectError(f"_target_: the module {module_name} has no '{name}'.")
     return getattr(module, name)
+
+
+def load_library(module: str, extra: str) -> ModuleType:
+    """Import a module of a library that only some methods need.
+
+    Args:
+        module: Import path.
+        extra: Name of this project's extra that installs it.
+
+    Raises:
+        AdvdetectError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise AdvdetectError(
+            f"{module} cannot be imported ({one_line(error)}): install the library with "
+            f"pip install -e '.[{extra}]'."
+        ) from error

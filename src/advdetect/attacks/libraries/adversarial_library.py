@@ -10,12 +10,12 @@ from advdetect.attacks.libraries.shared import (
     FrozenCopy,
     check_arguments,
     find_attack,
-    load_library,
     run_attack,
     with_targeted,
 )
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
+from advdetect.imports import load_library
 from advdetect.randomness import SampleGenerator
 
 

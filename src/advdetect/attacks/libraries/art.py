@@ -12,13 +12,13 @@ from advdetect.attacks.libraries.shared import (
     check_arguments,
     find_attack,
     is_concrete,
-    load_library,
     run_attack,
     with_targeted,
 )
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.errors import AdvdetectError
+from advdetect.imports import load_library
 from advdetect.randomness import SampleGenerator
 
 #: Attacks that have no parameter ``targeted`` and take the labels that they are given for targets.

@@ -6,7 +6,6 @@ nothing that it says of its success is believed.
 """
 
 import copy
-import importlib
 import inspect
 import io
 import random
@@ -53,25 +52,6 @@ class FrozenCopy(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the model's logits: (N, classes) for (N, C, H, W) images."""
         return self.model(images.to(self._dtype))
-
-
-def load_library(module: str, extra: str) -> ModuleType:
-    """Import a library's module of attacks.
-
-    Args:
-        module: Import path.
-        extra: Name of this project's extra that installs it.
-
-    Raises:
-        AdvdetectError: It is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise AdvdetectError(
-            f"{module} cannot be imported ({one_line(error)}): install the library with "
-            f"pip install -e '.[{extra}]'."
-        ) from error
 
 
 def find_attack(module: ModuleType, method: str, is_attack: Callable[[object], bool]) -> Any:

@@ -10,11 +10,11 @@ from advdetect.attacks.libraries.shared import (
     check_arguments,
     find_attack,
     is_concrete,
-    load_library,
     run_attack,
 )
 from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
+from advdetect.imports import load_library
 from advdetect.randomness import SampleGenerator
 
 
