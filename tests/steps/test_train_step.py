@@ -1,6 +1,9 @@
 """A training goes on when it was killed, and is given the models that it needs."""
 
+import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from advdetect.__main__ import main
 from advdetect.data.store import read_split
 from advdetect.files.texts import read_json
 from advdetect.io import read_provenance
+from advdetect.models.published import Published
 from advdetect.models.store import build_model
 from advdetect.seeding import derive_seed
 
@@ -234,3 +238,36 @@ def test_weights_that_do_not_fit_name_the_setting(chain, config, tmp_path, capsy
 def test_a_training_without_the_models_that_it_needs_is_refused(chain, config, tmp_path, capsys):
     assert distilled(chain, config, tmp_path) == 1
     assert "--others and --others-spec: give one for each of: teacher." in capsys.readouterr().err
+
+
+FILES = {}
+
+
+def published(weights, *, num_classes, **arguments):
+    """What the library of the network of the chain publishes."""
+    return Published(f"http://127.0.0.1:9/{FILES[weights]}", num_classes)
+
+
+def test_published_weights_are_used_as_they_are(chain, tmp_path, monkeypatch):
+    """Where they lie is in no key; what they were is in the provenance."""
+    content = (chain / "model.safetensors").read_bytes()
+    name = f"small-{hashlib.sha256(content).hexdigest()[:12]}.safetensors"
+    monkeypatch.setitem(FILES, "best", name)
+    spec = read_provenance(chain / "model.safetensors")["spec"] | {"training": None}
+    spec |= {"_published_": f"{__name__}.published", "weights_root": str(tmp_path / "a")}
+    facts = []
+    for root, more in (("a", ()), ("b", ("--root", tmp_path / "b"))):
+        (tmp_path / root).mkdir()
+        shutil.copy(chain / "model.safetensors", tmp_path / root / name)
+        output = tmp_path / f"{root}.safetensors"
+        run(
+            *("train", "--spec", json.dumps(spec | {"weights": "best"}), "--device", "cpu"),
+            *("--seed", SEED, "--train", chain / "train.safetensors", *more),
+            *("--output", output, "--history", tmp_path / f"{root}.json"),
+        )
+        found, given = load_file(output), load_file(chain / "model.safetensors")
+        assert all(torch.equal(found[name], given[name]) for name in given)
+        facts.append(read_provenance(output))
+    assert facts[0]["key"] == facts[1]["key"]
+    assert [fact["weights_file"] for fact in facts] == [name, name]
+    assert facts[0]["spec"]["weights"] == "best"

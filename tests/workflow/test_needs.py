@@ -72,6 +72,10 @@ RATE = "defense.magnet.detectors.0.false_positive_rate=0.001"
             "set dataset.train_count to fewer than the 899 that there are",
         ),
         (
+            {"model": "torchvision", "overrides": "model.weights=IMAGENET1K_V1"},
+            "model: weights: IMAGENET1K_V1 is of 1000 classes, but the data has 10: choose",
+        ),
+        (
             {"dataset": {"test_count": 20}, "evaluation": {"train_fraction": 0.01}},
             "20 clean-correct images cannot be split with evaluation.train_fraction=0.01",
         ),
@@ -172,3 +176,19 @@ def test_an_attack_that_asks_for_labels_alone_may_be_on_an_oracle(load, own_yaml
     own_yaml("attack/walk", "_target_: my_module.walk\n_labels_only_: true\n")
     attacks = ["walk", "hopskipjump_l2", "best_of"]
     assert list(load(**ORACLE | {"attacks": attacks}).runs[0].attacks) == attacks
+
+
+def test_published_weights_are_named_and_where_they_lie_is_in_no_key(pipeline_of):
+    tuned = {"model": "torchvision", "training": "fine_tuning", "attacks": ["fgsm"]}
+    overrides = "model.weights=pretrained training.new_layers=[net.fc]"
+    jobs = []
+    for more in ("", " model.weights_root=elsewhere"):
+        pipeline = pipeline_of(**tuned, overrides=overrides + more)
+        (run,) = pipeline.experiment.runs
+        model = pipeline.store.model(run, 0)
+        assert '"weights":"pretrained"' in model.option("--spec").replace(" ", "")
+        assert not model.inputs["weights"]
+        jobs.append((model.path, pipeline.store.root(model.job)))
+    (path, root), (other_path, other_root) = jobs
+    assert path == other_path
+    assert (root, other_root) == ("data/weights", "elsewhere")

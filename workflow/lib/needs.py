@@ -20,7 +20,7 @@ from advdetect.requirements.training import (
     check_source_of_weights,
     moments_from_the_data,
 )
-from advdetect.requirements.weights import check_weights_file
+from advdetect.requirements.weights import check_weights_file, is_name
 from experiment import ConfigurationError, Experiment, Run, Spec
 from methods import CRAFTED_ON, FILE, REQUIRES, SIZES, TRAINING, WEIGHTS
 from trainings import is_trained, needs_unused
@@ -69,7 +69,7 @@ def check_needs(run: Run, settings: Mapping[str, Any]) -> None:
     users = {f"feature.{k}": v for k, v in (run.fitted_features | run.computed_features).items()}
     users |= {f"defense.{name}": spec for name, spec in run.defenses.items()}
     training = run.model.get(TRAINING) or {}
-    users[f"training={run.training_name}"] = training
+    users |= {"model": run.model, f"training={run.training_name}": training}
     users |= {f"{TRAINING}.{k}": v for k, v in training.items() if isinstance(v, dict)}
     for name, spec in users.items():
         owner = run.fitted_features.get(spec.get("_fitted_by_", ""), {})
@@ -108,7 +108,8 @@ def check_files(experiment: Experiment) -> None:
         ConfigurationError: A file is missing, or one of weights is damaged.
     """
     for run in experiment.models:
-        if weights := run.model.get(WEIGHTS):
+        weights = run.model.get(WEIGHTS)
+        if weights and not is_name(weights, run.model):
             with explained(f"model.{WEIGHTS}"):
                 check_weights_file(weights)
         for name, spec in run.attacks.items():

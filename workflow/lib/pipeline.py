@@ -123,8 +123,9 @@ class Pipeline:
             words += ["--threads", str(threads)]
             words += ["--device", self.settings["device"]]
             words += ["--batch-size", str(self.settings["batch_size"])]
+        if root := self._store.root(file.job):
+            words.append(f"--root={root}")
         if file.step == "prepare-data":
-            words += [f"--root={root}"] if (root := self._store.root(file.job)) else []
             words += ["--threads", str(threads)] if _reads_files(file) else []
         if file.step == "attack":
             values = self._store.sweep(file.job) if self._shares_files else {}

@@ -18,9 +18,10 @@ from typing import Any
 
 from advdetect.identity import digest, run_of
 from advdetect.protocol import CLEAN, HELD_OUT, TRAIN, UNCHANGED, UNUSED
+from advdetect.requirements.weights import is_name
 from best_of import ATTACKS
 from experiment import Experiment, Run, Spec
-from methods import BEST_OF, CRAFTED_ON, FILE
+from methods import BEST_OF, CRAFTED_ON, FILE, WEIGHTS
 from store_file import ARRAYS, TABLE, Inputs, Registry, StoreFile, once
 from sweeps import sweep_values
 from trainings import needs_unused
@@ -78,27 +79,31 @@ class Store:
         return file
 
     def root(self, job: str) -> str:
-        """Return the folder that the data of a split lies in, empty where there is none."""
-        return self._roots[job]
+        """Return the folder of a split's data or of a model's published weights, empty if none."""
+        return self._roots.get(job, "")
 
     @once
     def model(self, run: Run, seed: int) -> StoreFile:
-        """A trained classifier, or the user's own weights."""
-        train, weights = self.split(run, TRAIN), run.model.get("weights")
+        """A trained classifier, the user's own weights, or those that a library publishes."""
+        train, weights = self.split(run, TRAIN), run.model.get(WEIGHTS)
         unused = [self.split(run, UNUSED)] if needs_unused(run.model) else []
-        return self._registry.add(
+        files = [weights] if weights and not is_name(weights, run.model) else []
+        spec = {key: value for key, value in run.model.items() if key != "weights_root"}
+        file = self._registry.add(
             "train",
             f"{train.folder}/{run.model_name}-seed{seed}.{{key}}/model",
-            run.model | {"weights": digest(Path(weights).read_bytes()) if weights else None},
+            spec | {WEIGHTS: digest(Path(files[0]).read_bytes()) if files else weights},
             {
                 "train": [train],
                 "unused": unused,
-                "weights": [weights] if weights else [],
+                "weights": files,
                 "others": [self.model(other, seed) for other in run.others.values()],
             },
             {"seed": seed},
             {"dataset": run.dataset_name, "model": run.model_name, "seed": seed},
         )
+        self._roots[file.job] = run.model.get("weights_root") or ""
+        return file
 
     def history(self, run: Run, seed: int) -> StoreFile:
         """How the training of a model went; made with it."""

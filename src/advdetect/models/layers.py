@@ -35,15 +35,18 @@ class Normalize(nn.Module):
     Args:
         mean: One value per channel.
         std: One value per channel, positive.
+        is_kept: Whether they are among the model's weights in files.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], *, is_kept: bool = True
+    ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=is_kept)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images in [0, 1] to normalised ones."""

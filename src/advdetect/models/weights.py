@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError, one_line
-from advdetect.requirements.weights import SAFETENSORS
+from advdetect.requirements.weights import SAFETENSORS, say_other_classes
 
 #: How to find weights that are elsewhere in a file.
 WHERE = "model.weights_key and model.weights_prefix say where in the file they are"
@@ -17,9 +17,21 @@ _SHOWN = 3  # names in an error, of what may be hundreds
 
 
 def load_weights(
-    model: nn.Module, path: str | Path, key: str | None = None, prefix: str | None = None
+    model: nn.Module,
+    path: str | Path,
+    key: str | None = None,
+    prefix: str | None = None,
+    *,
+    classes: int | None = None,
 ) -> None:
     """Load weights into a model; arguments as of `read_weights`.
+
+    Args:
+        model: The model.
+        path: The file.
+        key: Where in it the weights are.
+        prefix: What their names begin with.
+        classes: How many the data has, for the sentence if that is all that is wrong.
 
     Raises:
         AdvdetectError: The file is missing, unreadable, holds more than tensors, or its tensors are
@@ -27,6 +39,8 @@ def load_weights(
     """
     own = model.state_dict()
     state = read_weights(path, own, key, prefix)
+    if classes and (found := _other_classes(state, own, classes)):
+        raise AdvdetectError(f"model.weights: {say_other_classes(str(path), found, classes)}")
     if problem := difference(state, own):
         raise AdvdetectError(
             f"model.weights: {path} does not hold the weights of {type(model).__name__}: "
@@ -43,7 +57,8 @@ def read_weights(
     Args:
         path: ``.safetensors``, or what ``torch.save`` has written of a state dict, or of a
             checkpoint that holds one. It is read without running what a pickle might name.
-        own: The names of the model's weights.
+        own: The names of the model's weights. What they all begin with and those in the file do
+            not, where a model wraps another, is put before these.
         key: Where in the checkpoint the state dict is; None where it is all that there is, or the
             only mapping of tensors in it.
         prefix: What each name in it begins with and the model's do not, such as ``module.``; None
@@ -56,7 +71,11 @@ def read_weights(
     if not path.is_file():
         raise AdvdetectError(f"model.weights: the file {path} does not exist.")
     state = _state_in(_read(path), key, path)
-    return _without_prefix(state, set(own), prefix, path)
+    own = list(own)
+    within = (name.partition(".")[2] for name in own)  # of a model that wraps another
+    state = _without_prefix(state, {*own, *within}, prefix, path)
+    before = _common_prefix(own, state)
+    return {f"{before}{name}": values for name, values in state.items()}
 
 
 def _read(path: Path) -> Any:
@@ -119,14 +138,28 @@ def _without_prefix(
     return chosen
 
 
-def _common_prefix(state: Mapping[str, Tensor], own: Container[str]) -> str:
-    """Return what all names begin with, where without it they are names of the model."""
+def _common_prefix(state: Iterable[str], own: Container[str]) -> str:
+    """Return what all names begin with, where without it they are among other ones."""
     first = next(iter(state))
     for start in (i + 1 for i, letter in enumerate(first) if letter == "."):
         prefix = first[:start]
         if first[start:] in own and all(name.startswith(prefix) for name in state):
             return prefix if first not in own else ""
     return ""
+
+
+def _other_classes(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], classes: int
+) -> int | None:
+    """Return how many classes weights are of, if that is how they differ from the model's."""
+    if state.keys() != own.keys():
+        return None
+    pairs = [(state[name].shape, own[name].shape) for name in own]
+    others = {(a[:1], b[:1], a[1:] == b[1:]) for a, b in pairs if a != b}
+    if len(others) != 1:
+        return None
+    ((found, wanted, is_alike),) = others
+    return found[0] if is_alike and wanted == (classes,) and len(found) else None
 
 
 def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:

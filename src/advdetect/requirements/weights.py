@@ -1,14 +1,65 @@
-"""Whether a file can hold weights, as its first and last bytes say, without reading them."""
+"""Whether weights can be those of a model: a file by its bytes at both ends, a name by its classes.
+
+Nothing of a file's weights is read.
+"""
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from advdetect.errors import AdvdetectError
+from advdetect.requirements.subsets import Images
+from advdetect.requirements.training import FROM_WEIGHTS
 
+#: In a model: what says where the weights lie that its library publishes under a name.
+PUBLISHED = "_published_"
 #: What `safetensors` files end with; all others are those of ``torch.save``.
 SAFETENSORS = ".safetensors"
 _PICKLE = b"\x80"  # what torch.save began with before version 1.6
+
+_OF_ILSVRC = 1000
+
+
+def is_name(weights: str | None, model: Mapping[str, Any]) -> bool:
+    """Return whether weights are named as a model's library does, and not by a file's path."""
+    return bool(weights) and PUBLISHED in model and not {"/", "\\", "."} & set(weights or "")
+
+
+def say_other_classes(weights: str, classes: int, of_data: int) -> str:
+    """Return the sentence for weights of other classes than those of the data."""
+    return (
+        f"{weights} is of {classes} classes, but the data has {of_data}: choose the data that the "
+        f"weights were made for, or training=fine_tuning with the last layer in "
+        f"training.new_layers."
+    )
+
+
+def check_ilsvrc(
+    images: Images,
+    owner: Mapping[str, Any],
+    *,
+    weights: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    **parameters: object,
+) -> None:
+    """Refuse named weights of ILSVRC-2012, as all of torchvision's are, for data of other classes.
+
+    Args:
+        images: What is known of the data set.
+        owner: Not used.
+        weights: ``model.weights``.
+        training: ``model.training``; None where there is none.
+        parameters: Other settings of the model.
+
+    Raises:
+        AdvdetectError: They would be used as they are, and the data has other classes.
+    """
+    known = images.classes or _OF_ILSVRC
+    is_used = is_name(weights, {PUBLISHED: ""}) and FROM_WEIGHTS not in (training or {})
+    if is_used and known != _OF_ILSVRC:
+        raise AdvdetectError(f"weights: {say_other_classes(str(weights), _OF_ILSVRC, known)}")
 
 
 def check_weights_file(path: str | Path) -> None:

@@ -18,11 +18,13 @@ from advdetect.identity import digest, run_of
 from advdetect.inference import to_float
 from advdetect.io import read_provenance
 from advdetect.models.guard import TRIED, check_answers, check_weights
+from advdetect.models.published import named_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments, write_model
 from advdetect.models.weights import load_weights, read_weights
 from advdetect.progress import report
 from advdetect.requirements.subsets import check_training_images
 from advdetect.requirements.training import FITTED, FROM_WEIGHTS, check_source_of_weights
+from advdetect.requirements.weights import is_name
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.kinds import TRAINING, epochs_of, make, train_as
@@ -45,7 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "kind of training says that it needs them",
     )
     parser.add_argument(
-        "--weights", help="file of your own weights, in place of training or for it to go on from"
+        "--weights",
+        help="file of your own weights, or the name that the model's library has for them, in "
+        "place of training or for it to go on from",
+    )
+    parser.add_argument(
+        "--root",
+        help="folder of weights that have a name, in place of the specification's weights_root; "
+        "not in the provenance",
     )
     parser.add_argument(
         "--others",
@@ -70,8 +79,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Train (fit, load) the model; write its weights and how its training went."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
+    root = spec.pop("weights_root", None)  # where they lie changes nothing that follows from them
     weights = arguments.weights or spec.pop("weights", None)
-    spec["weights"] = _digest_of(weights) if weights else None
+    is_named = is_name(weights, spec)
+    spec["weights"] = _digest_of(weights) if weights and not is_named else weights
     facts = provenance.describe(
         "train",
         spec,
@@ -106,13 +117,16 @@ def run(arguments: argparse.Namespace) -> None:
     history: History = []
     unfinished = Unfinished(arguments.output, {name: facts[name] for name in _FACTS})
     check_source_of_weights(spec)
+    if is_named:
+        weights = named_weights(weights, spec, model_arguments, classes, arguments.root or root)
+        facts["weights_file"] = weights.name
     if not weights or FROM_WEIGHTS in own:
         check_training_images(
             len(training), "the model would be trained", "give --weights, and no fine-tuning"
         )
     within = spec.get("weights_key"), spec.get("weights_prefix")
     if weights and FROM_WEIGHTS not in own:
-        load_weights(model, weights, *within)
+        load_weights(model, weights, *within, classes=classes)
     elif spec.get(FITTED):
         _fit(model, training, seed)
     else:
