@@ -59,7 +59,7 @@ def test_a_run_is_called_by_what_tells_it_apart(composed, runs, expected):
         ([{"model": "lenet5"}, {"model": "lenet5"}], "give each a name, as in {name: wide, model:"),
         (
             [{"model": "lenet6"}],
-            "Unknown model: lenet6. config/model/ has: carlini_wagner, decision_tree, fully",
+            "Unknown model: lenet6. config/model/ has: carlini_wagner, decision_tree, fruits",
         ),
         ([{"name": "a", "title": ""}, {"name": "b"}], "runs.0.title: '' does not match"),
         (
