@@ -155,7 +155,7 @@ class _Composer:
         loop = self._yaml.model_schema[TRAINING]["properties"]
         own = run.model[TRAINING]
         kind = self._training(STANDARD) | {key: own[key] for key in shared}
-        base = run.model | {TRAINING: {key: own[key] for key in loop}}
+        base = run.model | {TRAINING: {key: own[key] for key in loop if key in own}}
         spec, made_from = with_training(base, STANDARD, kind, {}, self._training)
         return replace(run, model=spec, training_name=STANDARD, made_from=made_from, name="")
 

@@ -42,7 +42,7 @@ def _copied(_model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.clone() if isinstance(value, Tensor) else value for value in inputs)
 
 
-def _checked(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+def _checked(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
     if not isinstance(output, Tensor):
         raise AdvdetectError(
             f"{_the(model)} returns a {type(output).__name__}: it must return one tensor of "
@@ -50,19 +50,21 @@ def _checked(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         )
     images = inputs[0] if inputs else None
     if not isinstance(images, Tensor):
-        return
+        return None
     if output.ndim != 2 or len(output) != len(images):
         raise AdvdetectError(
             f"{_the(model)} returned a tensor of shape {tuple(output.shape)} for {len(images)} "
             f"images; it must return logits of shape (N, classes)."
         )
-    if output.dtype != images.dtype:
+    is_mixed = torch.is_autocast_enabled(images.device.type)
+    if output.dtype != images.dtype and not is_mixed:
         raise AdvdetectError(
             f"{_the(model)} returns {output.dtype} for {images.dtype} images: gradients need the "
             f"digits of the images; convert its weights or its answers to that type."
         )
     if torch.is_grad_enabled() and images.requires_grad:
         check_differentiable(model)
+    return output.to(images.dtype) if is_mixed else None  # which a loss may ask for
 
 
 def labels_only(model: nn.Module) -> bool:

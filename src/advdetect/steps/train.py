@@ -27,7 +27,7 @@ from advdetect.requirements.training import FITTED, FROM_WEIGHTS, check_source_o
 from advdetect.requirements.weights import is_name
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-from advdetect.training.kinds import TRAINING, epochs_of, make, train_as
+from advdetect.training.kinds import OPTIONS, TRAINING, epochs_of, make, train_as
 from advdetect.training.loop import accuracy
 from advdetect.training.unfinished import History, Unfinished
 
@@ -217,7 +217,7 @@ def _fit(model: nn.Module, training: ImageSplit, seed: int) -> None:
 
 
 def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
-    loop = spec["training"].keys()
+    loop = spec["training"].keys() - OPTIONS
     if "_target_" in loop:  # with the settings of its kind
         loop &= set(TRAINING)
     options.check_names(loop, TRAINING, all_needed=True, option="model.training")

@@ -14,6 +14,8 @@ from advdetect.training.unfinished import History, Unfinished
 
 #: What `model.training` holds, whatever the kind.
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
+#: What it may hold beside that, each with a default in `loop.train`.
+OPTIONS = ("optimizer", "momentum", "schedule", "precision", "channels_last")
 
 
 class OwnMethod(Protocol):
@@ -38,8 +40,12 @@ class OwnMethod(Protocol):
         batch_size: int,
         learning_rate: float,
         weight_decay: float,
+        **options: Any,
     ) -> History:
-        """Train the model and return how it went; arguments and result as of `loop.train`."""
+        """Train the model and return how it went; arguments and result as of `loop.train`.
+
+        Of `OPTIONS` it is given those that are set.
+        """
 
 
 Kind = Objective | OwnMethod
@@ -54,7 +60,8 @@ def make(training: Mapping[str, Any], others: Mapping[str, Any]) -> Kind:
             for one of them perhaps weights by name, from a file.
     """
     target = training.get("_target_", f"{Standard.__module__}.{Standard.__qualname__}")
-    own = {k: v for k, v in training.items() if k not in TRAINING and not k.startswith("_")}
+    of_loop = {*TRAINING, *OPTIONS}
+    own = {k: v for k, v in training.items() if k not in of_loop and not k.startswith("_")}
     with explain_failure(f"training: {target}"):
         kind: Kind = locate(target)(**own, **others)
     return kind
@@ -83,7 +90,8 @@ def train_as(
         training: Specification of the training.
         more: seed, after_epoch and unfinished; see `loop.train`.
     """
-    settings = {name: training[name] for name in TRAINING} | more
+    chosen = [*TRAINING, *(name for name in OPTIONS if name in training)]
+    settings = {name: training[name] for name in chosen} | more
     if not callable(kind):
         return kind.train(model, images, labels, **settings)
     with torch.random.fork_rng(devices=[]):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.inference import predict_logits, to_float
+from advdetect.training.optimizers import in_precision, make_optimizer, make_schedule
 from advdetect.training.unfinished import History, Unfinished
 
 
@@ -43,10 +44,15 @@ def train(
     learning_rate: float,
     weight_decay: float,
     seed: int,
+    optimizer: str = "adamw",
+    momentum: float = 0.9,
+    schedule: str = "one_cycle",
+    precision: str = "float32",
+    channels_last: bool = False,
     after_epoch: Callable[[dict[str, Any]], None] = lambda epoch: None,
     unfinished: Unfinished | None = None,
 ) -> History:
-    """Train with AdamW and a one-cycle learning rate; changes the model.
+    """Train a model; changes it.
 
     The global random state of torch is seeded here, since dropout knows no other, and restored.
     A training that was killed goes on after its last epoch, and ends with the same bits.
@@ -58,9 +64,15 @@ def train(
         objective: What is minimised.
         epochs: Passes over the images, at least 1.
         batch_size: Images per step.
-        learning_rate: Highest learning rate of the cycle.
-        weight_decay: AdamW's decoupled weight decay.
+        learning_rate: Highest learning rate of the schedule.
+        weight_decay: Of the optimizer.
         seed: Seed of the order of the images, of dropout and of what the objective draws.
+        optimizer: As of `make_optimizer`.
+        momentum: As of `make_optimizer`.
+        schedule: As of `make_schedule`.
+        precision: As of `in_precision`.
+        channels_last: Whether weights of convolutions have the channels innermost meanwhile, which
+            some processors compute faster.
         after_epoch: Called with each epoch, as it stands in what is returned.
         unfinished: Keeps where the training stands.
 
@@ -68,31 +80,37 @@ def train(
         By epoch its number from 1, ``epoch``, the mean ``loss`` and the running ``train_accuracy``.
 
     Raises:
-        AdvdetectError: The loss of an epoch is no finite number.
+        AdvdetectError: The loss of an epoch is no finite number, or a name is unknown.
     """
     device = next(model.parameters()).device
     images, labels = images.to(device), labels.to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=device.type == "cuda"
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    steps = make_optimizer(
+        optimizer,
+        model.parameters(),
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        fused=device.type == "cuda",
     )
     sizes = batch_sizes(len(images), batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=epochs * len(sizes)
-    )
+    rate = make_schedule(schedule, steps, learning_rate, epochs * len(sizes))
     cuda_devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda_devices):
         torch.manual_seed(seed)
-        history = unfinished.resume(model, optimizer, schedule) if unfinished else []
+        history = unfinished.resume(model, steps, rate) if unfinished else []
         for epoch in range(len(history) + 1, epochs + 1):
             model.train()
             loss_sum = torch.zeros((), device=device)
             correct = torch.zeros((), device=device)
             for rows in torch.randperm(len(images)).to(device).split(sizes):
-                loss, logits = objective(model, to_float(images[rows]), labels[rows])
-                optimizer.zero_grad(set_to_none=True)
+                with in_precision(precision, device):
+                    loss, logits = objective(model, to_float(images[rows]), labels[rows])
+                steps.zero_grad(set_to_none=True)
                 loss.backward()
-                optimizer.step()
-                schedule.step()
+                steps.step()
+                rate.step()
                 loss_sum += loss.detach() * len(rows)
                 correct += (logits.detach().argmax(1) == labels[rows]).sum()
             model.eval()
@@ -105,8 +123,10 @@ def train(
             accuracy_now = correct.item() / len(images)
             history.append({"epoch": epoch, "loss": mean_loss, "train_accuracy": accuracy_now})
             if unfinished:
-                unfinished.keep(history, model, optimizer, schedule)
+                unfinished.keep(history, model, steps, rate)
             after_epoch(history[-1])
+    if channels_last:  # as a model that is read from its file
+        model.to(memory_format=torch.contiguous_format)
     return history
 
 

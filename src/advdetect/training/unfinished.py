@@ -103,6 +103,10 @@ class Unfinished:
             number, _, key = name.partition("/")
             state.setdefault(int(number), {})[key] = value
         optimizer.load_state_dict({"state": state, "param_groups": standing["groups"]})
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                if value.shape == parameter.shape:  # with the strides of the weights, as it had
+                    values[name] = torch.empty_like(parameter).copy_(value)
         schedule.load_state_dict(standing["schedule"])
         random = _below(tensors, _RANDOM)
         torch.set_rng_state(random["cpu"])
