@@ -12,6 +12,7 @@ from advdetect.__main__ import main
 from advdetect.figures import gallery
 from advdetect.io import read_provenance
 from advdetect.runs import RunFiles
+from advdetect.tables.names import display_name
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +123,21 @@ def test_a_gallery_may_leave_out_what_was_crafted_on_another_model(chain, judge)
     paths = (str(chain / "otcm.safetensors"), arguments[-1])
     files = RunFiles("", paths, data=str(chain / "test.safetensors"))
     for own, attacks in ((False, 2), (True, 1)):
-        figure = gallery.draw(files, examples=3, own=own)
-        assert len(figure.subfigs) == attacks
-        assert [len(block.axes) for block in figure.subfigs] == [3 * 3] * attacks
+        (axis,) = gallery.draw(files, examples=3, own=own).axes
+        assert len(axis.images) == attacks * 3 * 3
+
+
+def test_a_gallery_of_many_attacks_shows_some_and_says_so(chain, judge):
+    arguments = judge(chain / "otcm.safetensors")
+    assert main(arguments) == 0
+    paths = [str(chain / "otcm.safetensors")] * 4 + [arguments[-1]]
+    files = RunFiles("", tuple(paths), data=str(chain / "test.safetensors"))
+    (axis,) = gallery.draw(files, examples=1, most=2).axes
+    texts = [text.get_text() for text in axis.texts]
+    assert texts[0] == display_name("otcm")
+    assert texts[4] == display_name("otcm@first")  # the last of five
+    assert texts[-1].startswith("2 of 5 attacks")
+    assert len(axis.images) == 2 * 3
 
 
 @pytest.fixture

@@ -1,23 +1,28 @@
 """The gallery: clean image, adversarial image and their difference."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
-from advdetect.figures.plotting import Canvas, hide_axes, new_figure, styled
+from advdetect.figures.class_names import short_names
+from advdetect.figures.pictures import (
+    Block,
+    Picture,
+    difference_picture,
+    draw_pictures,
+    magnification,
+    picture_of,
+    times,
+)
+from advdetect.figures.plotting import Canvas, new_figure
 from advdetect.files.attack import AttackFile
 from advdetect.io import read_rows
 from advdetect.runs import RunFiles
 from advdetect.tables.names import display_name
-
-_PER_BAND = 3  # attacks side by side
-_TITLE_WIDTH = 18  # characters above an image of one inch
 
 
 @dataclass(frozen=True)
@@ -42,77 +47,82 @@ class GalleryExamples:
 
 
 def draw(
-    files: RunFiles, *, examples: int = 4, own: bool = False, canvas: Canvas = new_figure
+    files: RunFiles,
+    *,
+    examples: int = 4,
+    most: int = 12,
+    own: bool = False,
+    canvas: Canvas = new_figure,
 ) -> FigureBase:
     """Draw a few successes of each attack from files of attack and the test images.
 
     Args:
         files: The files.
         examples: How many of each attack.
+        most: How many attacks; of more, some are chosen at equal distances.
         own: Whether only those attacks are shown that were crafted on the model itself.
         canvas: What makes the figure.
     """
-    shown = []
-    for path in files.paths:
-        attack = AttackFile(path)
+    there = []
+    for attack in map(AttackFile, files.paths):
         if own and attack.facts["crafted_on"] != attack.facts["judged_on"]:
             continue
-        names = np.array(attack.facts["class_names"])
         rows = np.flatnonzero(attack.column("success"))[:examples]
-        labels = names[attack.column("label")[rows]].tolist()
-        shown.append(
-            GalleryExamples(
-                attack=attack.name,
-                clean=read_rows(files.data, "images", attack.column("index")[rows]) / 255,
-                adversarial=attack.adversarial(rows),
-                labels=labels,
-                clean_predictions=labels,  # only clean-correct images are attacked
-                adversarial_predictions=names[attack.column("prediction")[rows]].tolist(),
-            )
-        )
-    return gallery_figure(shown, canvas=canvas)
+        if len(rows):
+            there.append((attack, rows))
+    chosen = _spread(len(there), most)
+    shown = [_read(*there[position], files.data) for position in chosen]
+    few = f"{len(chosen)} of {len(there)} attacks; most={len(there)} shows all"
+    note = few if len(chosen) < len(there) else ""
+    return gallery_figure(shown, note=note, canvas=canvas)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return positions at equal distances, the first and the last among them; all of a few."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
+def _read(attack: AttackFile, rows: NDArray[np.integer], data: str) -> GalleryExamples:
+    names = np.array(short_names(attack.facts["class_names"]))
+    labels = names[attack.column("label")[rows]].tolist()
+    return GalleryExamples(
+        attack=attack.name,
+        clean=read_rows(data, "images", attack.column("index")[rows]) / 255,
+        adversarial=attack.adversarial(rows),
+        labels=labels,
+        clean_predictions=labels,  # only clean-correct images are attacked
+        adversarial_predictions=names[attack.column("prediction")[rows]].tolist(),
+    )
 
 
 def gallery_figure(
-    attacks: Sequence[GalleryExamples], *, canvas: Canvas = new_figure
+    attacks: Sequence[GalleryExamples], *, note: str = "", canvas: Canvas = new_figure
 ) -> FigureBase:
-    """Draw examples of each attack: one row per example, three columns per attack.
+    """Draw examples of each attack: one row of three pictures per example.
 
-    The difference is amplified to the full colour range, red where the adversarial is brighter and
-    blue where it is darker (the mean over channels for colour images); its title gives the factor
-    and the L2 norm. Above a clean image stands its class, and after an arrow the prediction where
-    it is another.
+    The difference is magnified around mid-grey, each channel by itself, by one factor for all
+    examples of an attack (`magnification`), which stands above the first; above each is its L2
+    norm. Above a clean image stands its class, and after an arrow the prediction where it is
+    another.
 
     Args:
         attacks: The examples; attacks with no example are left out.
+        note: What stands below all of them.
         canvas: What makes the figure.
 
     Returns:
-        Blocks of three columns, three attacks to a band.
+        The attacks, one below the other.
+
+    Raises:
+        AdvdetectError: There is no example, or its images are not of one shape.
     """
     shown = [examples for examples in attacks if len(examples.clean)]
     if not shown:
         raise AdvdetectError("There is no adversarial to show: the gallery is empty.")
     for examples in shown:
         _check(examples)
-    across = min(_PER_BAND, len(shown))
-    bands = [shown[start : start + across] for start in range(0, len(shown), across)]
-    rows = [max(len(examples.clean) for examples in band) for band in bands]
-    heights = [0.45 + 1.25 * n for n in rows]
-    with styled():
-        figure = canvas(3.5 * across, sum(heights))
-        blocks = figure.subfigures(len(bands), across, squeeze=False, height_ratios=heights)
-        for band, n_rows, line in zip(bands, rows, blocks, strict=True):
-            for examples, block in zip(band, line, strict=False):
-                block.suptitle(display_name(examples.attack), fontweight="bold", fontsize=11)
-                grid = block.subplots(n_rows, 3, squeeze=False)
-                for row, axes in enumerate(grid):
-                    for axis in axes:
-                        hide_axes(axis)
-                        axis.set_title(" ", fontsize=8, pad=2)
-                    if row < len(examples.clean):
-                        _draw(axes, examples, row)
-    return figure
+    blocks = [Block(display_name(examples.attack), _rows(examples)) for examples in shown]
+    return draw_pictures(blocks, columns=3, note=note, canvas=canvas)
 
 
 def _check(examples: GalleryExamples) -> None:
@@ -124,22 +134,24 @@ def _check(examples: GalleryExamples) -> None:
         )
 
 
-def _draw(axes: Sequence[Axes], examples: GalleryExamples, row: int) -> None:
-    clean, adversarial = examples.clean[row], examples.adversarial[row]
-    difference = adversarial.astype(np.float64) - clean
-    signed = difference.mean(axis=0)
-    largest = float(np.abs(signed).max()) or 1.0
-    label, prediction = examples.labels[row], examples.clean_predictions[row]
-    titles = (
-        label if prediction == label else f"{label} → {prediction}",
-        f"→ {examples.adversarial_predictions[row]}",
-        f"\N{MULTIPLICATION SIGN}{1 / largest:.3g}  L2 {np.linalg.norm(difference):.3g}",
-    )
-    heads = ("clean\n", "adversarial\n", "difference\n") if row == 0 else ("", "", "")
-    for axis, image in zip(axes, (clean, adversarial), strict=False):
-        colours = np.moveaxis(image, 0, -1)
-        picture = colours[..., 0] if len(image) == 1 else colours
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes[2].imshow(signed, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
-    for axis, head, title in zip(axes, heads, titles, strict=True):
-        axis.set_title(head + textwrap.fill(title, _TITLE_WIDTH), fontsize=8, pad=2)
+def _rows(examples: GalleryExamples) -> list[list[Picture]]:
+    differences = examples.adversarial.astype(np.float64) - examples.clean
+    magnified = magnification(differences)
+    rows = []
+    for row, difference in enumerate(differences):
+        label, prediction = examples.labels[row], examples.clean_predictions[row]
+        captions = [
+            label if prediction == label else f"{label} → {prediction}",
+            f"→ {examples.adversarial_predictions[row]}",
+            f"L2 {np.linalg.norm(difference):.3g}",
+        ]
+        if row == 0:
+            heads = ("clean", "adversarial", f"difference {times(magnified)}")
+            captions = [f"{head}\n{own}" for head, own in zip(heads, captions, strict=True)]
+        pixels = (
+            picture_of(examples.clean[row]),
+            picture_of(examples.adversarial[row]),
+            difference_picture(difference, magnified),
+        )
+        rows.append([Picture(*both) for both in zip(pixels, captions, strict=True)])
+    return rows

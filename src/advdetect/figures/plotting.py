@@ -46,7 +46,11 @@ _STYLE: dict[Any, Any] = {
 _RUN_TITLE = 0.4  # inches above the block of a run
 _LEGEND_HANDLE, _LEGEND_LETTER, _LEGEND_ROW = 0.55, 0.068, 0.18  # inches
 _DPI = 160  # of PNG, for which figures are laid out: at another, letters are not as wide
-_SAVING: dict[Any, Any] = {"svg.hashsalt": "advdetect", "svg.fonttype": "path"}
+_SAVING: dict[Any, Any] = {
+    "svg.hashsalt": "advdetect",
+    "svg.fonttype": "path",
+    "image.composite_image": False,  # each of many pictures would be drawn as large as their axes
+}
 
 
 def styled() -> AbstractContextManager[None]:
