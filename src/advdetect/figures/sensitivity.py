@@ -4,23 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
 from advdetect.errors import AdvdetectError
-from advdetect.figures.plotting import Canvas, hide_axes, new_figure, styled
+from advdetect.figures.pictures import (
+    Block,
+    Picture,
+    difference_picture,
+    draw_pictures,
+    magnification,
+    overlay,
+    picture_of,
+    times,
+)
+from advdetect.figures.plotting import Canvas, new_figure
 from advdetect.io import read_arrays, read_provenance
 from advdetect.runs import RunFiles
 from advdetect.tables.names import display_name
-
-_HEADS = (
-    "adversarial",
-    "FIS of it",
-    "FIS of original,\nsame scale",
-    "FIS of original,\nown scale",
-    "difference",
-)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
 def sensitivity_figure(
     attacks: Sequence[SensitivityExamples], *, canvas: Canvas = new_figure
 ) -> FigureBase:
-    """Draw the absolute sensitivity of each pixel over the image, one row per example.
+    """Draw the absolute sensitivity of each pixel over the image, two rows of three per example.
 
-    Columns: the adversarial image, its map, the map of the original in the colours of the
-    adversarial's, then in its own, and the difference of the images (red where the adversarial is
-    brighter). For colour images the largest of the channels is drawn. The numbers above the maps
-    are log10 of their peaks.
+    Above, the original, the adversarial image and their difference, magnified as in the gallery.
+    Below, the map of the original in its own scale, in that of the adversarial's, and the map of
+    the adversarial image, each over its image in grey. For colour images the largest of a pixel's
+    channels is drawn. The numbers above the maps are log10 of their peaks.
 
     Args:
         attacks: The examples; attacks with no example are left out.
@@ -76,49 +77,42 @@ def sensitivity_figure(
     shown = [examples for examples in attacks if len(examples.clean)]
     if not shown:
         raise AdvdetectError("There is no adversarial to show the sensitivity of.")
-    heights = [0.75 + 1.2 * len(examples.clean) for examples in shown]
-    with styled():
-        figure = canvas(6.4, sum(heights))
-        blocks = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)
-        for examples, (block,) in zip(shown, blocks, strict=True):
-            block.suptitle(display_name(examples.attack), fontweight="bold", fontsize=11)
-            grid = block.subplots(len(examples.clean), len(_HEADS), squeeze=False)
-            for row, axes in enumerate(grid):
-                _draw(axes, examples, row)
-    return figure
+    blocks = [Block(display_name(examples.attack), _rows(examples)) for examples in shown]
+    return draw_pictures(blocks, columns=3, canvas=canvas)
 
 
-def _draw(axes: Sequence[Axes], examples: SensitivityExamples, row: int) -> None:
+def _rows(examples: SensitivityExamples) -> list[list[Picture]]:
+    differences = examples.adversarial.astype(np.float64) - examples.clean
+    magnified = magnification(differences)
+    rows = []
+    for row, difference in enumerate(differences):
+        rows.append(
+            [
+                Picture(picture_of(examples.clean[row]), "original"),
+                Picture(picture_of(examples.adversarial[row]), "adversarial"),
+                Picture(
+                    difference_picture(difference, magnified), f"difference {times(magnified)}"
+                ),
+            ]
+        )
+        rows.append(_maps(examples, row))
+    return rows
+
+
+def _maps(examples: SensitivityExamples, row: int) -> list[Picture]:
     clean, adversarial = examples.clean[row], examples.adversarial[row]
-    own = np.abs(examples.clean_sensitivity[row]).max(axis=0)
-    map_of_it = np.abs(examples.adversarial_sensitivity[row]).max(axis=0)
+    own = _per_pixel(examples.clean_sensitivity[row])
+    of_it = _per_pixel(examples.adversarial_sensitivity[row])
     peak, peak_of_it = examples.clean_log10_peak[row], examples.adversarial_log10_peak[row]
     # Saturated where the original's is the larger one; peaks are hundreds of decades apart.
     same = np.minimum(own * 10.0 ** min(peak - peak_of_it, 300.0), 1.0)
-    _show(axes[0], adversarial)
-    for axis, image, weight in (
-        (axes[1], adversarial, map_of_it),
-        (axes[2], clean, same),
-        (axes[3], clean, own),
-    ):
-        _show(axis, image, alpha=0.35)
-        axis.imshow(weight, cmap="inferno", vmin=0, vmax=1, alpha=_opacity(weight))
-    difference = (adversarial.astype(np.float64) - clean).mean(axis=0)
-    largest = float(np.abs(difference).max()) or 1.0
-    axes[4].imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    titles = ("", f"{peak_of_it:.1f}", f"{peak:.1f}", f"{peak:.1f}", "")
-    for axis, head, title in zip(axes, _HEADS, titles, strict=True):
-        hide_axes(axis)
-        lines = [head] * (row == 0) + [title]
-        axis.set_title("\n".join(lines), fontsize=8, pad=2)
+    return [
+        Picture(overlay(clean, own), f"FIS of original\n{peak:.1f}"),
+        Picture(overlay(clean, same), "the same, in scale\nof the adversarial's"),
+        Picture(overlay(adversarial, of_it), f"FIS of adversarial\n{peak_of_it:.1f}"),
+    ]
 
 
-def _show(axis: Axes, image: NDArray[np.floating], alpha: float = 1.0) -> None:
-    colours = np.moveaxis(image, 0, -1)
-    picture = colours[..., 0] if len(image) == 1 else colours
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, alpha=alpha, interpolation="nearest")
-
-
-def _opacity(weight: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return how opaque a map is drawn: its lowest values let the image shine through."""
-    return np.sqrt(weight).clip(0.15, 1.0)
+def _per_pixel(sensitivity: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the largest absolute sensitivity of the channels (C, H, W) of each pixel."""
+    return np.asarray(np.abs(sensitivity).max(axis=0))
