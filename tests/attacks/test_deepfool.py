@@ -175,7 +175,7 @@ def test_stops_after_the_iterations(model: nn.Module, images: Tensor, labels: Te
     [
         ({"overshoot": 0.0}, "overshoot of deepfool must be greater than 0, not 0.0"),
         ({"iterations": 0}, "iterations of deepfool must be at least 1, not 0"),
-        ({"candidates": 0}, "candidates of deepfool must be at least 1 or null, not 0"),
+        ({"candidates": 0}, "candidates of deepfool must be at least 1, null or auto, not 0"),
     ],
 )
 def test_impossible_parameters_are_refused(

@@ -246,7 +246,7 @@ def test_impossible_models_are_refused(method: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"method": "qr"}, "one of exact, lanczos"),
+        ({"method": "qr"}, "one of auto, exact, lanczos"),
         ({"iterations": 0}, "at least 1"),
         ({"draws": 0}, "at least 1"),
         ({"tolerance": 0}, "greater than 0"),

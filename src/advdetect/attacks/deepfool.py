@@ -8,10 +8,13 @@ from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import largest_wrong_classes
 from advdetect.errors import AdvdetectError
 from advdetect.lanes import State, iterate
+from advdetect.many_classes import Auto, by_classes
 from advdetect.randomness import SampleGenerator
 
 #: Added to the length of each step, in pixel units (as in the authors' code).
 _PUSH = 1e-4
+#: Classes that are walked to where there are many, as in the authors' code.
+_CANDIDATES = 10
 
 
 @torch.no_grad()
@@ -23,7 +26,7 @@ def deepfool(
     generator: SampleGenerator,
     overshoot: float = 0.02,
     iterations: int = 50,
-    candidates: int | None = None,
+    candidates: int | Auto | None = "auto",
 ) -> AttackResult:
     """Walk to the nearest class boundary of the linearised model until the class is left.
 
@@ -43,8 +46,9 @@ def deepfool(
             this share.
         iterations: Steps at most, at least 1.
         candidates: Only so many wrong classes, those of the largest logits at x₀, are walked to, at
-            one backward pass per class and step; None means all. Leaving y for any class is a
-            success.
+            one backward pass per class and step; None means all, "auto" all up to
+            `advdetect.many_classes.MANY_CLASSES` classes and ten of more. Leaving y for any class
+            is a success.
 
     Returns:
         The first misclassified points; where there is none, or where the image is misclassified
@@ -57,6 +61,7 @@ def deepfool(
     origin = images.detach()
     logits = model(origin)
     success = is_reached(logits, labels, targeted=False)
+    candidates = by_classes("candidates", candidates, logits.shape[1], few=None, many=_CANDIDATES)
     state = {
         "origin": origin,
         "label": labels,
@@ -92,14 +97,14 @@ def deepfool(
     )
 
 
-def _check(overshoot: float, iterations: int, candidates: int | None) -> None:
+def _check(overshoot: float, iterations: int, candidates: int | Auto | None) -> None:
     if not overshoot > 0:
         raise AdvdetectError(f"The overshoot of deepfool must be greater than 0, not {overshoot}.")
     if iterations < 1:
         raise AdvdetectError(f"The iterations of deepfool must be at least 1, not {iterations}.")
-    if candidates is not None and candidates < 1:
+    if isinstance(candidates, int) and candidates < 1:
         raise AdvdetectError(
-            f"The candidates of deepfool must be at least 1 or null, not {candidates}."
+            f"The candidates of deepfool must be at least 1, null or auto, not {candidates}."
         )
 
 

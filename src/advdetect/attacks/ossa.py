@@ -19,7 +19,7 @@ def ossa(
     epsilon: float,
     steps: int = 1,
     step_size: float | None = None,
-    method: Method = "exact",
+    method: Method = "auto",
     iterations: int = 100,
     tolerance: float = 1e-3,
     draws: int | None = None,
@@ -43,7 +43,7 @@ def ossa(
             perturbation shorter.
         steps: Number of steps, at least 1.
         step_size: Length of a step, greater than 0; None means epsilon / steps.
-        method: How u is found, see `advdetect.fisher.top_eigenpair`: exact, lanczos, power,
+        method: How u is found, see `advdetect.fisher.top_eigenpair`: auto, exact, lanczos, power,
             class_lanczos, alias_lanczos or alias_power.
         iterations: Largest number of products with the matrix for one u, at least 1.
         tolerance: u is good enough when ‖Gu − λu‖ ≤ tolerance · λ; greater than 0.
@@ -94,7 +94,7 @@ def ossa_direction(
     labels: Tensor,
     *,
     generator: SampleGenerator,
-    method: Method = "exact",
+    method: Method = "auto",
     iterations: int = 100,
     tolerance: float = 1e-3,
     draws: int | None = None,

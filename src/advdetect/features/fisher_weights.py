@@ -22,7 +22,7 @@ def fisher_weights(
     block: Block = "none",
     learning_rate: float = 1.0,
     step: float = 1e-4,
-    approximation: Approximation = "none",
+    approximation: Approximation = "auto",
     top: int = 10,
     tail_samples: int = 2,
 ) -> dict[str, Tensor]:
@@ -39,7 +39,8 @@ def fisher_weights(
         learning_rate: λ of equation (6), greater than 0.
         step: ε' of equation (9), greater than 0.
         approximation: "none", or "top_k" for many classes: the trace from the most probable ones
-            and a sample of the others, the quadratic forms by a double backward pass.
+            and a sample of the others, the quadratic forms by a double backward pass. "auto" is the
+            latter above `advdetect.many_classes.MANY_CLASSES` classes, but for blocks.
         top: Classes beside the predicted one that the trace is exact for, at least 1.
         tail_samples: Classes sampled from the others, at least 1.
 

@@ -134,11 +134,12 @@ class AttackWriter:
         count: Number of images.
         image: Their shape (C, H, W).
         facts: Its provenance, among it the ``key``: a fingerprint of all that the images depend on.
-            What is unfinished and has another key is never used.
+            What is unfinished and has another key is never used. What is added before the first
+            rows are stored is kept, too.
     """
 
     def __init__(
-        self, output: str | Path, count: int, image: Sequence[int], facts: Mapping[str, Any]
+        self, output: str | Path, count: int, image: Sequence[int], facts: dict[str, Any]
     ) -> None:
         self.output, self.key = Path(output), facts["key"]
         self._count, self._image, self.facts = count, tuple(image), facts

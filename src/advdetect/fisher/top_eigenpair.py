@@ -13,9 +13,12 @@ from advdetect.fisher.eigensolvers import lanczos, power_iteration, unit
 from advdetect.fisher.factors import Factor, JacobianFactor, check_adjoint, sampled_factor
 from advdetect.fisher.input import top_eigenvector
 from advdetect.inference import batch_slices
+from advdetect.many_classes import by_classes
 from advdetect.randomness import SampleGenerator
 
-Method = Literal["exact", "lanczos", "power", "class_lanczos", "alias_lanczos", "alias_power"]
+Method = Literal[
+    "auto", "exact", "lanczos", "power", "class_lanczos", "alias_lanczos", "alias_power"
+]
 
 #: Numbers that may be stored at once (float64: 1 GB), beside the graph of the model; one image's
 #: are needed in any case.
@@ -58,8 +61,9 @@ def top_eigenpair(
       classes drawn from p by the alias method; one backward pass for each class drawn. This is
       another matrix: for a confident model it sees the predicted class only, see
       `advdetect.fisher.factors.sampled_factor`.
+    - "auto": exact up to `advdetect.many_classes.MANY_CLASSES` classes, class_lanczos above.
 
-    All but the last two find the same eigenpair, in the log-odds form of
+    All but those two find the same eigenpair, in the log-odds form of
     `advdetect.fisher.categorical`: however small 1 − p_y is, it costs no digit. On top of what the
     tolerance leaves, a float32 model gives the eigenvalue to about 1e-6 and the eigenvector to
     that divided by (λ₁ − λ₂)/λ₁. Where two eigenvalues are closer than that, any vector between
@@ -88,6 +92,7 @@ def top_eigenpair(
     check_eval_mode(model)
     with torch.no_grad():
         classes = log_odds(model(images[:1].clone())).log_q.shape[1] + 1
+    method = by_classes("method", method, classes, few="exact", many="class_lanczos")
     draws = -(-classes // 5) if draws is None else draws
 
     vectors_per_image = {

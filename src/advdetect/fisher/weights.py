@@ -31,12 +31,13 @@ from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.finite_difference import finite_difference_form
 from advdetect.fisher.many_classes import SEEDS_AT_ONCE, mean_squared_norm, products_with_mean
 from advdetect.fisher.weight_gradients import WeightGradients, record_weight_gradients
+from advdetect.many_classes import by_classes
 from advdetect.randomness import SampleGenerator
 
 Classes = Literal["all", "two"]
 Derivative = Literal["exact", "finite_difference"]
 Block = Literal["none", "tensor"]
-Approximation = Literal["none", "top_k"]
+Approximation = Literal["auto", "none", "top_k"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def weight_fisher_forms(
         approximation: "none", or "top_k" where there are too many classes for a backward pass
             each: the trace from the most probable classes and a sample of the others, without
             bias; both quadratic forms exact, by a double backward pass. For all of F, not blocks.
+            "auto" is "top_k" above `advdetect.many_classes.MANY_CLASSES` classes, and "none" up to
+            them and for blocks.
         top: Classes beside the predicted one that the trace is exact for, at least 1; with C − 1 or
             more of them nothing is approximated. Only for the approximation, like the next two.
         tail_samples: Classes sampled from the others, at least 1.
@@ -109,6 +112,9 @@ def weight_fisher_forms(
     outcomes = log_odds if classes == "all" else two_class_log_odds
     recording = record_weight_gradients(model, images)
     odds = outcomes(recording.logits)
+    if block == "none":
+        size = odds.log_q.shape[1] + 1
+        approximation = by_classes("approximation", approximation, size, few="none", many="top_k")
     if generator is not None and approximation == "top_k" and top < odds.log_q.shape[1]:
         norm = mean_squared_norm(recording, odds, top, tail_samples, generator)
         blocks = [(norm, products_with_mean(model, images, odds))]
@@ -216,7 +222,7 @@ def _check_approximation(
     _check_choice("approximation", approximation, get_args(Approximation))
     if approximation == "none":
         return
-    if block != "none":
+    if approximation == "top_k" and block != "none":
         raise AdvdetectError(
             "The approximation top_k of the weight Fisher information has no block-diagonal form: "
             "set block to none, or approximation to none."

@@ -15,6 +15,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.files.attack import FIELDS, NO_TARGET, PASSES, AttackFile
 from advdetect.inference import to_float
 from advdetect.io import read_arrays, read_npz, read_rows, read_shapes
+from advdetect.many_classes import CHOSEN
 from advdetect.steps.images import adversarial_images, check_split
 
 
@@ -32,6 +33,7 @@ class Crafted:
         passes: The columns of passes through that model, (N,) float64 each; NaN where they are not
             known.
         spec: The attack's specification.
+        chosen: What its settings were for many classes, see `advdetect.many_classes`.
         model: What tells the model that they were crafted on, None where that is not known.
     """
 
@@ -42,6 +44,7 @@ class Crafted:
     iterations: Tensor
     passes: Mapping[str, Tensor]
     spec: Mapping[str, Any]
+    chosen: Mapping[str, Any]
     model: Mapping[str, Any] | None
 
 
@@ -80,6 +83,7 @@ def _of_attack(path: str, data: ImageSplit) -> Crafted:
     return Crafted(
         images=lambda rows: adversarial_images(attack, rows),
         spec=attack.facts["spec"],
+        chosen=attack.facts.get(CHOSEN, {}),
         model=attack.facts["crafted_on"],
         passes={name: columns.pop(name) for name in PASSES},
         **columns,
@@ -116,6 +120,7 @@ def _own(
         iterations=zeros,
         passes=dict.fromkeys(PASSES, unknown),
         spec={},
+        chosen={},
         model=None,
     )
 

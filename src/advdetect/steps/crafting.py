@@ -13,6 +13,7 @@ from advdetect.attacks.result import AttackResult, checked
 from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.attack import PASSES, AttackWriter, pieces
 from advdetect.files.locks import claimed
+from advdetect.many_classes import CHOSEN, choices
 from advdetect.models.guard import unchanged
 from advdetect.progress import Progress, report
 from advdetect.randomness import SampleGenerator
@@ -90,7 +91,8 @@ def craft(attack: Attack, victims: Victims, batch_size: int) -> None:
     before = count - sum(map(len, work))
     if before:
         report(f"attack {attack.name}: {before} of {count} images were finished before")
-    with Progress(f"attack {attack.name}", count, "image", before) as progress:
+    who = f"attack {attack.name}"
+    with choices(who) as chosen, Progress(who, count, "image", before) as progress:
         wait = False  # at first for nobody: what others are at comes last, mostly done by then
         while work:
             claimed_by_others = []
@@ -102,7 +104,7 @@ def craft(attack: Attack, victims: Victims, batch_size: int) -> None:
                         continue
                     # Others may have done a part of them, in pieces of another size.
                     for lost in _undone(writer, rows):
-                        _craft_rows(attack, victims, lost, batch_size)
+                        _craft_rows(attack, victims, lost, batch_size, chosen)
                 progress.advance(len(rows), _success_so_far(writer))
             work, wait = claimed_by_others, True
 
@@ -114,7 +116,9 @@ def _undone(writer: AttackWriter, rows: range) -> list[range]:
     ]
 
 
-def _craft_rows(attack: Attack, victims: Victims, rows: range, batch_size: int) -> None:
+def _craft_rows(
+    attack: Attack, victims: Victims, rows: range, batch_size: int, chosen: Mapping[str, Any]
+) -> None:
     """Attack some images for the instances that lack them, among them the one that is wanted."""
     lacking = [
         instance
@@ -128,6 +132,8 @@ def _craft_rows(attack: Attack, victims: Victims, rows: range, batch_size: int) 
         results, passes = _call(attack, together, victims, rows)
         columns = apportioned(passes, [result.iterations for result in results])
         for instance, result, shares in zip(together, results, columns, strict=True):
+            if chosen:  # before the file begins with what it says of its making
+                instance.writer.facts[CHOSEN] = dict(chosen)
             for part in _undone(instance.writer, rows):
                 start, stop = part.start - rows.start, part.stop - rows.start
                 judge_rows(

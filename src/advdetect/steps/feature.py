@@ -14,6 +14,7 @@ from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.feature import checked, write_feature
 from advdetect.inference import batch_slices
 from advdetect.io import read_tensors
+from advdetect.many_classes import CHOSEN, choices
 from advdetect.models.activations import activations
 from advdetect.models.guard import unchanged
 from advdetect.progress import report, track
@@ -78,25 +79,39 @@ def run(arguments: argparse.Namespace) -> None:
     feature = _bound(arguments.name, spec, model, fitted, settings, device)
 
     values = {}
-    for name, kind in kinds.items():
-        # Each kind has its own streams, the same for every attack that the image is in.
-        seed = derive_seed(arguments.seed, "feature", arguments.name, name)
-        streams = SampleGenerator(seed, kind.index)
-        batches = list(batch_slices(len(kind.index), arguments.batch_size))
-        parts = [
-            feature(kind.images(rows).to(device), streams[rows])
-            for rows in track(batches, len(batches), f"feature {arguments.name} {name}", "batch")
-        ]
-        if parts:
-            columns = {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
-            values[name] = kind.index, columns
-        else:
-            report(
-                f"feature {arguments.name}: warning: the attack {facts['attack']} changed no image"
-                f"{' after rounding' if name.endswith('8bit') else ''}: no {name} values"
-            )
+    with choices(f"feature {arguments.name}") as chosen:
+        for name, kind in kinds.items():
+            columns = _columns(arguments, feature, name, kind, device)
+            if columns:
+                values[name] = kind.index, columns
+            else:
+                report(
+                    f"feature {arguments.name}: warning: the attack {facts['attack']} changed no "
+                    f"image{' after rounding' if name.endswith('8bit') else ''}: no {name} values"
+                )
+    if chosen:
+        facts[CHOSEN] = chosen
     write_feature(arguments.output, values, facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
+
+
+def _columns(
+    arguments: argparse.Namespace, feature: Feature, name: str, kind: Kind, device: torch.device
+) -> dict[str, Tensor]:
+    """Compute the columns of the images of a kind batch by batch; none of no images."""
+    # Each kind has its own streams, the same for every attack that the image is in.
+    seed = derive_seed(arguments.seed, "feature", arguments.name, name)
+    streams = SampleGenerator(seed, kind.index)
+    batches = list(batch_slices(len(kind.index), arguments.batch_size))
+    parts = [
+        feature(kind.images(rows).to(device), streams[rows])
+        for rows in track(batches, len(batches), f"feature {arguments.name} {name}", "batch")
+    ]
+    return (
+        {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
+        if parts
+        else {}
+    )
 
 
 def _read_images(

@@ -48,7 +48,7 @@ class Victims:
         """Return their (n,) true classes, on the CPU."""
         return self.data.labels[self.index[rows.start : rows.stop]]
 
-    def writer(self, output: str | Path, facts: Mapping[str, Any]) -> AttackWriter:
+    def writer(self, output: str | Path, facts: dict[str, Any]) -> AttackWriter:
         """Return the writer of a file of these images."""
         return AttackWriter(output, len(self.index), self.data.images.shape[1:], facts)
 

@@ -10,10 +10,12 @@ from advdetect.files.experiment import STORE
 from advdetect.files.texts import write_json
 from advdetect.identity import key_in_name
 from advdetect.io import read_provenance
+from advdetect.many_classes import CHOSEN
 from advdetect.progress import report
 from advdetect.steps import options
 
 _SUFFIXES = (".safetensors", ".parquet")
+_LISTED = ("step", "key", "seed", "run", "name", CHOSEN)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = {facts["key"]: name for name, facts in facts.items()}
     files = {
         name: {
-            **{key: fact[key] for key in ("step", "key", "seed", "run", "name") if key in fact},
+            **{key: fact[key] for key in _LISTED if key in fact},
             "made_from": [names[key] for key in _keys(fact["inputs"]) if key in names],
         }
         for name, fact in sorted(facts.items())

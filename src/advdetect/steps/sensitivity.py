@@ -11,6 +11,7 @@ from advdetect.files.attack import AttackFile
 from advdetect.fisher.sensitivity import fisher_sensitivity
 from advdetect.inference import to_float
 from advdetect.io import write_tensors
+from advdetect.many_classes import CHOSEN, by_classes, choices
 from advdetect.progress import report
 from advdetect.steps import options
 from advdetect.steps.classifier import add_model, given_model
@@ -19,7 +20,7 @@ from advdetect.steps.images import adversarial_images
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
-    options.add_spec(parser, """'{"classes": "all", "examples": 2}'""")
+    options.add_spec(parser, """'{"classes": "auto", "examples": 2}'""")
     options.add_runtime(parser)
     add_model(parser)
     parser.add_argument("--test", required=True, help="test split, from prepare-data")
@@ -51,11 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
     index = torch.from_numpy(attack.column("index"))[chosen]
     clean = to_float(read_split(arguments.test).images[index])
     images = {"clean": clean, "adversarial": adversarial_images(attack, chosen)}
+    with choices(f"sensitivity {attack.name}") as chosen_classes, torch.no_grad():
+        logits = model(clean[:1].to(device))
+        classes = by_classes("classes", spec["classes"], logits.shape[1], few="all", many="two")
+    if chosen_classes:
+        facts[CHOSEN] = chosen_classes
     written = {"index": index}
     for kind, batch in images.items():
-        maps = fisher_sensitivity(
-            model, batch.to(device), classes=spec["classes"], unit_direction=True
-        )
+        maps = fisher_sensitivity(model, batch.to(device), classes=classes, unit_direction=True)
         written |= {
             kind: batch,
             f"{kind}_sensitivity": maps.relative,

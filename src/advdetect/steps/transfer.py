@@ -14,6 +14,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.files.attack import LEFT_OUT, TRANSFER, pieces
 from advdetect.identity import digest
 from advdetect.inference import predict_logits
+from advdetect.many_classes import CHOSEN
 from advdetect.progress import report, track
 from advdetect.provenance import CRAFTED
 from advdetect.steps import options
@@ -113,7 +114,8 @@ def _describe(
         crafted_on=crafted.model,
         judged_on=describe_model(arguments.model),
     )
-    return facts | {"spec": {**crafted.spec, **spec}}
+    chosen = {CHOSEN: crafted.chosen} if crafted.chosen else {}
+    return facts | chosen | {"spec": {**crafted.spec, **spec}}
 
 
 def _kept(crafted: Crafted, right: torch.Tensor) -> torch.Tensor:

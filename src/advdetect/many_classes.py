@@ -1,0 +1,67 @@
+"""What ``auto`` means where there are too many classes for a backward pass each.
+
+A method asks here with the number of classes, which only the model's logits tell. A step that runs
+it says once what was chosen, and keeps it in its file.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal, TypeVar
+
+from advdetect.progress import report
+
+Auto = Literal["auto"]
+Value = TypeVar("Value")
+
+#: Up to so many classes all are treated, and exactly. There the exact forms are as cheap as their
+#: approximations: 19 backward passes, where `top_k` takes twelve and a double one, and the Lanczos
+#: iteration some 26 passes (docs/decisions.md).
+MANY_CLASSES = 20
+#: In the provenance of a file: what was chosen for its many classes, by the names of the settings.
+CHOSEN = "chosen_for_many_classes"
+
+_running: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("running", default=None)
+
+
+def by_classes(
+    setting: str, value: Value | Auto, classes: int, *, few: Value, many: Value
+) -> Value:
+    """Return what a setting says, or the affordable value where it says ``auto``.
+
+    Args:
+        setting: Its name, for those who are told.
+        value: What it says.
+        classes: Number of classes.
+        few: What ``auto`` means up to `MANY_CLASSES`.
+        many: What it means above.
+    """
+    if value != "auto":
+        return value
+    if classes <= MANY_CLASSES:
+        return few
+    if running := _running.get():
+        who, chosen = running
+        if setting not in chosen:
+            report(f"{who}: {setting} auto is {many}, since the model has {classes:,} classes")
+        chosen |= {"classes": classes, setting: many}
+    return many
+
+
+@contextmanager
+def choices(who: str) -> Iterator[dict[str, Any]]:
+    """Collect and say once what is chosen for many classes while the block runs.
+
+    Args:
+        who: What runs, for example ``attack deepfool``.
+
+    Yields:
+        The number of classes as ``classes``, and what was chosen by setting; empty where nothing
+        was.
+    """
+    chosen: dict[str, Any] = {}
+    token = _running.set((who, chosen))
+    try:
+        yield chosen
+    finally:
+        _running.reset(token)
