@@ -1,5 +1,6 @@
 """Above so many classes ``auto`` is the affordable form, said once; up to them the exact one."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,11 @@ from advdetect.attacks.deepfool import deepfool
 from advdetect.attacks.ossa import ossa
 from advdetect.attacks.passes import counted_passes
 from advdetect.features.fisher_weights import fisher_weights
-from advdetect.many_classes import MANY_CLASSES, by_classes, choices
+from advdetect.many_classes import MANY_CLASSES, by_classes, choices, described
 from advdetect.randomness import SampleGenerator
+from advdetect.steps.tables import with_remarks
+from advdetect.tables.rendering import to_latex, to_markdown, to_text
+from advdetect.tables.table import Table
 
 COUNT = 3
 
@@ -101,3 +105,17 @@ def test_the_weight_fisher_forms_are_approximated_of_many_classes(
     is_exact = torch.equal(found["log10_trace"], exact["log10_trace"])
     assert is_exact == (approximation == "none")
     torch.testing.assert_close(found["log10_trace"], exact["log10_trace"], rtol=0, atol=0.02)
+
+
+def test_a_table_says_below_what_the_attacks_that_it_shows_chose() -> None:
+    row = {"value": 0.5, "standard_deviation": 0.1, "low": 0.4, "high": 0.6}
+    row |= {"interval": "bootstrap", "n_positive": 3, "n_negative": 3}
+    cells = pd.DataFrame([{"feature": "kd", "attack": "deepfool", **row}])
+    table = Table("mine", "Mine.", "feature", "attack", cells)
+    chosen = {"deepfool": described({"classes": 1000, "candidates": 10}), "ossa": "not shown"}
+    said = "DeepFool: candidates 10, of 1,000 classes."
+    for render in (to_markdown, to_latex, to_text):
+        assert said not in render(table)
+        text = render(with_remarks(table, chosen))
+        assert said in text
+        assert "not shown" not in text

@@ -4,7 +4,7 @@ A method asks here with the number of classes, which only the model's logits tel
 it says once what was chosen, and keeps it in its file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
@@ -46,6 +46,12 @@ def by_classes(
             report(f"{who}: {setting} auto is {many}, since the model has {classes:,} classes")
         chosen |= {"classes": classes, setting: many}
     return many
+
+
+def described(chosen: Mapping[str, Any]) -> str:
+    """Say what was chosen: ``candidates 10, of 1,000 classes``."""
+    settings = ", ".join(f"{name} {value}" for name, value in chosen.items() if name != "classes")
+    return f"{settings}, of {chosen['classes']:,} classes"
 
 
 @contextmanager

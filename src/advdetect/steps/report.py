@@ -13,6 +13,7 @@ from advdetect.files.experiment import timing_files
 from advdetect.files.published import read_published
 from advdetect.files.texts import read_json, write_text
 from advdetect.io import read_provenance
+from advdetect.many_classes import CHOSEN, described
 from advdetect.progress import report
 from advdetect.report.findings import ControlCheck
 from advdetect.report.report import ReportContext, ReportFigure, render_report
@@ -99,7 +100,7 @@ def _context(arguments: argparse.Namespace) -> ReportContext:
             )
         ],
         timings=stage_timings(timing_files(Path(arguments.manifest).parent)),
-        provenance=provenance_groups(arguments.attacks),
+        provenance=provenance_groups(arguments.attacks) | _chosen(arguments.manifest),
         defense_tables=[
             stored_defense_table(read_frame(path), DEFENSE_TABLES[Path(path).stem])
             for path in arguments.defense_tables
@@ -215,6 +216,13 @@ def _models(histories: Sequence[str], clean: Sequence[str]) -> pd.DataFrame:
 
 def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:
     return reproduction_tables(path.stem, titles[path.stem], read_comparison(str(path)))
+
+
+def _chosen(manifest: str) -> dict[str, dict[str, str]]:
+    """Return what attacks and features chose for many classes, as the manifest has it."""
+    files = read_json(manifest)["files"].values()
+    chosen = {f"{f['step']} {f['name']}": described(f[CHOSEN]) for f in files if CHOSEN in f}
+    return {"chosen for many classes": chosen} if chosen else {}
 
 
 def provenance_groups(paths: list[str]) -> dict[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.substitutes import imitations
 from advdetect.files.attack import PASSES, AttackFile
 from advdetect.files.texts import csv_of, write_text
+from advdetect.many_classes import CHOSEN, described
 from advdetect.papers.readings import reported_defenses
 from advdetect.progress import report
 from advdetect.runs import RunFiles, group_by_run, read_frame
 from advdetect.steps import options
 from advdetect.tables.defense_table import DEFENSE_TABLES, defense_table
-from advdetect.tables.names import titled
+from advdetect.tables.names import display_name, titled
 from advdetect.tables.rendering import to_csv, to_latex, to_markdown, to_text
 from advdetect.tables.standard import standard_tables
 from advdetect.tables.substitute_table import NAME as SUBSTITUTES
@@ -112,10 +114,25 @@ def run(arguments: argparse.Namespace) -> None:
                 "the feature."
             )
         write_text(folder / ATTACK_SUMMARY, csv_of(summary))
+        chosen = chosen_for_many_classes(arguments.attacks)
         for name, table in tables.items():
+            table = with_remarks(table, chosen)
             for suffix, render in FORMATS.items():
                 write_text(folder / f"{name}{suffix}", render(table))
     report(f"tables: {len(tables)} tables in {folder}")
+
+
+def chosen_for_many_classes(attacks: Sequence[str]) -> dict[str, str]:
+    """Return in words what attacks chose for many classes, by their names, from their files."""
+    facts = [AttackFile(path).facts for path in attacks]
+    return {fact["name"]: described(fact[CHOSEN]) for fact in facts if CHOSEN in fact}
+
+
+def with_remarks(table: Table, chosen: Mapping[str, str]) -> Table:
+    """Return a table that says below what the methods that it shows chose."""
+    shown = {*table.cells[table.rows], *table.cells[table.columns]}
+    remarks = [f"{display_name(name)}: {text}." for name, text in chosen.items() if name in shown]
+    return replace(table, remarks=remarks)
 
 
 def least_perturbations_of_runs(

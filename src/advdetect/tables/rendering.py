@@ -84,6 +84,7 @@ def to_latex(table: Table) -> str:
                 rf"\par\footnotesize {_latex_mark(number)} {escape_latex(note)}"
                 for number, note in enumerate(table.notes, start=1)
             ),
+            *(rf"\par\footnotesize {escape_latex(remark)}" for remark in table.remarks),
             r"\end{table}",
             "",
         ]
@@ -109,8 +110,9 @@ def _rows(table: Table) -> Iterator[tuple[list[str], list[CellText]]]:
 
 
 def _notes(table: Table) -> list[str]:
-    """Return why cells are empty, each reason once and with its mark."""
-    return [f"{_mark(number)} {note}" for number, note in enumerate(table.notes, start=1)]
+    """Return why cells are empty, each reason once and with its mark, and the remarks."""
+    reasons = [f"{_mark(number)} {note}" for number, note in enumerate(table.notes, start=1)]
+    return [*reasons, *table.remarks]
 
 
 def _mark(number: int) -> str:

@@ -1,6 +1,6 @@
 """A table: tidy cells, and how each column is to be shown."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,6 +71,7 @@ class Table:
         formats: The format of each column that differs from `format`.
         format: The format of all other columns.
         labels: What readers see of a row, where it is not the display name of its key.
+        remarks: Sentences below the table, after the reasons of empty cells.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Table:
     formats: Mapping[str, CellFormat] = field(default_factory=dict)
     format: CellFormat = CellFormat()
     labels: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     @property
     def header(self) -> list[str]:
