@@ -21,7 +21,7 @@ def test_a_failure_of_a_users_code_is_one_sentence_with_its_place():
 
 
 def test_too_little_memory_has_a_remedy():
-    said = r"OutOfMemoryError \(.*\); take a lower batch_size\."
+    said = r"OutOfMemoryError \(.*\); take a lower memory or batch_size\."
     with pytest.raises(AdvdetectError, match=said), explain_failure("The attack x"):
         raise OutOfMemoryError
 

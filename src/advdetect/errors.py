@@ -42,7 +42,7 @@ def explain_failure(who: str) -> Iterator[None]:
     except Exception as error:  # a user's code raises what it likes
         frame = traceback.extract_tb(error.__traceback__)[-1]
         what = type(error).__name__
-        hint = "; take a lower batch_size" if "OutOfMemory" in what else ""
+        hint = "; take a lower memory or batch_size" if "OutOfMemory" in what else ""
         said = f": {text}" if (text := one_line(error)) else ""
         raise AdvdetectError(
             f"{who} failed with {what}{said} ({frame.filename}, line {frame.lineno}){hint}. With "

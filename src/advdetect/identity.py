@@ -17,7 +17,7 @@ from advdetect.errors import AdvdetectError
 KEY_DIGITS = 12
 _KEY = re.compile(rf"\.([0-9a-f]{{{KEY_DIGITS}}})$")
 #: Entries of a specification that change no result: names for readers, packages to record.
-WORDS = ("_title_", "_schema_", "_score_", "_packages_")
+WORDS = ("_title_", "_schema_", "_score_", "_packages_", "_memory_")
 
 
 def make_key(step: str, spec: Mapping[str, Any], code: str, **facts: object) -> str:

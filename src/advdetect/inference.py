@@ -7,11 +7,24 @@ from torch import Tensor
 
 from advdetect.errors import AdvdetectError
 
+#: Numbers of images at a time where no batch size is given, so that what a layer makes of them
+#: stays small: 512 images of up to 64 × 64.
+_PIXELS = 512 * 64 * 64
+
 
 def batch_slices(count: int, batch_size: int) -> Iterator[slice]:
     """Yield the slices that cut ``count`` rows into batches of at most ``batch_size``."""
     for start in range(0, count, batch_size):
         yield slice(start, min(start + batch_size, count))
+
+
+def forward_batch(image: Tensor) -> int:
+    """Return how many images like one go forward at a time where no batch size is given.
+
+    Args:
+        image: (1, C, H, W).
+    """
+    return max(1, min(512, _PIXELS // max(1, image.numel())))
 
 
 def map_batches(
@@ -28,7 +41,7 @@ def map_batches(
 def predict_logits(
     model: Callable[[Tensor], Tensor],
     images: Tensor,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
     """Return the (N, C) logits of images (N, C, H, W), on the CPU.
@@ -36,13 +49,14 @@ def predict_logits(
     Args:
         model: Returns logits; already on the device.
         images: What it takes; float in [0, 1] for a model by itself.
-        batch_size: Images at a time.
+        batch_size: Images at a time; None means that of `forward_batch`.
         device: The device, by default the CPU.
 
     Raises:
         AdvdetectError: The logits of an image are no finite numbers.
     """
     device = device or torch.device("cpu")
+    batch_size = batch_size or forward_batch(images[:1])
     logits = map_batches(model, images, batch_size, device)
     check_finite(logits)
     return logits

@@ -80,19 +80,20 @@ def test_each_step_has_its_options(pipeline_of, step, options):
     ("step", "options"),
     [
         ("prepare-data", []),
-        ("train", ["--threads", "--device", "--batch-size"]),
-        ("attack", ["--threads", "--device", "--batch-size", "--sweep"]),
-        ("feature", ["--threads", "--device", "--batch-size"]),
+        ("train", ["--threads", "--device", "--batch-size", "--memory"]),
+        ("attack", ["--threads", "--device", "--batch-size", "--memory", "--sweep"]),
+        ("feature", ["--threads", "--device", "--batch-size", "--memory"]),
         ("fit-detectors", []),
         ("score", []),
     ],
 )
 def test_machines_are_told_to_the_steps_that_use_them(pipeline_of, step, options):
-    pipeline = pipeline_of(device="cuda", batch_size=8)
+    pipeline = pipeline_of(device="cuda", batch_size=8, memory=0.5)
     words = runtime(pipeline, jobs(pipeline, step)[0], train="a b", features=["c", "d"])
     assert words[:5] == ["--train", "a b", "--features", "c", "d"]
     assert [word for word in words[5:] if word.startswith("--")] == options
-    for name, value in (("--threads", "3"), ("--device", "cuda"), ("--batch-size", "8")):
+    given = {"--threads": "3", "--device": "cuda", "--batch-size": "8", "--memory": "0.5"}
+    for name, value in given.items():
         assert name not in options or option(words, name) == value
 
 
@@ -235,7 +236,10 @@ def test_a_syntax_error_names_the_file_and_the_line(pipeline_of, empty_folder):
             ["overrides=dataset=mnist dataset.root='my data'"],
         ),
         ({"seeds": ["0", "1"]}, ['seeds=["0", "1"]']),
-        ({"device": "cpu", "threads": "2", "batch_size": "8"}, []),  # changes no result
+        (
+            {"device": "cpu", "threads": "2", "batch_size": "8", "memory": "3"},
+            [],
+        ),  # changes no result
         ({"overrides": "device=cpu threads=2"}, []),
         ({"overrides": "device=cpu seeds=[3]"}, ["overrides=seeds=[3]"]),
     ],

@@ -122,7 +122,7 @@ def test_what_a_group_makes_itself_counts_as_its_largest_input(pipeline_of, tmp_
     def megabytes(*paths, attempt=1):
         return pipeline.megabytes(job, [str(path) for path in paths], attempt)
 
-    assert megabytes(small, large) == 2051
-    assert megabytes(small, large, tmp_path / "none") == 2101
-    assert megabytes(tmp_path / "none") == 2000
-    assert megabytes(small, large, attempt=2) == 4102
+    assert megabytes(small, large) == 3051
+    assert megabytes(small, large, tmp_path / "none") == 3101
+    assert megabytes(tmp_path / "none") == 3000
+    assert megabytes(small, large, attempt=2) == 6102

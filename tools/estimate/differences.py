@@ -7,7 +7,7 @@ from advdetect.steps.settings import Settings, differing_settings, flatten
 from experiment import Experiment, Run
 
 _COUNTED = {"train_count", "test_count", "epochs", "training.epochs"}
-_RUNTIME = ("device", "threads", "batch_size", "activations")
+_RUNTIME = ("device", "threads", "batch_size", "memory", "activations")
 
 
 def other_differences(run: Experiment, target: Experiment) -> list[str]:

@@ -10,7 +10,7 @@ from experiment import Spec
 from published import ALSO, FOLDER
 from store_file import StoreFile
 
-RUNTIME_SETTINGS = ("device", "threads", "batch_size")  # they make nothing stale
+RUNTIME_SETTINGS = ("device", "threads", "batch_size", "memory")  # they make nothing stale
 STAMPS = "stamps"  # of the published files that a job reads; no option of its step
 
 

@@ -26,9 +26,9 @@ from publication import Publication
 from published import Published
 from store_file import StoreFile
 
-#: Memory of a process with PyTorch and a batch of images, and what comes to it for each megabyte of
-#: the inputs: training images are there as activations too, of attacks mostly the columns are read.
-MEGABYTES = 2000
+#: Memory of a process with PyTorch and a model, beside the setting `memory`; and for each megabyte
+#: of the inputs: training images are there as activations, of attacks mostly columns are read.
+MEGABYTES = 1000
 MEMORY = {"fit-feature": 10, "train": 4, "feature": 4, "attack": 4}
 #: What Snakemake's own report says, by category.
 CAPTIONS = {
@@ -120,13 +120,12 @@ class Pipeline:
             return shlex.join(words)
         file = self._job(wildcards)
         if file.step not in WITHOUT_MODEL:
-            words += ["--threads", str(threads)]
-            words += ["--device", self.settings["device"]]
+            words += ["--threads", str(threads), "--device", self.settings["device"]]
             words += ["--batch-size", str(self.settings["batch_size"])]
-        if root := self._store.root(file.job):
-            words.append(f"--root={root}")
-        if file.step == "prepare-data":
-            words += ["--threads", str(threads)] if _reads_files(file) else []
+            words += ["--memory", str(self.settings["memory"])]
+        words += [f"--root={root}"] if (root := self._store.root(file.job)) else []
+        if file.step == "prepare-data" and _reads_files(file):
+            words += ["--threads", str(threads)]
         if file.step == "attack":
             values = self._store.sweep(file.job) if self._shares_files else {}
             words += ["--sweep", canonical_json(values)]
@@ -138,7 +137,8 @@ class Pipeline:
         there = [Path(path).stat().st_size for path in input if Path(path).is_file()]
         # When it is submitted, all are, but for what its group makes: as large as the largest.
         size = (sum(there) + (len(input) - len(there)) * max(there, default=0)) / 1e6
-        return round((MEGABYTES + MEMORY.get(step, 1) * size) * attempt)
+        own = MEGABYTES + 1000 * self.settings["memory"]
+        return round((own + MEMORY.get(step, 1) * size) * attempt)
 
     @property
     def threads(self) -> int:

@@ -61,11 +61,13 @@ def deepfool(
     origin = images.detach()
     logits = model(origin)
     success = is_reached(logits, labels, targeted=False)
-    candidates = by_classes("candidates", candidates, logits.shape[1], few=None, many=_CANDIDATES)
+    considered: int | None = by_classes(
+        "candidates", candidates, logits.shape[1], few=None, many=_CANDIDATES
+    )
     state = {
         "origin": origin,
         "label": labels,
-        "classes": largest_wrong_classes(logits, labels, candidates),
+        "classes": largest_wrong_classes(logits, labels, considered),
         "image": origin,
         "perturbation": torch.zeros_like(origin),
         "iterations": torch.zeros_like(labels),

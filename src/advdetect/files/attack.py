@@ -134,8 +134,7 @@ class AttackWriter:
         count: Number of images.
         image: Their shape (C, H, W).
         facts: Its provenance, among it the ``key``: a fingerprint of all that the images depend on.
-            What is unfinished and has another key is never used. What is added before the first
-            rows are stored is kept, too.
+            What is unfinished and has another key is never used. Additions before rows are kept.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from advdetect.identity import key_in_name, make_key
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_judged, given_model, judged
 from advdetect.steps.crafting import Attack, Instance, Values, craft
 from advdetect.steps.images import read_correct
@@ -59,7 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     # Without --code, what was made with other code looks the same.
     attack.writer.remove_unfinished(keep_own=bool(arguments.code))
-    craft(attack, victims, arguments.batch_size)
+    size = images_at_a_time(
+        arguments,
+        f"attack {arguments.name}",
+        model,
+        victims.images(range(1)).to(device),
+        spec,
+    )
+    craft(attack, victims, size)
     columns = attack.writer.columns("success", "crafted_success", "l2")
     attack.writer.publish()
     if withdrawn := int((columns["crafted_success"] & ~columns["success"]).sum()):

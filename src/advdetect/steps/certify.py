@@ -19,9 +19,11 @@ from advdetect.files.counts import UnfinishedCounts, write_counts
 from advdetect.inference import batch_slices, check_classes, predict_logits, to_float
 from advdetect.progress import Progress, report
 from advdetect.protocol import CLEAN
+from advdetect.requirements.memory import FORWARD
 from advdetect.smoothing.counting import Noisy, count_classes
 from advdetect.smoothing.counts import ESTIMATION, PREDICTION, SELECTION, Counts
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import adversarial_images, check_split
 
@@ -87,7 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
     facts["attacks"] = [attack.name for attack in attacks] or [CLEAN]
     facts["attack"] = "attacked" if attacks else CLEAN
     facts["classes"] = len(data.class_names)
-    prediction = _base_classes(model, shown, arguments.batch_size, device)
+    image = shown.image(0)[None].to(device)
+    size = images_at_a_time(arguments, f"certify {arguments.name}", model, image, FORWARD)
+    prediction = _base_classes(model, shown, size, device)
     check_classes(prediction, facts["classes"])
 
     unfinished = UnfinishedCounts(arguments.output, {name: facts[name] for name in _FACTS})
@@ -96,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     index = shown.columns["index"]
     draws = {use: spec[use] for use in uses}
     noisy = Noisy(shown.image, index, spec["sigma"], draws, arguments.seed)
-    counts = _counted(model, noisy, unfinished, arguments, device)
+    counts = _counted(model, noisy, unfinished, arguments.name, size, device)
     images = {**shown.columns, "prediction": prediction.argmax(1).numpy()}
     write_counts(arguments.output, images, counts, facts)
     unfinished.remove()
@@ -162,15 +166,16 @@ def _counted(
     model: nn.Module,
     noisy: Noisy,
     unfinished: UnfinishedCounts,
-    arguments: argparse.Namespace,
+    name: str,
+    batch_size: int,
     device: torch.device,
 ) -> Counts:
     """Count what is not counted yet."""
     so_far = unfinished.resume()
     done = so_far.draws()
     if done:
-        report(f"certify {arguments.name}: {done} of {noisy.total} draws were counted before")
-    with Progress(f"certify {arguments.name}", noisy.total, "draw", done) as progress:
+        report(f"certify {name}: {done} of {noisy.total} draws were counted before")
+    with Progress(f"certify {name}", noisy.total, "draw", done) as progress:
 
         def after_chunk(counts: Counts, draws: int) -> None:
             unfinished.keep(counts)
@@ -179,7 +184,7 @@ def _counted(
         return count_classes(
             model,
             noisy,
-            batch_size=arguments.batch_size,
+            batch_size=batch_size,
             device=device,
             so_far=so_far,
             after_chunk=after_chunk,

@@ -13,12 +13,14 @@ from advdetect.defenses.defense import Defense, held_out_thresholds
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.attack import AttackFile
-from advdetect.inference import batch_slices
+from advdetect.inference import batch_slices, to_float
 from advdetect.io import read_provenance, read_table, read_tensors, write_table
 from advdetect.models.guard import unchanged
 from advdetect.progress import report
 from advdetect.protocol import CLEAN, HELD_OUT
+from advdetect.requirements.memory import FORWARD
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_judged, given_model, judged
 from advdetect.steps.images import Kind, changed_images, read_correct, split_images
 
@@ -71,6 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     data = read_split(arguments.test)
 
+    image = to_float(data.images[:1]).to(device)
+    size = images_at_a_time(arguments, f"defend {arguments.name}", model, image, FORWARD)
     who = f"The defence {arguments.name}"
 
     def table_of(source: str, name: str, kind: Kind, rows: slice) -> pd.DataFrame:
@@ -86,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
                 },
                 limits=dict(limits),
                 fitted={key: values.clone() for key, values in fitted.items()},
-                batch_size=arguments.batch_size,
+                batch_size=size,
             )
         if not isinstance(defense, Defense):
             raise AdvdetectError(f"{who} returned {type(defense).__name__}: it must be a Defense.")
@@ -109,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
 
     def whole_table(source: str, name: str, kind: Kind) -> pd.DataFrame:
-        batches = batch_slices(len(kind.index), arguments.batch_size)
+        batches = batch_slices(len(kind.index), size)
         return pd.concat([table_of(source, name, kind, rows) for rows in batches])
 
     clean = split_images(data, read_correct(arguments.clean))

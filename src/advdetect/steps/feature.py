@@ -22,6 +22,7 @@ from advdetect.protocol import HELD_OUT
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import Kind, images_to_test, split_images
 
@@ -79,9 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
     feature = _bound(arguments.name, spec, model, fitted, settings, device)
 
     values = {}
+    size = _images_at_a_time(arguments, spec, model, kinds, device)
     with choices(f"feature {arguments.name}") as chosen:
         for name, kind in kinds.items():
-            columns = _columns(arguments, feature, name, kind, device)
+            columns = _columns(arguments, feature, name, kind, size, device)
             if columns:
                 values[name] = kind.index, columns
             else:
@@ -95,14 +97,33 @@ def run(arguments: argparse.Namespace) -> None:
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
 
 
+def _images_at_a_time(
+    arguments: argparse.Namespace,
+    spec: Mapping[str, Any],
+    model: nn.Module,
+    kinds: Mapping[str, Kind],
+    device: torch.device,
+) -> int:
+    for kind in kinds.values():
+        if len(kind.index):
+            image = kind.images(slice(0, 1)).to(device)
+            return images_at_a_time(arguments, f"feature {arguments.name}", model, image, spec)
+    return 1  # there is none
+
+
 def _columns(
-    arguments: argparse.Namespace, feature: Feature, name: str, kind: Kind, device: torch.device
+    arguments: argparse.Namespace,
+    feature: Feature,
+    name: str,
+    kind: Kind,
+    size: int,
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Compute the columns of the images of a kind batch by batch; none of no images."""
     # Each kind has its own streams, the same for every attack that the image is in.
     seed = derive_seed(arguments.seed, "feature", arguments.name, name)
     streams = SampleGenerator(seed, kind.index)
-    batches = list(batch_slices(len(kind.index), arguments.batch_size))
+    batches = list(batch_slices(len(kind.index), size))
     parts = [
         feature(kind.images(rows).to(device), streams[rows])
         for rows in track(batches, len(batches), f"feature {arguments.name} {name}", "batch")

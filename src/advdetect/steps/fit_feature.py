@@ -17,9 +17,11 @@ from advdetect.io import write_tensors
 from advdetect.models.activations import activations
 from advdetect.models.guard import unchanged
 from advdetect.progress import SECONDS_BETWEEN_LINES, report, track
+from advdetect.requirements.memory import FORWARD
 from advdetect.requirements.subsets import check_training_images
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_model, given_model
 
 
@@ -49,20 +51,21 @@ def run(arguments: argparse.Namespace) -> None:
         device=device.type,
         threads=arguments.threads,
     )
+    model, data = given_model(arguments, device), read_split(arguments.train)
+    check_training_images(len(data), "a feature is fitted on some", "leave it out")
+    image = to_float(data.images[:1]).to(device)
+    size = images_at_a_time(arguments, f"fit-feature {spec['_fit_']}", model, image, FORWARD)
     given: dict[str, Any] = {}
     if settings is None:
         given = {
-            "batch_size": arguments.batch_size,
+            "batch_size": size,
             "seed": derive_seed(arguments.seed, "fit", spec.get("_fit_", "")),
             "after_epoch": _EpochReport(),
         }
     fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
-    model = given_model(arguments, device)
-    data = read_split(arguments.train)
-    check_training_images(len(data), "a feature is fitted on some", "leave it out")
     inputs: tuple[Any, ...] = (model, data.images)
     if settings is not None:
-        inputs = (_collect(model, data.images, arguments.batch_size, device, settings),)
+        inputs = (_collect(model, data.images, size, device, settings),)
     who = f"The fit {spec['_fit_']}"
     with unchanged(model, who), explain_failure(who):
         fitted = fit(*inputs, data.labels, **given)

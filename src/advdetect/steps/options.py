@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from advdetect.imports import locate
 from advdetect.yaml_text import read_yaml, read_yaml_file
 
 PRIVATE = "_"
+AUTO = "auto"
 
 
 def add_spec(parser: argparse.ArgumentParser, example: str) -> None:
@@ -41,7 +43,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``, ``--threads`` and ``--batch-size``."""
+    """Add ``--device``, ``--threads``, ``--batch-size`` and ``--memory``."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default auto)"
     )
@@ -49,7 +51,17 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive_integer, default=1, help="CPU threads (default 1)"
     )
     parser.add_argument(
-        "--batch-size", type=positive_integer, default=256, help="images at a time (default 256)"
+        "--batch-size",
+        type=lambda text: text if text == AUTO else positive_integer(text),
+        default=AUTO,
+        metavar="NUMBER|auto",
+        help="images at a time (default auto: up to 256, as --memory allows)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=positive_number,
+        default=2.0,
+        help="GB (10^9 bytes) that the images of a batch may take (default 2)",
     )
 
 
@@ -238,6 +250,14 @@ def bind_target(
     except TypeError as error:
         raise AdvdetectError(f"{spec[key]}: {error}; correct the YAML file or --set.") from error
     return partial(function, **values)
+
+
+def positive_number(text: str) -> float:
+    """Read a number above 0 from the command line."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
 
 
 def positive_integer(text: str) -> int:

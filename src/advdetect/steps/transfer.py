@@ -13,11 +13,13 @@ from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.files.attack import LEFT_OUT, TRANSFER, pieces
 from advdetect.identity import digest
-from advdetect.inference import predict_logits
+from advdetect.inference import forward_batch, predict_logits
 from advdetect.many_classes import CHOSEN
 from advdetect.progress import report, track
 from advdetect.provenance import CRAFTED
+from advdetect.requirements.memory import FORWARD
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_judged, given_model, judged
 from advdetect.steps.crafted import Crafted, read_crafted
 from advdetect.steps.images import read_correct
@@ -69,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     facts[LEFT_OUT] = _left_out(crafted, kept, victims)
     writer = victims.writer(arguments.output, facts)
     writer.remove_unfinished(keep_own=bool(arguments.code))
-    work = pieces(writer.done(), arguments.batch_size)
+    image = victims.images(range(1)).to(device)
+    size = images_at_a_time(arguments, f"transfer {name}", model, image, FORWARD)
+    work = pieces(writer.done(), size)
     for rows in track(work, len(work), f"transfer {name}", "batch"):
         chosen = kept[rows.start : rows.stop]
         # Whatever is misclassified is a success, also of an attack that aims at a class.
@@ -132,7 +136,9 @@ def _left_out(crafted: Crafted, kept: torch.Tensor, victims: Victims) -> dict[st
     prediction = torch.empty(0, dtype=torch.int64)
     if len(rows):
         prediction = predict_logits(
-            lambda chosen: victims.model(crafted.images(chosen).to(victims.device)), rows
+            lambda chosen: victims.model(crafted.images(chosen).to(victims.device)),
+            rows,
+            forward_batch(victims.data.images[:1]),
         ).argmax(1)
     columns = {
         "index": crafted.index[rows],

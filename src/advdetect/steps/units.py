@@ -27,8 +27,10 @@ from advdetect.models.units import (
     random_directions,
 )
 from advdetect.progress import report
+from advdetect.requirements.memory import FORWARD
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
+from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_model, given_model
 
 UNIT, RANDOM = "unit", "random"
@@ -74,7 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
     parts, facts["tests"] = [], {}
     for name, model in networks.items():
         generator = torch.Generator().manual_seed(derive_seed(made["seed"], "units"))
-        hidden = _penultimate(model, data, arguments.batch_size, device)
+        image = to_float(data.images[:1]).to(device)
+        size = images_at_a_time(arguments, "units", model, image, FORWARD)
+        hidden = _penultimate(model, data, size, device)
         table = _excited(hidden, data, spec["images"], generator)
         parts.append(table.assign(network=name))
         facts["tests"][name] = _tests(table, spec["permutations"], generator)
