@@ -1,5 +1,6 @@
-"""What an experiment will take, estimated before it runs from a smaller one that has run.
+"""What an experiment will take, before it runs: from two images, or a smaller one that has run.
 
+python tools/estimate --config experiment=hsu2018
 python tools/estimate --from experiment=hsu2018_small --config experiment=hsu2018 --cores 2 16
 """
 
@@ -14,8 +15,9 @@ from snakemake_interface_common.exceptions import WorkflowError
 BASE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
 
+from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError, one_line
-from advdetect.steps.options import positive_integer
+from advdetect.steps.options import positive_integer, positive_number
 from differences import other_differences
 from estimation import Predictor
 from extent import Extent
@@ -23,6 +25,8 @@ from forecast import Forecast
 from job_list import list_jobs
 from measurement import measure, share_sweeps
 from pipeline import Pipeline
+from preview import preview
+from trial import try_methods
 
 SNAKEFILE = BASE / "Snakefile"
 
@@ -31,7 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     """Print the estimate; return the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        print(estimate(arguments.run, arguments.config, arguments.cores))
+        if arguments.run:
+            print(estimate(arguments.run, arguments.config, arguments.cores))
+        else:
+            print(tried(arguments.config, arguments.cores, arguments.seconds))
     except (AdvdetectError, WorkflowError, ValueError) as error:
         print(f"estimate: error: {one_line(error)}", file=sys.stderr)
         return 1
@@ -41,17 +48,23 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python tools/estimate",
-        description="Estimate what an experiment will take (jobs, core time, disk, wall time) "
-        "from the timings and files of another that has run on this machine. "
-        "Jobs that are done are not counted.",
+        description="Estimate what an experiment will take: without --from, what each attack and "
+        "feature takes of an image, tried on two of the data; with --from, jobs, core time, disk "
+        "and wall time, from the timings and files of another that has run on this machine. Then "
+        "jobs that are done are not counted.",
     )
     parser.add_argument(
         "--from",
         dest="run",
         nargs="+",
-        required=True,
         metavar="KEY=VALUE",
         help="the experiment that has run, as its snakemake --config had it",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive_number,
+        default=60.0,
+        help="for each method that is tried; what takes longer is cut off (default 60)",
     )
     parser.add_argument(
         "--config",
@@ -68,6 +81,26 @@ def _parser() -> argparse.ArgumentParser:
         help="numbers of cores to give the wall time for (default: this machine's)",
     )
     return parser
+
+
+def tried(config: list[str], cores: list[int], seconds: float) -> str:
+    """Return what each attack and feature of an experiment takes, tried on two images, as text.
+
+    Args:
+        config: The experiment, ``KEY=VALUE`` each as for ``snakemake --config``.
+        cores: Numbers of cores to give the wall time for.
+        seconds: For each method.
+
+    Raises:
+        AdvdetectError: A data set cannot be loaded, or a model not be made.
+        ValueError: A text is no ``KEY=VALUE``.
+        WorkflowError: The experiment cannot be run.
+    """
+    pipeline = Pipeline(BASE, parse_config(config))
+    settings = pipeline.settings
+    device = prepare_torch(settings["device"], settings["threads"])
+    trials, left = try_methods(pipeline, seconds, device)
+    return preview(trials, left, settings["memory"], cores)
 
 
 def estimate(run_config: list[str], target_config: list[str], cores: list[int]) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 
 from safetensors import safe_open
 
+from advdetect.data.split import ImageSplit
 from advdetect.data.subset import hold_out_validation
+from advdetect.identity import canonical_json
 from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED, UNUSED
 from advdetect.steps import options
 from advdetect.steps.prepare_data import SUBSET_KEYS
@@ -89,6 +91,7 @@ class Extent:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._counts: dict[str, int] = {}
+        self._loaded: dict[str, dict[str, ImageSplit]] = {}
 
     def product(self, made: Made, factors: tuple[str, ...], *, keeps: bool = False) -> int:
         """Return the product of factors, at least 1.
@@ -135,6 +138,26 @@ class Extent:
                 count = max(shape[0] for shape in _shapes(path))
             self._counts[split.job] = self._count_source(split) if count is None else count
         return self._counts[split.job]
+
+    def source(self, split: StoreFile) -> ImageSplit:
+        """Return what a split is drawn from: the training or the test images of its data set.
+
+        Raises:
+            AdvdetectError: The data set cannot be loaded.
+        """
+        spec = spec_of(split)
+        source = {key: value for key, value in spec.items() if key not in SUBSET_KEYS}
+        for run in self._pipeline.experiment.runs:
+            if run.dataset_name == split.names["dataset"] and run.dataset.get("root"):
+                source["root"] = run.dataset["root"]
+        key = canonical_json(source)
+        if key not in self._loaded:
+            self._loaded[key] = options.bind_target(source, "_target_")()
+        splits = self._loaded[key]
+        if split.option("--evaluate-on") == "validation":
+            parts = hold_out_validation(splits[TRAIN], spec["subset_seed"])
+            splits = dict(zip((TRAIN, "test"), parts, strict=True))
+        return splits[TRAIN if split.option("--split") == UNUSED else split.option("--split")]
 
     def _of_file(self, file: StoreFile, factor: str, keeps: bool) -> int:
         if factor == TRAINING and file.inputs.get(UNUSED):
@@ -202,18 +225,8 @@ class Extent:
         return min([self.images(_split(fitted, TRAIN)), *bounds])
 
     def _count_source(self, split: StoreFile) -> int:
-        spec = spec_of(split)
-        source = {key: value for key, value in spec.items() if key not in SUBSET_KEYS}
-        for run in self._pipeline.experiment.runs:
-            if run.dataset_name == split.names["dataset"] and run.dataset.get("root"):
-                source["root"] = run.dataset["root"]
-        splits = options.bind_target(source, "_target_")()
-        if split.option("--evaluate-on") == "validation":
-            parts = hold_out_validation(splits[TRAIN], spec["subset_seed"])
-            splits = dict(zip((TRAIN, "test"), parts, strict=True))
-        if split.option("--split") == UNUSED:
-            return len(splits[TRAIN]) - spec["count"]
-        return len(splits[split.option("--split")])
+        there = len(self.source(split))
+        return there - spec_of(split)["count"] if split.option("--split") == UNUSED else there
 
 
 def spec_of(file: StoreFile) -> Spec:

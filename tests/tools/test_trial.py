@@ -1,0 +1,76 @@
+"""What methods take of an image, tried before anything has run."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from advdetect.attacks.deepfool import deepfool
+from advdetect.attacks.passes import counted_passes
+from advdetect.randomness import SampleGenerator
+from extent import Extent
+from pipeline import Pipeline
+from preview import preview
+from trial import TRIED, Trial, _images, _model, _tried, try_methods
+
+CPU = torch.device("cpu")
+CONFIG = {
+    "attacks": ["fgsm", "deepfool", "best_of"],
+    "features": ["fisher_input", "max_probability", "kd"],
+    "defenses": [],
+    "overrides": ["dataset.test_count=50", "evaluation.main_feature=kd", "seeds=[0,1]"],
+}
+
+
+@pytest.fixture
+def pipeline(repository, tmp_path, monkeypatch) -> Pipeline:
+    monkeypatch.chdir(tmp_path)
+    return Pipeline(repository, CONFIG)
+
+
+def test_methods_take_what_the_model_sees(pipeline):
+    trials, left = try_methods(pipeline, 60, CPU)
+    found = {trial.name: trial for trial in trials}
+    assert found.keys() == {"fgsm", "deepfool", "max_probability", "fisher_input"}
+    assert left == ["attack best_of", "feature kd"]
+    assert found["fisher_input"].passes == (1, 9)  # ten classes: a pass back for each but one
+    assert found["max_probability"].passes == (1, 0)
+    # Two seeds of 50; of a feature clean images, the control's two kinds, each attack's four.
+    wanted = {name: trial.images for name, trial in found.items()}
+    assert wanted == {"fgsm": 100, "deepfool": 100, "max_probability": 1500, "fisher_input": 1500}
+    assert all(trial.is_whole and trial.seconds > 0 for trial in trials)
+    run, extent = pipeline.experiment.runs[0], Extent(pipeline)
+    model, images = _model(pipeline, extent, run), _images(pipeline, extent, run)
+    labels = model(images).argmax(dim=1)
+    with counted_passes(model) as passes:
+        deepfool(model, images, labels, generator=SampleGenerator(0, range(TRIED)))
+    assert passes.backward > 0
+    assert found["deepfool"].passes == (passes.forward / TRIED, passes.backward / TRIED)
+
+
+def test_what_takes_longer_is_cut_off():
+    model, images = nn.Flatten(), torch.zeros(TRIED, 1, 2, 2)
+
+    def endless() -> None:
+        while True:
+            model(images)
+            time.sleep(0.01)
+
+    passes, seconds, is_whole = _tried(endless, model, 0.1)
+    assert not is_whole
+    assert passes.forward >= TRIED
+    assert 0.1 <= seconds < 30
+
+
+def test_the_table_adds_up():
+    trials = [
+        Trial("", "attack", "fgsm", (1.0, 1.0), 0.5, 1e9, 120, True),
+        Trial("", "feature", "slow", (1.0, 999.0), 60.0, 4e9, 10, False),
+    ]
+    lines = [" ".join(line.split()) for line in preview(trials, ["feature kd"], 2, [2]).split("\n")]
+    assert lines[2] == "attack fgsm 1 1 0.5 s 1.0 GB 2 120 1.0 min"
+    assert lines[3] == "feature slow > 1 > 999 > 1.0 min 4.0 GB too large 10 > 10.0 min"
+    assert "All jobs of attacks: 1.0 min of core time." in lines
+    assert "Both on 2 cores: > 5.5 min at best." in lines
+    assert lines[-1].endswith("first: feature kd.")

@@ -1,0 +1,199 @@
+"""Trying each method on two images: what it takes of one, before anything of an experiment has run.
+
+The images are the first of the real data, the model the experiment's own: as it was trained, where
+it lies in the store, or with the weights that are given, or else as it is drawn before training.
+What it says of the images counts as their label, so that attacks have something to change.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.attacks.passes import Passes, counted_passes
+from advdetect.data.split import ImageSplit
+from advdetect.inference import to_float
+from advdetect.memory import measured_row
+from advdetect.models.activations import activations
+from advdetect.models.store import build_model, read_model, resolve_arguments
+from advdetect.models.weights import load_weights
+from advdetect.protocol import TRAIN
+from advdetect.randomness import SampleGenerator
+from advdetect.requirements.training import FITTED
+from advdetect.steps import options
+from advdetect.steps.batches import need_of
+from command_words import built_from
+from experiment import Run, Spec
+from extent import Extent
+from methods import BEST_OF, CRAFTED_ON, FILE, WEIGHTS
+from pipeline import Pipeline
+
+#: Images that each method is tried on.
+TRIED = 2
+#: Kinds of images that a feature is computed of: of an attack, and of the clean ones and the
+#: control together.
+_OF_ATTACK, _OF_CLEAN = 4, 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a method takes.
+
+    Attributes:
+        run: Name of the run.
+        stage: ``attack`` or ``feature``.
+        name: The method's name.
+        passes: Of an image, forward and backward.
+        seconds: Of an image.
+        memory: Bytes of an image, as steps count them.
+        images: In the experiment, over all seeds; an attack of images that the model gets right has
+            fewer.
+        is_whole: Whether it came to its end; otherwise it takes more.
+    """
+
+    run: str
+    stage: str
+    name: str
+    passes: tuple[float, float]
+    seconds: float
+    memory: float
+    images: int
+    is_whole: bool
+
+
+class _Enough(BaseException):
+    """The time for a method is over; no method catches this by mistake."""
+
+
+def try_methods(
+    pipeline: Pipeline, seconds: float, device: torch.device
+) -> tuple[list[Trial], list[str]]:
+    """Try the attacks and features of all runs.
+
+    Args:
+        pipeline: The experiment.
+        seconds: For each method; what takes longer is cut off there.
+        device: Where.
+
+    Returns:
+        What they take, and the names of those that cannot be tried: features that are fitted on
+        training images first, and what is made of files.
+
+    Raises:
+        AdvdetectError: The data set cannot be loaded, or the model not be made.
+    """
+    extent, trials, left = Extent(pipeline), [], []
+    seeds = len(pipeline.settings["seeds"])
+    for run in pipeline.experiment.runs:
+        model, images = _model(pipeline, extent, run), _images(pipeline, extent, run)
+        count = seeds * extent.images(pipeline.store.split(run, "test"))
+        tried = [("attack", name, spec, count) for name, spec in run.attacks.items()]
+        of_features = count * (_OF_CLEAN + _OF_ATTACK * len(run.attacks))
+        tried += [("feature", n, spec, of_features) for n, spec in run.computed_features.items()]
+        for stage, name, spec, wanted in tried:
+            on = model
+            if CRAFTED_ON in spec:
+                source = pipeline.experiment.source(run, spec[CRAFTED_ON])
+                on = _model(pipeline, extent, source)
+            if on is None or {FILE, BEST_OF, "_fit_", "_fitted_by_"} & spec.keys():
+                left.append(f"{stage} {name}")
+                continue
+            on, shown = on.to(device), images.to(device)
+            call = _call(stage, spec, pipeline.settings["activations"], on, shown)
+            passes, took, is_whole = _tried(call, on, seconds)
+            row = measured_row(on, shown[:1])
+            trials.append(
+                Trial(
+                    run.name,
+                    stage,
+                    name,
+                    (passes.forward / TRIED, passes.backward / TRIED),
+                    took / TRIED,
+                    row.bytes(need_of(spec, row.classes)),
+                    wanted,
+                    is_whole,
+                )
+            )
+    return trials, list(dict.fromkeys(left))
+
+
+def _images(pipeline: Pipeline, extent: Extent, run: Run) -> Tensor:
+    split: ImageSplit = extent.source(pipeline.store.split(run, "test"))
+    return to_float(split.images[:TRIED])
+
+
+def _model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
+    """Return the model of a run; None where it has to be fitted before it answers at all."""
+    file = pipeline.store.model(run, pipeline.settings["seeds"][0])
+    path, cpu = Path(pipeline.results, "store", file.path), torch.device("cpu")
+    if path.is_file():
+        return read_model(path, built_from(file), cpu)
+    if run.model.get(FITTED):
+        return None
+    arguments = run.model.get("arguments") or {}
+    train = extent.source(pipeline.store.split(run, TRAIN))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(run.model["_target_"], resolve_arguments(arguments, train))
+    if weights := run.model.get(WEIGHTS):
+        where = run.model.get("weights_key"), run.model.get("weights_prefix")
+        load_weights(model, weights, *where)
+    return model.requires_grad_(False)
+
+
+def _call(
+    stage: str, spec: Spec, layers: Spec, model: nn.Module, images: Tensor
+) -> Callable[[], object]:
+    """Return what calls a method as its step does."""
+    streams = SampleGenerator(0, range(TRIED))
+    if stage == "attack":
+        attack = options.bind_target(spec, "_target_", positional=3, given=["generator"])
+        with torch.no_grad():
+            labels = model(images).argmax(dim=1)
+        return lambda: attack(model, images.clone(), labels, generator=streams)
+    if not spec.get("_activations_"):
+        feature = options.bind_target(spec, "_target_", positional=2, given=["generator"])
+        return lambda: feature(model, images.clone(), generator=streams)
+    given = ["generator", "activations"]
+    of_layers = options.bind_target(spec, "_target_", positional=2, given=given)
+
+    def compute() -> object:
+        kept = activations(model, images, **layers)
+        return of_layers(model, images, generator=streams, activations=kept)
+
+    return compute
+
+
+def _tried(
+    call: Callable[[], object], model: nn.Module, seconds: float
+) -> tuple[Passes, float, bool]:
+    """Return the passes and the seconds of a call, and whether it came to its end."""
+    is_whole, started = True, time.monotonic()
+    with counted_passes(model) as passes:
+        try:
+            with _limited(seconds):
+                call()
+        except _Enough:
+            is_whole = False
+    return passes, time.monotonic() - started, is_whole
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise `_Enough` where the block takes longer."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _Enough
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
