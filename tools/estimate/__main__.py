@@ -1,4 +1,4 @@
-"""What an experiment will take, before it runs: from two images, or a smaller one that has run.
+"""What an experiment will take, before it runs: from a few images, or a smaller one that has run.
 
 python tools/estimate --config experiment=hsu2018
 python tools/estimate --from experiment=hsu2018_small --config experiment=hsu2018 --cores 2 16
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python tools/estimate",
         description="Estimate what an experiment will take: without --from, what each attack and "
-        "feature takes of an image, tried on two of the data; with --from, jobs, core time, disk "
+        "feature takes of an image, tried on a few of the data; with --from, jobs, core time, disk "
         "and wall time, from the timings and files of another that has run on this machine. Then "
         "jobs that are done are not counted.",
     )
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def tried(config: list[str], cores: list[int], seconds: float) -> str:
-    """Return what each attack and feature of an experiment takes, tried on two images, as text.
+    """Return what each attack and feature of an experiment takes, tried on a few images, as text.
 
     Args:
         config: The experiment, ``KEY=VALUE`` each as for ``snakemake --config``.

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from advdetect.memory import MOST
 from forecast import duration, file_size
-from trial import TRIED, Trial
+from trial import FEW, MORE, Trial
 
 _HEADER = ("method", "forward", "backward", "time", "memory", "at a time", "images", "in all")
 
@@ -36,11 +36,12 @@ def preview(
             f"Both on {number} core{'s' if number > 1 else ''}: {more}{duration(least)} at best."
         )
     lines.append(
-        f"Tried on {TRIED} images, each with its share of the passes through the model and of the "
-        "seconds; in larger batches an image takes less time, and on a model that is not trained "
-        "yet attacks end sooner or later than they will. Values of a sweep count one by one, "
-        "though they may share their passes. Not counted: data, training, detectors and what is "
-        "published; --from takes them from an experiment that has run."
+        f"Tried on {FEW} images, or on {MORE} where --seconds allow it, each with its share of the "
+        "passes through the model and of the processor's time; in larger batches an image takes "
+        "less time, and on a model that is not trained yet attacks end sooner or later than they "
+        "will. Values of a sweep count one by one, though they may share their passes. Not "
+        "counted: data, training, detectors and what is published; --from takes them from an "
+        "experiment that has run."
     )
     if any(not trial.is_whole for trial in trials):
         lines.append("Cut off after --seconds, so that it takes more: >.")
