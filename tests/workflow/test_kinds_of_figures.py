@@ -54,6 +54,28 @@ def test_figures_stand_in_their_order():
     assert own == ["each_lid", "late", "table_t1", "table_t2", "table_t3", "search", "defended"]
 
 
+@pytest.mark.parametrize(
+    ("chosen", "own"),
+    [
+        (["late", "each_kd"], ["each_kd", "late"]),
+        ([], []),
+        (["f1", "late"], ["late"]),  # a paper's is drawn all the same
+    ],
+)
+def test_an_experiment_may_choose_its_figures(chosen, own):
+    figures = Figures(KINDS, contents(chosen=chosen))
+    assert figures.own == own
+    drawable = {"each_kd", *Figures(KINDS, contents()).own}
+    assert set(figures.others) == drawable - set(own)
+
+
+def test_a_choice_of_what_cannot_be_drawn_is_refused():
+    with pytest.raises(UnknownFigureError, match=r"^Unknown figure: eech_lid\..*mean each_lid"):
+        Figures(KINDS, contents(chosen=["late", "eech_lid"])).own  # noqa: B018
+    with pytest.raises(UnknownFigureError, match="The figure defended needs"):
+        Figures(KINDS, contents(chosen=["defended"], defenses=[])).own  # noqa: B018
+
+
 def test_a_figure_reads_what_its_kind_says():
     figures = Figures(KINDS, contents())
     late = figures["late"]
@@ -91,7 +113,7 @@ def test_a_paper_s_figure_is_of_a_kind_with_a_caption_of_its_own():
 @pytest.mark.parametrize(
     ("changes", "name", "said"),
     [
-        ({}, "lat", "Unknown figure: lat. There are: each_lid, late, "),
+        ({}, "lat", "Unknown figure: lat. There are: each_kd, each_lid, late, "),
         ({}, "each_bu", "Unknown figure: each_bu."),
         ({"computed": {"kd"}}, "search", "The figure search needs a search; this experiment has:"),
         ({"attacks": {"fgsm": {}}}, "search", "The figure search needs a search;"),

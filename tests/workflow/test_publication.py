@@ -154,6 +154,14 @@ def test_a_figure_that_cannot_be_drawn_is_refused(pipeline_of, name, said):
         pipeline_of()._publication._figure(name)
 
 
+def test_only_chosen_figures_are_drawn_without_being_asked_for(pipeline_of):
+    pipeline = pipeline_of(features=["kd", "lid"], overrides="figures=[scores_lid,roc]")
+    figures = {job.rule: job.is_wanted for job in pipeline.published if job.step == "figure"}
+    wanted = [rule for rule, is_wanted in figures.items() if is_wanted]
+    assert wanted == ["figure_roc", "figure_scores_lid"]
+    assert figures["figure_gallery"] is figures["figure_scores_kd"] is False
+
+
 def test_defences_have_a_figure_where_a_number_is_swept(pipeline_of, names, repository):
     pipeline = pipeline_of(experiment="hsu2018_small")
     shown = names.job(pipeline, "figure_defense_accuracy")

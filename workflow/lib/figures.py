@@ -17,6 +17,7 @@ names with underscores say when it is drawn and from what:
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -46,6 +47,7 @@ class Contents:
         paper_figures: The papers' figures by name: kind, caption, attacks and parameters.
         main_feature: The feature that is shown where one is.
         trained: Whether the model is trained here.
+        chosen: Names of the figures of the report, those of papers left out; None: all that it has.
     """
 
     attacks: Mapping[str, Spec]
@@ -57,6 +59,7 @@ class Contents:
     paper_figures: Mapping[str, Spec]
     main_feature: str
     trained: bool
+    chosen: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,16 +95,30 @@ class Figures:
 
     @property
     def own(self) -> list[str]:
-        """Names of the figures of the report in their order, those of papers left out."""
-        ordered = sorted(self._kinds, key=lambda kind: self._kinds[kind].get("_order_", 0))
-        return [name for kind in ordered if self._can_be_drawn(kind) for name in self._shown(kind)]
+        """Names of the figures of the report in their order, those of papers left out.
+
+        Raises:
+            UnknownFigureError: One that is chosen is unknown, or cannot be drawn here.
+        """
+        chosen = self._has.chosen
+        for name in chosen or ():
+            self[name]  # refuses what there is not
+        return [
+            name
+            for name in self._all
+            if (self._is_usual(name) if chosen is None else name in chosen)
+        ]
 
     @property
     def others(self) -> list[str]:
         """Names of the figures that can be drawn, but are not part of the report."""
-        each = [kind for kind, spec in self._kinds.items() if spec.get("_each_") == "feature"]
-        names = [f"{kind}_{name}" for kind in each for name in self._known("feature")]
-        return [name for name in names if name not in self.own]
+        own = self.own
+        return [name for name in self._all if name not in own]
+
+    @property
+    def _all(self) -> list[str]:
+        ordered = sorted(self._kinds, key=lambda kind: self._kinds[kind].get("_order_", 0))
+        return [name for kind in ordered if self._can_be_drawn(kind) for name in self._names(kind)]
 
     def __getitem__(self, name: str) -> Figure:
         """Return a figure.
@@ -137,7 +154,11 @@ class Figures:
             of = name.removeprefix(f"{kind}_")
             if each and of != name and of in self._known(each):
                 return kind, {each: of}
-        raise UnknownFigureError(f"Unknown figure: {name}. There are: {', '.join(self.own)}.")
+        near = " or ".join(get_close_matches(name, self._all))
+        raise UnknownFigureError(
+            f"Unknown figure: {name}. There are: {', '.join(self._all)}."
+            + (f" Did you mean {near}?" if near else "")
+        )
 
     def _figure(
         self, kind: Spec, attacks: Iterable[str], each: Mapping[str, str], section: str
@@ -165,11 +186,14 @@ class Figures:
             caption=kind["_caption_"].replace("{title}", table.get("title", "")),
         )
 
-    def _shown(self, kind: str) -> list[str]:
+    def _names(self, kind: str) -> list[str]:
         each = self._kinds[kind].get("_each_")
-        if each == "feature":
-            return [f"{kind}_{self._has.main_feature}"]
         return [f"{kind}_{name}" for name in self._known(each)] if each else [kind]
+
+    def _is_usual(self, name: str) -> bool:
+        """Return whether a figure is in the report if none is chosen: of features the main one."""
+        _, each = self._split(name)
+        return each.get("feature", self._has.main_feature) == self._has.main_feature
 
     def _known(self, each: str) -> list[str]:
         return list({"feature": self._has.features, "reproduction": self._has.reproductions}[each])

@@ -48,7 +48,7 @@ class Publication(Contents):
         self._publisher = Publisher(self.folder, code)
         for key, kind, ours in (
             ("reproductions", "table", self._tables),
-            ("paper_figures", "figure", self.figures.own),
+            ("paper_figures", "figure", [*self.figures.own, *self.figures.others]),
         ):
             for name in (name for name in self._settings[key] if name in ours):
                 raise WorkflowError(
@@ -177,6 +177,7 @@ class Publication(Contents):
                 paper_figures=self._settings["paper_figures"],
                 main_feature=self._evaluation["main_feature"],
                 trained=any(is_trained(run.model) for run in experiment.runs),
+                chosen=self._settings["figures"],
             ),
         )
 
