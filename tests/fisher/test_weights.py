@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from advdetect.errors import AdvdetectError
 from advdetect.fisher import weight_gradients as choosing
+from advdetect.fisher.capture import LayerRecording
 from advdetect.fisher.weights import weight_fisher_forms
 
 FALLBACKS = ["tied", "branching"]
@@ -305,6 +306,27 @@ def test_model_that_works_otherwise_is_checked_again() -> None:
     with pytest.warns(UserWarning, match=r"first\.weight disagrees"):
         found = forms(model, x)
     torch.testing.assert_close(found, weight_forms(model, x), rtol=2e-5, atol=0)
+
+
+class NearCorners(nn.Module):
+    """Units as near to ReLU's corner as float32 rounds, which is otherwise in a larger batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(72, 8), nn.Linear(8, CLASSES)
+        nn.init.zeros_(self.first.weight)
+        nn.init.constant_(self.first.bias, 1e-10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rounding = torch.finfo(x.dtype).eps * (1.5 - len(x))
+        return self.last(torch.relu(self.first(x.flatten(1)) + rounding))
+
+
+def test_units_near_a_corner_are_no_disagreement() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recording = choosing.record_weight_gradients(NearCorners().eval(), images(2))
+    assert isinstance(recording, LayerRecording)
 
 
 def test_no_reference_to_a_model_is_kept() -> None:
