@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from advdetect.fisher.gram import LayerCall, layer_grams, outer_product_gram, per_image_gradients
+from advdetect.fisher.gram import LayerCall, layer_grams, outer_product_gram
+from advdetect.fisher.per_image import per_image_gradients
 
 shapes = st.tuples(*[st.integers(1, 6)] * 5)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.categorical import log_odds
 from advdetect.fisher.many_classes import mean_squared_norm, products_with_mean
+from advdetect.fisher.tangent_choice import weight_tangents
 from advdetect.fisher.weight_gradients import record_weight_gradients
 from advdetect.fisher.weights import weight_fisher_forms
 from advdetect.randomness import SampleGenerator
@@ -60,6 +61,18 @@ def test_layer_rules_apply_without_warning(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         approximate(build(name), images(), streams(3), top=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "through_images"),
+    [("tied", True), ("tied", False), ("own parameter", True), ("transformer", False)],
+)
+@pytest.mark.filterwarnings("ignore:.*slower")
+def test_models_without_layer_rules_are_computed_in_batches(
+    name: str, through_images: bool
+) -> None:
+    passes = list(weight_tangents(build(name), images(), through_images=through_images))
+    assert [len(tangents.images) for tangents in passes] == [3]
 
 
 def test_quadratic_forms_are_exact_with_any_top() -> None:

@@ -24,7 +24,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.fisher.sensitivity import fisher_sensitivity
 
 #: Whose second derivatives the layer rules cannot have: a warning.
-NORMALIZING = {"layer norm", "shared layer norm", "instance norm", "in-place ReLU after a view"}
+NORMALIZING = {"instance norm"}
 
 
 def linear(model: nn.Module, x: Tensor, **options: str | float | bool) -> Tensor:
@@ -104,6 +104,8 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
         "softplus": lambda: head(
             nn.Conv2d(2, 4, 3), nn.Softplus(beta=3), nn.Conv2d(4, 3, 2, stride=2), nn.Tanh()
         ),
+        "hard sigmoid": lambda: head(nn.Conv2d(2, 3, 3), nn.Hardsigmoid(), nn.Conv2d(3, 3, 2)),
+        "hard sigmoid in place": lambda: head(nn.Linear(6, 4), nn.Hardsigmoid(inplace=True)),
         "multilayer tanh": lambda: mlp(9, classes=5),
         "ReLU": lambda: head(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 2), nn.ReLU()),
     }

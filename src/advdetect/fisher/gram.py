@@ -6,7 +6,7 @@ contributes to the Gram matrix of their weight gradients through a and g alone:
 - linear and convolution: the gradient of seed r is Σ_t g_rt a_tᵀ over the positions t (of an
   unfolded input), so the entry (r, s) is Σ_tu (g_rt · g_su)(a_t · a_u), summed in the
   cheaper order;
-- batch norm in eval mode: Σ g x̂ and Σ g per channel;
+- batch norm in eval mode: Σ g x̂ and Σ g per channel; layer norm: the same per entry;
 - any other module: its own vector-Jacobian product per image, by torch.func.
 
 Each rule returns one (N, R, R) float64 matrix per parameter. A module that is called several times
@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
+
+from advdetect.fisher.per_image import per_image_gradients
 
 
 class LayerCall(NamedTuple):
@@ -63,6 +64,8 @@ def _rule(module: nn.Module) -> Callable[..., Grams]:
             return _convolution
         if type(module) in _BATCH_NORMS and module.running_mean is not None:
             return _batch_norm
+        if type(module) is nn.LayerNorm:
+            return _layer_norm
     return _any_module
 
 
@@ -162,46 +165,20 @@ def _batch_norm(module: nn.BatchNorm2d, calls: Sequence[LayerCall]) -> Grams:
     return {name: gram(rows[name]) for name, _ in module.named_parameters()}
 
 
+def _layer_norm(module: nn.LayerNorm, calls: Sequence[LayerCall]) -> Grams:
+    # Said out loud, since torch.func takes mean and variance as constants: its gradients of weights
+    # could not be differentiated by the images.
+    shape = module.normalized_shape
+    weight, bias = [], []
+    for call in calls:
+        normalized = functional.layer_norm(call.input, shape, eps=module.eps)
+        g = call.gradients.reshape(*call.gradients.shape[:2], -1, *shape)
+        weight.append((g * normalized.reshape(len(g), 1, -1, *shape)).sum(dim=2))
+        bias.append(g.sum(dim=2))
+    rows = {"weight": torch.stack(weight).sum(0), "bias": torch.stack(bias).sum(0)}
+    return {name: gram(rows[name]) for name, _ in module.named_parameters()}
+
+
 def _any_module(module: nn.Module, calls: Sequence[LayerCall]) -> Grams:
     parts = [per_image_gradients(module, call.input, call.gradients) for call in calls]
     return {name: gram(torch.stack([part[name] for part in parts]).sum(0)) for name in parts[0]}
-
-
-def per_image_gradients(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
-    """Return the gradients of a module's parameters for every image, by torch.func.
-
-    Args:
-        module: A module that maps one tensor to one.
-        inputs: (N, …).
-        gradients: (N, R, …) at the output.
-
-    Returns:
-        (N, R, …) by the parameter's name, the first one of a parameter that has several.
-    """
-    parameters = {name: p.detach() for name, p in module.named_parameters()}
-    names = _names_of_slots(module)
-
-    def one_image(image: Tensor, seeds: Tensor) -> dict[str, Tensor]:
-        def run(values: dict[str, Tensor]) -> Tensor:
-            slots = {slot: values[name] for slot, name in names.items()}
-            # A clone, for a module that works in place. Ties are resolved here: functional_call's
-            # own way does not restore the weights of a module that has two names (PyTorch 2.15).
-            inputs = (image[None].clone(),)
-            return functional_call(module, slots, inputs, tie_weights=False)[0]
-
-        product = vjp(run, parameters)[1]
-        # A loop: a vmap inside the vmap gives wrong gradients of PReLU (PyTorch 2.15).
-        rows = [product(seed)[0] for seed in seeds.unbind()]
-        return {name: torch.stack([row[name] for row in rows]) for name in parameters}
-
-    return vmap(one_image)(inputs, gradients)
-
-
-def _names_of_slots(module: nn.Module) -> dict[str, str]:
-    """Map every place that holds a parameter, each once, to the parameter's first name."""
-    first = {parameter: name for name, parameter in module.named_parameters()}
-    return {
-        f"{prefix}.{name}".lstrip("."): first[parameter]
-        for prefix, part in module.named_modules()
-        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False)
-    }

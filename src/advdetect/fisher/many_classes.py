@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from advdetect.fisher.alias import draw_classes
 from advdetect.fisher.categorical import LogOdds, other_classes
+from advdetect.fisher.tangent_choice import weight_tangents
 from advdetect.fisher.weight_gradients import WeightGradients
-from advdetect.fisher.weight_tangents import differentiate, weight_tangents
+from advdetect.fisher.weight_tangents import differentiate
 from advdetect.randomness import SampleGenerator
 
 #: Seeds whose gradients are held at once; more are done in parts.

@@ -4,18 +4,18 @@ Both classes have the interface of `advdetect.fisher.capture.LayerRecording`: ``
 ``signature`` and ``parameter_grams``.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from advdetect.fisher.gram import Grams, gram, per_image_gradients
+from advdetect.fisher.gram import Grams, gram
+from advdetect.fisher.per_image import per_image_gradients, without_hints
 from advdetect.inference import batch_slices
 
 #: Gradient entries that may exist at once (float32: 512 MB); one image's are needed in any case.
-_GRADIENT_ENTRIES = 2**27
+GRADIENT_ENTRIES = 2**27
 
 
 class _WholeModel:
@@ -42,12 +42,10 @@ class VectorizedGradients(_WholeModel):
     def parameter_grams(self, seeds: Tensor) -> Grams:
         """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
         size = sum(p.numel() for p in self._model.parameters()) * len(seeds)
-        with warnings.catch_warnings():
-            # Of every operation that it loops over; the caller has been told that this is slow.
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+        with without_hints():
             batches = [
                 per_image_gradients(self._model, self._images[rows], seeds[:, rows].transpose(0, 1))
-                for rows in batch_slices(len(self._images), max(1, _GRADIENT_ENTRIES // size))
+                for rows in batch_slices(len(self._images), max(1, GRADIENT_ENTRIES // size))
             ]
         names = [name for name, _ in self._model.named_parameters()]
         return {name: torch.cat([gram(batch[name]) for batch in batches]) for name in names}

@@ -35,7 +35,8 @@ from advdetect.fisher.categorical import (
     two_class_log_odds,
 )
 from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
-from advdetect.fisher.weight_tangents import WeightTangents, differentiate, weight_tangents
+from advdetect.fisher.tangent_choice import weight_tangents
+from advdetect.fisher.weight_tangents import WeightTangents, differentiate
 from advdetect.fisher.weights import Classes
 
 
@@ -87,8 +88,8 @@ def fisher_sensitivity(
             logits or second derivatives are not finite.
 
     Warns:
-        UserWarning: The model is not covered by the layer rules, so that each image is computed
-            by itself; once per model, with the reason.
+        UserWarning: The model is not covered by the layer rules, so that a slower method is used;
+            once per model, with the reason.
     """
     if classes not in get_args(Classes):
         raise AdvdetectError(

@@ -7,12 +7,9 @@ products it can be differentiated once more: by the image, or by the seed of f, 
 derivatives of all logits in one pass.
 """
 
-import copy
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +17,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from advdetect.fisher.capture import LayerRecording
 from advdetect.fisher.gram import LayerCall, layer_grams
-from advdetect.fisher.weight_gradients import record_weight_gradients
-
-#: One constant tensor for every part of the weights; None where h does not depend on it.
-Direction = list[Tensor | None]
-
-#: Agreement asked of the layer rules and plain autograd, in float64, of which 1e-12 is usual.
-_AGREEMENT = 1e-6
-
-#: By model and ``through_images``: what the check relies on, and whether the layer rules passed it.
-_CHECKED: WeakKeyDictionary[nn.Module, dict[bool, tuple[tuple[str, ...], bool]]] = (
-    WeakKeyDictionary()
+from advdetect.fisher.per_image import (
+    per_image_gradients,
+    per_image_products,
+    without_hints,
 )
+from advdetect.fisher.tangents import TwiceDifferentiable
+
+#: What `along` needs of v: one tensor for every part of it, or None where h does not depend on it.
+Direction = list[Tensor | None]
 
 
 class WeightTangents(Protocol):
@@ -52,86 +46,13 @@ class WeightTangents(Protocol):
         """Return (n,) v·∇_θ f for (n,) values f of the images, differentiable once more."""
 
 
-def weight_tangents(
-    model: nn.Module, images: Tensor, *, through_images: bool
-) -> Iterator[WeightTangents]:
-    """Yield forward passes that cover the images in order: one, or one per image.
-
-    All images are in one where the layer rules cover the model and agree with plain autograd on
-    the first image; otherwise plain autograd takes one image after the other.
-
-    Args:
-        model: Classifier in eval mode; it is left as found.
-        images: (N, C, H, W) float, at least one.
-        through_images: Whether the derivatives along v are to be differentiated by the images.
-
-    Raises:
-        AdvdetectError: The model has no parameters.
-
-    Warns:
-        UserWarning: The layer rules do not apply; once per model, with the reason.
-    """
-    if _layer_rules_apply(model, images[:1], through_images):
-        yield LayerTangents(model, images, through_images)
-        return
-    plain = copy.deepcopy(model).requires_grad_(True)
-    for image in images:
-        yield PlainTangents(plain, image[None])
-
-
-def _layer_rules_apply(model: nn.Module, image: Tensor, through_images: bool) -> bool:
-    """Check the layer rules once per model: what cannot be differentiated twice is left silently.
-
-    torch.func, for one, takes the mean and the variance in a layer norm's gradient as constants.
-    """
-    recording = record_weight_gradients(model, image)
-    if not isinstance(recording, LayerRecording):
-        return False
-    known = _CHECKED.setdefault(model, {})
-    signature, applies = known.get(through_images, (None, False))
-    if signature != recording.signature:
-        applies = _agree(model, image, through_images)
-        known[through_images] = recording.signature, applies
-        if not applies:
-            warnings.warn(
-                f"The layer rules disagree with autograd on second derivatives of "
-                f"{type(model).__name__}: it is computed image by image, which is slower.",
-                UserWarning,
-                stacklevel=3,
-            )
-    return applies
-
-
-def _agree(model: nn.Module, image: Tensor, through_images: bool) -> bool:
-    """Compare second derivatives by the layer rules with those by plain autograd, in float64."""
-    double = copy.deepcopy(model).to(torch.float64).requires_grad_(True)
-    image = image.to(torch.float64)
-    found, exact = (
-        _second_derivative(tangents, through_images)
-        for tangents in (LayerTangents(double, image, through_images), PlainTangents(double, image))
-    )
-    return bool((found - exact).abs().amax() <= _AGREEMENT * exact.abs().amax())
-
-
-def _second_derivative(tangents: WeightTangents, through_images: bool) -> Tensor:
-    """Return the derivative of v·∇_θ f by the image or by the seed of f, for unlike v and f."""
-    logits = tangents.logits
-    seed = torch.linspace(1, 2, logits.shape[1]).to(logits).expand_as(logits)
-    seed = seed.clone().requires_grad_()
-    with torch.enable_grad():
-        values, others = (seed * logits).sum(dim=1), (seed.detach().square() * logits).sum(dim=1)
-    slope = tangents.along(values, tangents.direction(others))
-    variable = tangents.images if through_images else seed
-    return differentiate(slope, variable)
-
-
 def differentiate(values: Tensor, variable: Tensor) -> Tensor:
     """Return the gradient of (n,) values, each by its own row of a variable; zero without one."""
     if not values.requires_grad:
         return torch.zeros_like(variable)
-    (gradient,) = torch.autograd.grad(
-        values.sum(), variable, retain_graph=True, materialize_grads=True
-    )
+    with torch.enable_grad():
+        total = values.sum()
+    (gradient,) = torch.autograd.grad(total, variable, retain_graph=True, materialize_grads=True)
     return gradient
 
 
@@ -141,9 +62,12 @@ class PlainTangents:
     Args:
         model: Classifier in eval mode, all of whose parameters require gradients.
         images: (1, C, H, W) float.
+        through_images: As of the others; here `along` is differentiable by the images anyhow.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
+    description = "plain autograd, image by image"
+
+    def __init__(self, model: nn.Module, images: Tensor, through_images: bool) -> None:
         self._parameters = list(model.parameters())
         self.images = images.detach().requires_grad_()
         with torch.enable_grad(), _differentiable_twice():
@@ -163,6 +87,47 @@ class PlainTangents:
                 if gradient is not None and part is not None
             ]
             return sum(products, start=values.new_zeros(1, dtype=torch.float64))
+
+
+class VectorizedTangents:
+    """The same by torch.func, for any number of images at once and whatever their model is made of.
+
+    v is formed for every image, and with it J v, J the Jacobian of the logits by the weights, in
+    forward mode: v·∇_θ f is then the product of J v with the gradient of f by the logits.
+
+    Args:
+        model: Classifier in eval mode; it is left as found.
+        images: (n, C, H, W) float.
+        through_images: Whether `along` is to be differentiable by the images.
+    """
+
+    description = "torch.func for the whole model"
+
+    def __init__(self, model: nn.Module, images: Tensor, through_images: bool) -> None:
+        self._model = model
+        self.images = images.detach().requires_grad_()
+        self._inputs = self.images if through_images else self.images.detach()
+        with torch.enable_grad(), _differentiable_twice():
+            self.logits: Tensor = model(self.images.clone())  # a first layer may work in place
+
+    def direction(self, values: Tensor) -> Direction:
+        """Return J v with v = ∇_θ h, as a constant, for (n,) values h of the images."""
+        (seed,) = _gradients(values, [self.logits], create_graph=False)
+        if seed is None:
+            return [None]
+        with torch.enable_grad(), _differentiable_twice(), without_hints():
+            rows = per_image_gradients(self._model, self.images.detach(), seed[:, None])
+            v = {name: row[:, 0].detach() for name, row in rows.items()}
+            return [per_image_products(self._model, self._inputs, v)]
+
+    def along(self, values: Tensor, direction: Direction) -> Tensor:
+        """Return (n,) float64 v·∇_θ f for (n,) values f, differentiable once more."""
+        (slopes,) = direction
+        with torch.enable_grad():
+            (seed,) = _gradients(values, [self.logits], create_graph=True)
+            if seed is None or slopes is None:
+                return values.new_zeros(len(values), dtype=torch.float64)
+            return (seed * slopes).to(torch.float64).sum(dim=1)
 
 
 class LayerTangents(LayerRecording):
@@ -235,16 +200,28 @@ class LayerTangents(LayerRecording):
         ]
 
 
-def _differentiable_twice() -> AbstractContextManager:
-    """Do attention by plain products, since fused kernels cannot be differentiated twice."""
-    return sdpa_kernel(SDPBackend.MATH)
+@contextmanager
+def _differentiable_twice() -> Iterator[None]:
+    """Do attention by plain products, since fused kernels cannot be differentiated twice.
+
+    The fast path of `nn.MultiheadAttention` is taken where no gradient is seen, as in forward mode.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _gradients(values: Tensor, places: list, create_graph: bool) -> Direction:
     if not values.requires_grad:
         return [None] * len(places)
+    with torch.enable_grad():
+        total = values.sum()
     return list(
         torch.autograd.grad(
-            values.sum(), places, retain_graph=True, create_graph=create_graph, allow_unused=True
+            total, places, retain_graph=True, create_graph=create_graph, allow_unused=True
         )
     )
