@@ -1,4 +1,4 @@
-"""The largest eigenvalue of a matrix per image, from products with vectors only.
+"""The largest eigenvalues of a matrix per image, from products with vectors only.
 
 Each image converges on its own and then leaves the batch (`advdetect.lanes`).
 """
@@ -84,6 +84,14 @@ def power_iteration(
 
 
 def lanczos(operator: Operator, start: Tensor, *, iterations: int, tolerance: float) -> Eigenpair:
+    """Find the largest eigenvalues by the Lanczos method, see `leading_eigenpairs`."""
+    found = leading_eigenpairs(operator, start, 1, iterations=iterations, tolerance=tolerance)
+    return Eigenpair(found.value[:, 0], found.vector[:, 0], found.products)
+
+
+def leading_eigenpairs(
+    operator: Operator, start: Tensor, count: int, *, iterations: int, tolerance: float
+) -> Eigenpair:
     """Find the largest eigenvalues by the Lanczos method with full reorthogonalisation.
 
     The best approximation from span{v, Gv, G²v, …}: exact, but for rounding, after rank(G) + 1
@@ -92,11 +100,13 @@ def lanczos(operator: Operator, start: Tensor, *, iterations: int, tolerance: fl
     Args:
         operator: The matrices G.
         start: (N, K) first vectors, of any length.
+        count: How many eigenvalues of each matrix, k, in [1, iterations].
         iterations: Largest number of products, at least 1.
-        tolerance: An image is done when ‖Gv − λv‖ ≤ tolerance · λ.
+        tolerance: An image is done when ‖Gv − λv‖ ≤ tolerance · λ for all of them.
 
     Returns:
-        The eigenpairs, converged or not.
+        The eigenpairs, converged or not, with (N, k) values, descending, and (N, k, K) vectors.
+        An eigenvalue that the matrix has more than once is found once.
 
     Raises:
         AdvdetectError: A product is not finite.
@@ -125,15 +135,17 @@ def lanczos(operator: Operator, start: Tensor, *, iterations: int, tolerance: fl
         number = products.count
         diagonal, off = state["diagonal"][:, :number], state["off_diagonal"][:, :number]
         check_finite_gradient(diagonal + off)
+        if number < count:
+            return state
         inner = off[:, :-1]
         projected = diagonal.diag_embed() + inner.diag_embed(1) + inner.diag_embed(-1)
         values, vectors = torch.linalg.eigh(projected)
-        value, weights = values[:, -1].clamp_min(0), vectors[:, :, -1]
-        vector = (weights[:, None, :] @ state["basis"][:, :number]).squeeze(1)
+        value, weights = values[:, -count:].flip(1).clamp_min(0), vectors[:, :, -count:].flip(2)
+        vector = weights.mT @ state["basis"][:, :number]
         state |= {
-            "vector": torch.where(value[:, None] > 0, unit(vector), 0),
+            "vector": torch.where(value[:, :, None] > 0, unit(vector), 0),
             "value": value,
-            "residual": (off[:, -1] * weights[:, -1]).abs(),
+            "residual": (off[:, -1:] * weights[:, -1]).abs(),
         }
         return products.mark_done(state, tolerance, iterations)
 
@@ -141,7 +153,7 @@ def lanczos(operator: Operator, start: Tensor, *, iterations: int, tolerance: fl
     basis = first.new_zeros(len(first), iterations + 1, first.shape[1])
     basis[:, 0] = first
     nothing = first.new_zeros(len(first), iterations)
-    state = _first_state(first)
+    state = _first_state(first[:, None].expand(-1, count, -1))
     state |= {"basis": basis, "diagonal": nothing, "off_diagonal": nothing.clone()}
     return Eigenpair(**iterate(state, step, keep=_KEPT, every=_EVERY, check=check))
 
@@ -164,12 +176,13 @@ class _Counted:
 
     def mark_done(self, state: State, tolerance: float, iterations: int) -> State:
         converged = state["residual"] <= tolerance * state["value"]
+        converged = converged.view(len(converged), -1).all(dim=1)
         done = converged | (self.count == iterations)
         return state | {"done": done, "products": torch.full_like(state["lane"], self.count)}
 
 
 def _first_state(vector: Tensor) -> State:
-    nothing = vector.new_zeros(len(vector))
+    nothing = vector.new_zeros(vector.shape[:-1])
     lane = torch.arange(len(vector), device=vector.device)
     return {
         "lane": lane,
@@ -182,6 +195,6 @@ def _first_state(vector: Tensor) -> State:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Divide (N, K) vectors by their lengths; zero stays zero."""
-    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    """Divide (…, K) vectors by their lengths; zero stays zero."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / torch.where(length > 0, length, 1)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.categorical import log10_of_scaled, log_odds
-from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
+from advdetect.fisher.checks import check_eval_mode
 from advdetect.fisher.eigensolvers import lanczos, power_iteration, unit
-from advdetect.fisher.factors import Factor, JacobianFactor, check_adjoint, sampled_factor
+from advdetect.fisher.factors import Factor, JacobianFactor, sampled_factor
+from advdetect.fisher.gram_operator import GramOperator, checked_product
 from advdetect.fisher.input import top_eigenvector
 from advdetect.inference import batch_slices
 from advdetect.many_classes import by_classes
@@ -125,14 +126,10 @@ def _iterate(
     factor: Factor, w: Tensor, images: Tensor, method: Method, iterations: int, tolerance: float
 ) -> TopEigenpair:
     """Find the top eigenpairs of AᵀA, as a matrix of images or of classes, from (N, R) vectors."""
-    w = w.to(torch.float64)
-    v = factor.backward(w)
-    check_finite_gradient(v)
-    t = factor.forward(v)
-    check_adjoint(w, v, t)
+    t = checked_product(factor, w)
     in_classes = method == "class_lanczos"
     start = t if in_classes else factor.backward(unit(t))  # what the check has found is used
-    operator = _Gram(factor, in_classes)
+    operator = GramOperator(factor, in_classes)
     if method in ("power", "alias_power"):
         found = power_iteration(operator, start, iterations=iterations, tolerance=tolerance)
     else:
@@ -144,30 +141,6 @@ def _iterate(
         vector=vector.view_as(images).to(images.dtype),
         log10_value=log10_of_scaled(found.value, factor.log_scale),
     )
-
-
-@dataclass(frozen=True)
-class _Gram:
-    """AᵀA, which is G but for its scale, or AAᵀ, which has the same eigenvalues.
-
-    Attributes:
-        factor: A.
-        in_classes: Whether it is AAᵀ.
-    """
-
-    factor: Factor
-    in_classes: bool
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        if self.in_classes:
-            return self.factor.forward(self.factor.backward(vectors))
-        return self.factor.backward(self.factor.forward(vectors))
-
-    def __len__(self) -> int:
-        return len(self.factor.log_scale)
-
-    def select(self, lanes: Tensor) -> "_Gram":
-        return _Gram(self.factor.select(lanes), self.in_classes)
 
 
 def _check_parameters(method: str, iterations: int, tolerance: float, draws: int | None) -> None:
