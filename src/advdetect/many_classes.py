@@ -18,6 +18,8 @@ Value = TypeVar("Value")
 #: approximations: 19 backward passes, where `top_k` takes twelve and a double one, and the Lanczos
 #: iteration some 26 passes (docs/decisions.md).
 MANY_CLASSES = 20
+#: The same for the eigenvalues of the input: their Lanczos iteration takes up to 120 passes.
+EIGENVALUE_CLASSES = 120
 #: In the provenance of a file: what was chosen for its many classes, by the names of the settings.
 CHOSEN = "chosen_for_many_classes"
 
@@ -25,7 +27,13 @@ _running: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("running", 
 
 
 def by_classes(
-    setting: str, value: Value | Auto, classes: int, *, few: Value, many: Value
+    setting: str,
+    value: Value | Auto,
+    classes: int,
+    *,
+    few: Value,
+    many: Value,
+    limit: int | None = None,
 ) -> Value:
     """Return what a setting says, or the affordable value where it says ``auto``.
 
@@ -33,12 +41,13 @@ def by_classes(
         setting: Its name, for those who are told.
         value: What it says.
         classes: Number of classes.
-        few: What ``auto`` means up to `MANY_CLASSES`.
+        few: What ``auto`` means up to ``limit``.
         many: What it means above.
+        limit: So many classes; None means `MANY_CLASSES`.
     """
     if value != "auto":
         return value
-    if classes <= MANY_CLASSES:
+    if classes <= (limit or MANY_CLASSES):
         return few
     if running := _running.get():
         who, chosen = running

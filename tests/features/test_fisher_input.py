@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.fisher_input import fisher_input
+from advdetect.many_classes import choices
 from advdetect.randomness import SampleGenerator
 
 
@@ -37,3 +38,30 @@ def test_top_k_below_one_is_refused() -> None:
     model, x = make(3)
     with pytest.raises(AdvdetectError, match="at least 1"):
         fisher_input(model, x, generator=SampleGenerator(0, range(5)), top_k=0)
+
+
+def test_many_classes_are_found_by_lanczos_which_is_said() -> None:
+    model, x = make(130)
+    streams = SampleGenerator(0, range(5))
+    exact = fisher_input(model, x, generator=streams, method="exact")
+    with choices("feature fisher_input") as chosen:
+        found = fisher_input(model, x, generator=streams)
+    assert chosen == {"classes": 130, "method": "lanczos"}
+    assert list(found) == list(exact)
+    for name, value in found.items():
+        assert not torch.equal(value, exact[name])
+        torch.testing.assert_close(10**value, 10 ** exact[name], rtol=0.01, atol=0)
+
+
+def test_few_classes_are_exact() -> None:
+    model, x = make(120)
+    streams = SampleGenerator(0, range(5))
+    exact = fisher_input(model, x, generator=streams, method="exact")
+    for name, value in fisher_input(model, x, generator=streams).items():
+        assert torch.equal(value, exact[name])
+
+
+def test_unknown_method_is_refused() -> None:
+    model, x = make(3)
+    with pytest.raises(AdvdetectError, match="auto, exact, lanczos"):
+        fisher_input(model, x, generator=SampleGenerator(0, range(5)), method="power")

@@ -35,7 +35,8 @@ def test_methods_take_what_the_model_sees(pipeline, monkeypatch):
     found = {trial.name: trial for trial in trials}
     assert found.keys() == {"fgsm", "deepfool", "max_probability", "fisher_input"}
     assert left == ["attack best_of", "feature kd"]
-    assert found["fisher_input"].passes == (1, 9)  # ten classes: a pass back for each but one
+    # Ten classes: a pass back for each but one; of two images the first says how many there are.
+    assert found["fisher_input"].passes == (1.5, 9)
     assert found["max_probability"].passes == (1, 0)
     # Two seeds of 50; of a feature clean images, the control's two kinds, each attack's four.
     wanted = {name: trial.images for name, trial in found.items()}

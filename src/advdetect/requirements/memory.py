@@ -8,7 +8,7 @@ YAML file.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from advdetect.many_classes import by_classes
+from advdetect.many_classes import EIGENVALUE_CLASSES, by_classes
 
 #: Tensors of the size of an image that an attack keeps for each row: the image, steps, the best.
 _COPIES = 8
@@ -84,9 +84,14 @@ def ossa_least(count: int, *, direction: Mapping[str, Any], **_: Any) -> Need:
     return ossa(count, **direction)
 
 
-def fisher_input(count: int, **_: Any) -> Need:
-    """Return that of the spectrum of the input Fisher information: its Jacobian, twice."""
-    return Need(copies=_COPIES + 4 * (count - 1))
+def fisher_input(count: int, *, method: str, top_k: int, **_: Any) -> Need:
+    """Return that of the input Fisher information: its Jacobian twice, or some rows and products."""
+    method = by_classes(
+        "method", method, count, few="exact", many="lanczos", limit=EIGENVALUE_CLASSES
+    )
+    if method == "exact":
+        return Need(copies=_COPIES + 4 * (count - 1))
+    return Need(rows=3, copies=_COPIES + 4 * top_k)
 
 
 def fisher_weights(
