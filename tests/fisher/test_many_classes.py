@@ -65,7 +65,7 @@ def test_layer_rules_apply_without_warning(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "through_images"),
-    [("tied", True), ("tied", False), ("own parameter", True), ("transformer", False)],
+    [("tied", True), ("tied", False), ("own parameter", True), ("transformer", True)],
 )
 @pytest.mark.filterwarnings("ignore:.*slower")
 def test_models_without_layer_rules_are_computed_in_batches(

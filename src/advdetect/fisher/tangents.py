@@ -39,6 +39,26 @@ class TwiceDifferentiable(TorchFunctionMode):
         return images.copy_(output) if kwargs.get("inplace") else output
 
 
+class ExplicitLayerNorm(TwiceDifferentiable):
+    """Within this context, torch.func differentiates layer norm in forward mode and then backward.
+
+    The derivative of PyTorch's own function takes mean and variance as constants there.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Replace layer norm; pass everything else on."""
+        kwargs = kwargs or {}
+        if func is not functional.layer_norm:
+            return super().__torch_function__(func, types, args, kwargs)
+        return _layer_norm(*args, **kwargs)
+
+
 class FastTangents(TwiceDifferentiable):
     """Within this context, convolutions and batch norm are differentiable by their input, twice.
 
@@ -112,6 +132,20 @@ class _InputGradient(torch.autograd.Function):
     def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
         return functional.conv2d(tangent, weight, None, *ctx.options), None, None, None
+
+
+def _layer_norm(
+    images: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = images - images.mean(axes, keepdim=True)
+    output = centred * (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
+    output = output if weight is None else output * weight
+    return output if bias is None else output + bias
 
 
 def _affine_batch_norm(

@@ -22,7 +22,7 @@ from advdetect.fisher.per_image import (
     per_image_products,
     without_hints,
 )
-from advdetect.fisher.tangents import TwiceDifferentiable
+from advdetect.fisher.tangents import ExplicitLayerNorm, TwiceDifferentiable
 
 #: What `along` needs of v: one tensor for every part of it, or None where h does not depend on it.
 Direction = list[Tensor | None]
@@ -115,7 +115,7 @@ class VectorizedTangents:
         (seed,) = _gradients(values, [self.logits], create_graph=False)
         if seed is None:
             return [None]
-        with torch.enable_grad(), _differentiable_twice(), without_hints():
+        with torch.enable_grad(), _differentiable_twice(), ExplicitLayerNorm(), without_hints():
             rows = per_image_gradients(self._model, self.images.detach(), seed[:, None])
             v = {name: row[:, 0].detach() for name, row in rows.items()}
             return [per_image_products(self._model, self._inputs, v)]
