@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from advdetect.data.split import ImageSplit
+from advdetect.data.split import Split
 from advdetect.data.subset import hold_out_validation
 from advdetect.identity import canonical_json
 from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED, UNUSED
@@ -91,7 +91,7 @@ class Extent:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._counts: dict[str, int] = {}
-        self._loaded: dict[str, dict[str, ImageSplit]] = {}
+        self._loaded: dict[str, dict[str, Split]] = {}
 
     def product(self, made: Made, factors: tuple[str, ...], *, keeps: bool = False) -> int:
         """Return the product of factors, at least 1.
@@ -139,7 +139,7 @@ class Extent:
             self._counts[split.job] = self._count_source(split) if count is None else count
         return self._counts[split.job]
 
-    def source(self, split: StoreFile) -> ImageSplit:
+    def source(self, split: StoreFile) -> Split:
         """Return what a split is drawn from: the training or the test images of its data set.
 
         Raises:

@@ -6,6 +6,7 @@ What it says of the images counts as their label, so that attacks have something
 """
 
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.attacks.passes import Passes, counted_passes
-from advdetect.data.split import ImageSplit
+from advdetect.data.reading import with_images
+from advdetect.data.split import ImageSplit, Split
 from advdetect.inference import to_float
 from advdetect.memory import measured_row
 from advdetect.models.activations import activations
@@ -36,6 +38,7 @@ from pipeline import Pipeline
 #: Images that each method is tried on twice, and then, where there is time, those that count: a
 #: first call finds all cold, and two images of a small network take as long as thirty.
 FEW, MORE = 2, 32
+_OF_MOMENTS = 1000  # images that the mean and deviation of the pixels are taken of
 #: Kinds of images that a feature is computed of: of an attack, and of the clean ones and the
 #: control together.
 _OF_ATTACK, _OF_CLEAN = 4, 3
@@ -126,9 +129,14 @@ def try_methods(
     return trials, list(dict.fromkeys(left))
 
 
+def _first(split: Split, count: int) -> ImageSplit:
+    """Return at most so many images of a split, read if they are not."""
+    first = split.take(torch.arange(min(count, len(split))))
+    return with_images(first, torch.get_num_threads(), Path(tempfile.gettempdir()))
+
+
 def _images(pipeline: Pipeline, extent: Extent, run: Run) -> Tensor:
-    split: ImageSplit = extent.source(pipeline.store.split(run, "test"))
-    return to_float(split.images[:MORE])
+    return to_float(_first(extent.source(pipeline.store.split(run, "test")), MORE).images)
 
 
 def _model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
@@ -140,7 +148,7 @@ def _model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
     if run.model.get(FITTED):
         return None
     arguments = run.model.get("arguments") or {}
-    train = extent.source(pipeline.store.split(run, TRAIN))
+    train = _first(extent.source(pipeline.store.split(run, TRAIN)), _OF_MOMENTS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(run.model["_target_"], resolve_arguments(arguments, train))

@@ -85,7 +85,7 @@ def ossa_least(count: int, *, direction: Mapping[str, Any], **_: Any) -> Need:
 
 
 def fisher_input(count: int, *, method: str, top_k: int, **_: Any) -> Need:
-    """Return that of the input Fisher information: its Jacobian twice, or some rows and products."""
+    """Return that of the input Fisher information: its Jacobian twice, or some of its rows."""
     method = by_classes(
         "method", method, count, few="exact", many="lanczos", limit=EIGENVALUE_CLASSES
     )
