@@ -63,7 +63,8 @@ def test_a_model_that_answers_labels_only_is_measured_without_a_gradient() -> No
 )
 def test_so_many_images_fit(budget: float, expected: int) -> None:
     row = Row(held=1000, image=100, classes=10)
-    assert images_within(budget, row, Need(rows=2, copies=3)) == expected  # 1.5 · 2 · 1000 + 300
+    each = row.bytes(Need(rows=2, copies=3))  # 1.5 · 2 · 1000 + 300
+    assert images_within(budget, each) == expected
 
 
 @pytest.mark.parametrize(

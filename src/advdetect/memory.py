@@ -68,12 +68,11 @@ def measured_row(model: nn.Module, image: Tensor) -> Row:
     return Row(held=size, image=image.nbytes, classes=logits.shape[1])
 
 
-def images_within(budget: float, row: Row, need: Need) -> int:
+def images_within(budget: float, each: float) -> int:
     """Return how many images at a time stay within so many bytes; 0 where not even one does.
 
     Args:
         budget: Bytes.
-        row: What an image takes in the model.
-        need: What a method takes of it.
+        each: Bytes that an image takes, see `Row.bytes`.
     """
-    return min(MOST, int(budget // row.bytes(need)))
+    return min(MOST, int(budget // each))

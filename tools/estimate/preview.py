@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from advdetect.memory import MOST
+from advdetect.memory import images_within
 from forecast import duration, file_size
 from trial import FEW, MORE, Trial
 
@@ -53,7 +53,7 @@ def preview(
 def _row(trial: Trial, memory: float, several: bool) -> list[str]:
     more = _more([trial])
     of = f" of {trial.run}" if several else ""
-    fitting = min(MOST, int(1e9 * memory // trial.memory))
+    fitting = images_within(1e9 * memory, trial.memory)
     return [
         f"{trial.stage} {trial.name}{of}",
         *(f"{more}{number:.4g}" for number in trial.passes),

@@ -36,17 +36,16 @@ def images_at_a_time(
         return arguments.batch_size
     row = measured_row(model, image)
     need = method if isinstance(method, Need) else need_of(method, row.classes)
-    size, each = images_within(1e9 * arguments.memory, row, need), row.bytes(need) / 1e9
+    each = row.bytes(need)
+    size, shown = images_within(1e9 * arguments.memory, each), f"{each / 1e9:.2g} GB"
     if not size:
         report(
-            f"{who}: warning: an image takes about {each:.2g} GB, more than "
+            f"{who}: warning: an image takes about {shown}, more than "
             f"memory={arguments.memory:g}: it goes on image by image; make room for that much, or "
             f"take fewer classes, candidates or starts at a time"
         )
     elif size < MOST:
-        report(
-            f"{who}: {size} images at a time, of {each:.2g} GB each (memory={arguments.memory:g})"
-        )
+        report(f"{who}: {size} images at a time, of {shown} each (memory={arguments.memory:g})")
     return max(1, size)
 
 
