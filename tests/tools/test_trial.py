@@ -1,6 +1,8 @@
 """What methods take of an image, tried before anything has run."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +51,21 @@ def test_methods_take_what_the_model_sees(pipeline, monkeypatch):
         deepfool(model, images, labels, generator=SampleGenerator(0, range(FEW)))
     assert passes.backward > 0
     assert found["deepfool"].passes == (passes.forward / FEW, passes.backward / FEW)
+
+
+def test_published_weights_are_those_of_their_name(repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = {"model": "torchvision", "model.arguments.name": "squeezenet1_1"}
+    overrides = [*CONFIG["overrides"], *(f"{key}={value}" for key, value in model.items())]
+    pipeline = Pipeline(repository, CONFIG | {"overrides": overrides})
+    run, extent = pipeline.experiment.runs[0], Extent(pipeline)
+    drawn = _model(pipeline, extent, run)
+    torch.save({name: value + 1 for name, value in drawn.state_dict().items()}, "published.pt")
+    monkeypatch.setattr("trial.named_weights", lambda *_: Path("published.pt"))
+    named = replace(run, model={**run.model, "weights": "pretrained"})
+    loaded = _model(pipeline, extent, named).state_dict()
+    for name, value in drawn.state_dict().items():
+        assert torch.equal(loaded[name], value + 1)
 
 
 def test_what_takes_longer_is_cut_off():

@@ -22,17 +22,19 @@ from advdetect.data.split import ImageSplit, Split
 from advdetect.inference import to_float
 from advdetect.memory import measured_row
 from advdetect.models.activations import activations
+from advdetect.models.published import named_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments
 from advdetect.models.weights import load_weights
 from advdetect.protocol import TRAIN
 from advdetect.randomness import SampleGenerator
-from advdetect.requirements.training import FITTED
+from advdetect.requirements.training import FITTED, FROM_WEIGHTS
+from advdetect.requirements.weights import is_name
 from advdetect.steps import options
 from advdetect.steps.batches import need_of
 from command_words import built_from
 from experiment import Run, Spec
 from extent import Extent
-from methods import BEST_OF, CRAFTED_ON, FILE, WEIGHTS
+from methods import BEST_OF, CRAFTED_ON, FILE, TRAINING, WEIGHTS
 from pipeline import Pipeline
 
 #: Images that each method is tried on twice, and then, where there is time, those that count: a
@@ -151,8 +153,13 @@ def _model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
     train = _first(extent.source(pipeline.store.split(run, TRAIN)), _OF_MOMENTS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_model(run.model["_target_"], resolve_arguments(arguments, train))
-    if weights := run.model.get(WEIGHTS):
+        arguments = resolve_arguments(arguments, train)
+        model = build_model(run.model["_target_"], arguments)
+    weights = run.model.get(WEIGHTS)
+    if weights and FROM_WEIGHTS not in (run.model.get(TRAINING) or {}):
+        if is_name(weights, run.model):
+            root = run.model.get("weights_root")
+            weights = named_weights(weights, run.model, arguments, len(train.class_names), root)
         where = run.model.get("weights_key"), run.model.get("weights_prefix")
         load_weights(model, weights, *where)
     return model.requires_grad_(False)
