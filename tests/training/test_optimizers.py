@@ -1,6 +1,8 @@
 """Optimizers and schedules against their formulas; precision, strides, and what is taken up."""
 
 import math
+import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.inference import to_float
 from advdetect.models.guard import guard
 from advdetect.training.kinds import train_as
-from advdetect.training.optimizers import make_optimizer, make_schedule
+from advdetect.training.optimizers import is_emulated, make_optimizer, make_schedule
 from advdetect.training.standard import Standard
 from advdetect.training.unfinished import Unfinished
 
@@ -70,6 +72,18 @@ def test_a_cycle_leaves_the_momentum_of_sgd(split):
     assert max(rates) <= 1.0
     assert rates.index(max(rates)) in (5, 6)  # of steps 0 to 20, at three tenths
     assert rates[-1] < 1e-4
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no list of what it can compute")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other names of what it can compute")
+def test_a_processor_without_16_bits_emulates_them():
+    flags = set(
+        Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split()
+    )
+    native = {"avx512bw", "avx512vl", "avx512dq"} <= flags or "avx_ne_convert" in flags
+    assert is_emulated("bfloat16", torch.device("cpu")) is not native
+    assert not is_emulated("float32", torch.device("cpu"))
+    assert not is_emulated("bfloat16", torch.device("cuda"))
 
 
 class KilledError(Exception):

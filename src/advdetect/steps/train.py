@@ -29,7 +29,9 @@ from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.training.kinds import OPTIONS, TRAINING, epochs_of, make, train_as
 from advdetect.training.loop import accuracy
+from advdetect.training.optimizers import is_emulated
 from advdetect.training.unfinished import History, Unfinished
+
 
 #: What the bits of a training depend on, and so whether an unfinished one goes on.
 _FACTS = ("key", "device", "threads", "packages", "hardware")
@@ -138,6 +140,11 @@ def run(arguments: argparse.Namespace) -> None:
         others |= _others(sorted({*own.get("_others_", ())} - others.keys()), arguments, device)
         kind = make(own, others)
         epochs = epochs_of(kind, own)
+        if is_emulated(own.get("precision", ""), device):
+            report(
+                f"train seed {arguments.seed}: warning: this processor has no 16-bit arithmetic: "
+                f"precision=bfloat16 is many times slower here than float32"
+            )
 
         def after_epoch(epoch: dict[str, Any]) -> None:
             report(

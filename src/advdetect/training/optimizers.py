@@ -85,6 +85,12 @@ def in_precision(name: str, device: torch.device) -> AbstractContextManager[obje
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def is_emulated(name: str, device: torch.device) -> bool:
+    """Whether a processor has to emulate a precision, which makes it many times slower."""
+    native = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return name == "bfloat16" and not native
+
+
 def _check(setting: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         raise AdvdetectError(f"model.training.{setting}: {name} is none of {', '.join(known)}.")
