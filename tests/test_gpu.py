@@ -70,7 +70,7 @@ def test_attacks_agree(world, repository):
 def fitted(world, repository):
     """What features keep of the training images, by the name of their owner; fitted on the CPU."""
     model, split = world
-    given = {"batch_size": 256, "seed": 0, "after_epoch": None}
+    given = {"batch_size": 256, "seed": 0, "after_epoch": None, "unfinished": None}
     found = {}
     for name, spec in specs(repository, "feature"):
         if "_fit_" not in spec:

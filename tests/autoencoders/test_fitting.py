@@ -9,6 +9,7 @@ from advdetect.data import digits
 from advdetect.errors import AdvdetectError
 from advdetect.inference import to_float
 from advdetect.io import read_tensors, write_tensors
+from advdetect.training.unfinished import Unfinished
 
 QUICK = [
     {"kind": "denoising", "structure": [3, "average", 2], "epochs": 1},
@@ -92,6 +93,34 @@ def test_is_the_same_for_a_seed_and_leaves_the_global_random_state_alone(images)
     different = {name for name in first if not torch.equal(first[name], other[name])}
     assert "held_out" in different
     assert {name for name in first if name.endswith("weight")} <= different
+
+
+class KilledError(Exception):
+    """What ends a fit in the middle."""
+
+
+@pytest.mark.parametrize("last", [(1, 2), (2, 1)], ids=["denoising", "alpha_gan"])
+def test_a_killed_fit_goes_on_and_ends_with_the_same_bits(images, tmp_path, last):
+    autoencoders = [QUICK[0] | {"epochs": 2}, QUICK[1]]
+    whole = fitted_on(images[:100], autoencoders=autoencoders)
+    unfinished = Unfinished(tmp_path / "fitted.safetensors", {"key": "0"})
+    epochs = []
+
+    def killed(number, epoch, error):
+        epochs.append((number, epoch))
+        if (number, epoch) == last:
+            raise KilledError
+
+    common = {"autoencoders": autoencoders, "unfinished": unfinished}
+    with pytest.raises(KilledError):
+        fitted_on(images[:100], **common, after_epoch=killed)
+    resumed = fitted_on(images[:100], **common, after_epoch=lambda *now: epochs.append(now[:2]))
+    assert epochs == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    # What depended on anything else is not taken up.
+    other = Unfinished(tmp_path / "fitted.safetensors", {"key": "1"})
+    assert other.last_part() is None
 
 
 def test_held_out_images_are_never_trained_on(images):

@@ -105,11 +105,11 @@ def fail(*arguments, **named):
     raise KeyError("missing")
 
 
-def fit_a_list(model, images, labels, *, batch_size, seed, after_epoch):
+def fit_a_list(model, images, labels, *, batch_size, seed, after_epoch, unfinished):
     return {"mean": [1.0]}
 
 
-def fit_nan(model, images, labels, *, batch_size, seed, after_epoch):
+def fit_nan(model, images, labels, *, batch_size, seed, after_epoch, unfinished):
     return {"mean": torch.tensor(torch.nan)}
 
 
@@ -143,7 +143,7 @@ def one_for_all(model, images, *, generator):
     return {"single": torch.zeros(1)}
 
 
-def fit_mean(model, images, labels, *, batch_size, seed, after_epoch):
+def fit_mean(model, images, labels, *, batch_size, seed, after_epoch, unfinished):
     """Fit the mean training image."""
     return {"mean": (images / 255).double().mean(0)}
 

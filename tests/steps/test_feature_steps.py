@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 from step_runs import judged, model_of, read_noisy, run, run_feature, stored_model
 
 from advdetect.__main__ import main
+from advdetect.errors import AdvdetectError
 from advdetect.io import read_provenance, read_table
+from advdetect.training.unfinished import Unfinished
 
 ATTACKED = ["noisy", "adversarial", "noisy_8bit", "adversarial_8bit"]
 KINDS = {"clean": ["clean"], "otcm": ATTACKED}
@@ -189,6 +191,36 @@ def test_a_feature_may_write_into_what_it_is_given(chain, tmp_path, images):
     assert table["index"].tolist() == index.tolist()
     expected = (shown["clean"].double() - mean).flatten(1).norm(dim=1)
     np.testing.assert_allclose(table["distance"], expected)
+
+
+def test_a_killed_fit_is_completed_and_leaves_nothing(chain, tmp_path, config, monkeypatch):
+    kept, keep = [], Unfinished.keep
+
+    def fit(folder, fails_after=None):
+        def failing(self, history, *state):
+            keep(self, history, *state)
+            kept.append(len(history))
+            if len(kept) == fails_after:
+                raise AdvdetectError("Killed.")
+
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr(Unfinished, "keep", failing)
+        arguments = [
+            *("fit-feature", "--spec", config / "feature/magnet.yaml", "--set", "epochs=2"),
+            *("--device", "cpu", "--code", "c0de", *model_of(chain)),
+            *("--train", chain / "train.safetensors", "--output", folder / "magnet.safetensors"),
+        ]
+        return main(list(map(str, arguments)))
+
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert fit(whole) == 0
+    assert fit(halves, fails_after=len(kept) + 3) == 1
+    assert len(list(halves.iterdir())) == 1
+    assert fit(halves) == 0
+    assert kept == [1, 2, 1, 2, 1, 2, 1, 2]  # of each auto-encoder; the last goes on
+    assert [path.name for path in halves.iterdir()] == ["magnet.safetensors"]
+    first, second = (load_file(folder / "magnet.safetensors") for folder in (whole, halves))
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
 
 
 def test_files_of_other_stages_are_refused(chain, tmp_path, capsys):

@@ -10,6 +10,7 @@ from torch.nn import functional
 from advdetect.autoencoders.alpha_gan import AlphaGan, Discriminators
 from advdetect.autoencoders.architecture import initialise
 from advdetect.inference import to_float
+from advdetect.training.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def train(
     seed: int,
     device: torch.device,
     after_epoch: Callable[[int, float], None],
+    unfinished: Unfinished | None = None,
 ) -> AlphaGan:
     """Train an α-GAN; all four networks take a step of Adam (β 0.5, 0.9) on every batch.
 
@@ -109,6 +111,7 @@ def train(
         seed: Seed of the initial weights, the order of the images and all noise.
         device: Where to train; the random numbers are those of the CPU on any device.
         after_epoch: Called with the epoch (from 1) and its mean absolute reconstruction error.
+        unfinished: Keeps where the training stands.
 
     Returns:
         Encoder and decoder, in eval mode, on the device.
@@ -134,7 +137,10 @@ def train(
         name: torch.optim.Adam(own, lr=learning_rate, betas=(0.5, 0.9))
         for name, own in weights.items()
     }
-    for epoch in range(1, epochs + 1):
+    networks = nn.ModuleList([autoencoder, discriminators])
+    standing = networks, list(optimizers.values()), None, generator
+    history = unfinished.resume(*standing) if unfinished else []
+    for epoch in range(len(history) + 1, epochs + 1):
         distance_sum = torch.zeros((), dtype=torch.float64, device=device)
         for rows in torch.randperm(len(images), generator=generator).split(batch_size):
             noise, prior = torch.randn(2, len(rows), code_size, generator=generator).to(device)
@@ -154,5 +160,9 @@ def train(
             for optimizer in optimizers.values():
                 optimizer.step()
             distance_sum += loss.distance * len(rows)
-        after_epoch(epoch, distance_sum.item() / len(images))
+        error = distance_sum.item() / len(images)
+        history.append({"epoch": epoch, "error": error})
+        if unfinished:
+            unfinished.keep(history, *standing)
+        after_epoch(epoch, error)
     return autoencoder.eval()

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from advdetect.autoencoders.architecture import DenoisingAutoEncoder, add_noise, initialise
 from advdetect.inference import to_float
+from advdetect.training.unfinished import Unfinished
 
 
 def train(
@@ -21,6 +22,7 @@ def train(
     seed: int,
     device: torch.device,
     after_epoch: Callable[[int, float], None],
+    unfinished: Unfinished | None = None,
 ) -> DenoisingAutoEncoder:
     """Train ae to map clip(x + noise) to x (Meng & Chen 2017, and their code).
 
@@ -37,6 +39,7 @@ def train(
         seed: Seed of the initial weights, of the order of the images and of the noise.
         device: Where to train; the random numbers are those of the CPU on any device.
         after_epoch: Called with the epoch (from 1) and its mean squared error.
+        unfinished: Keeps where the training stands.
 
     Returns:
         The auto-encoder, in eval mode, on the device.
@@ -50,7 +53,9 @@ def train(
         initialise(autoencoder)
     autoencoder.to(device).train()
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=learning_rate)
-    for epoch in range(1, epochs + 1):
+    standing = autoencoder, [optimizer], None, generator
+    history = unfinished.resume(*standing) if unfinished else []
+    for epoch in range(len(history) + 1, epochs + 1):
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         for rows in torch.randperm(len(images), generator=generator).split(batch_size):
             clean = to_float(images[rows])
@@ -61,5 +66,9 @@ def train(
             loss.backward()
             optimizer.step()
             loss_sum += loss.detach() * len(rows)
-        after_epoch(epoch, loss_sum.item() / len(images))
+        error = loss_sum.item() / len(images)
+        history.append({"epoch": epoch, "error": error})
+        if unfinished:
+            unfinished.keep(history, *standing)
+        after_epoch(epoch, error)
     return autoencoder.eval()

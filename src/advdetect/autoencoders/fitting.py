@@ -16,11 +16,13 @@ from advdetect.errors import AdvdetectError
 from advdetect.inference import map_batches, to_float
 from advdetect.requirements.held_out import check_number, held_out_count
 from advdetect.seeding import derive_seed
+from advdetect.training.unfinished import Part, Unfinished
 
 Specification = Mapping[str, Any]
 #: Called with the auto-encoder's number (from 1), the epoch (from 1) and its training error.
 AfterEpoch = Callable[[int, int, float], None]
 
+_NONE = torch.empty(0, dtype=torch.float64)
 _TRAIN: dict[str, Callable[..., AutoEncoder]] = {
     "denoising": denoising.train,
     "alpha_gan": alpha_gan_training.train,
@@ -45,6 +47,7 @@ def fit(
     epochs: int = 100,
     held_out: float = 0.1,
     after_epoch: AfterEpoch | None = None,
+    unfinished: Unfinished | None = None,
 ) -> dict[str, Tensor]:
     """Train auto-encoders on a part of the training images and hold out the rest.
 
@@ -63,6 +66,7 @@ def fit(
         epochs: Epochs of each auto-encoder that does not name its own.
         held_out: Share of the images to hold out, in (0, 1).
         after_epoch: Called after each epoch of each auto-encoder, for showing progress.
+        unfinished: Keeps where the training stands; the auto-encoders are its parts.
 
     Returns:
         All on the CPU: ``held_out`` int64 sorted positions of the images held out,
@@ -78,9 +82,8 @@ def fit(
     device = next(chain(model.parameters(), model.buffers()), images).device
     trained, left_out = split_positions(len(images), held_out, seed)
     training, validation = images[trained], images[left_out]
-    fitted: dict[str, Tensor] = {}
-    errors = []
-    for number, (kind, train) in enumerate(trainers, start=1):
+    part = (unfinished and unfinished.last_part()) or Part(1, [], {"held_out_error": _NONE})
+    for number, (kind, train) in enumerate(trainers[part.number - 1 :], start=part.number):
 
         def report(epoch: int, error: float, number: int = number) -> None:
             if after_epoch:
@@ -91,13 +94,13 @@ def fit(
             seed=derive_seed(seed, "autoencoder", str(number)),
             device=device,
             after_epoch=report,
+            unfinished=unfinished.of(part) if unfinished else None,
         )
-        errors.append(_mean_squared_error(autoencoder, validation, batch_size, device))
-        fitted |= _to_tensors(number, kind, autoencoder)
-    return fitted | {
-        "held_out": left_out,
-        "held_out_error": torch.tensor(errors, dtype=torch.float64),
-    }
+        error = _mean_squared_error(autoencoder, validation, batch_size, device)
+        fitted = {**part.tensors, **_to_tensors(number, kind, autoencoder)}
+        fitted["held_out_error"] = torch.cat([fitted["held_out_error"], error[None]])
+        part = Part(number + 1, [], fitted)
+    return {**part.tensors, "held_out": left_out}
 
 
 def restore(fitted: Mapping[str, Tensor]) -> list[AutoEncoder]:
@@ -169,7 +172,8 @@ def _trainer(specification: Specification, epochs: int) -> tuple[str, Callable[.
         )
     train = _TRAIN[kind]
     try:
-        inspect.signature(train).bind(None, **arguments, seed=0, device=None, after_epoch=None)
+        given = dict.fromkeys(("seed", "device", "after_epoch", "unfinished"))
+        inspect.signature(train).bind(None, **arguments, **given)
     except TypeError as error:
         raise AdvdetectError(
             f"autoencoders: the kind {kind} does not take these parameters ({error}); correct them."
@@ -194,9 +198,9 @@ def _to_tensors(number: int, kind: str, autoencoder: AutoEncoder) -> dict[str, T
 @torch.no_grad()
 def _mean_squared_error(
     autoencoder: AutoEncoder, images: Tensor, batch_size: int, device: torch.device
-) -> float:
+) -> Tensor:
     def squares(stored: Tensor) -> Tensor:
         batch = to_float(stored)
         return (batch - autoencoder(batch)).double().square().flatten(1).mean(dim=1)
 
-    return map_batches(squares, images, batch_size, device).mean().item()
+    return map_batches(squares, images, batch_size, device).mean()

@@ -13,7 +13,7 @@ Every feature is ``feature(model, images, *, generator, **given, **params) -> di
 
 What ``_fit_`` names makes ``fitted``, tensors on the CPU, from all training images:
 
-- ``fit(model, images, labels, *, batch_size, seed, after_epoch, **params)``, images uint8 on the
-  CPU;
+- ``fit(model, images, labels, *, batch_size, seed, after_epoch, unfinished, **params)``, images
+  uint8 on the CPU; `training.unfinished` keeps where a long one stands;
 - with ``_activations_: true`` ``fit(activations, labels, **params)``, both on the CPU.
 """

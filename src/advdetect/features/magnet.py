@@ -10,6 +10,7 @@ from advdetect.autoencoders import fitting
 from advdetect.autoencoders.fitting import MNIST, AfterEpoch, Specification
 from advdetect.randomness import SampleGenerator
 from advdetect.requirements.held_out import check_norms
+from advdetect.training.unfinished import Unfinished
 
 
 def fit(
@@ -25,6 +26,7 @@ def fit(
     norms: Sequence[float] = (2, 1),
     temperatures: Sequence[float] = (10, 40),
     after_epoch: AfterEpoch | None = None,
+    unfinished: Unfinished | None = None,
 ) -> dict[str, Tensor]:
     """Train the auto-encoders: see `advdetect.autoencoders.fitting.fit`, also for what is returned.
 
@@ -40,6 +42,7 @@ def fit(
         norms: One p for each auto-encoder, for `magnet`.
         temperatures: Not used; for `magnet`.
         after_epoch: Called after each epoch of each auto-encoder, for showing progress.
+        unfinished: Keeps where the training stands.
 
     Raises:
         AdvdetectError: A parameter is impossible; known before the training starts.
@@ -55,6 +58,7 @@ def fit(
         epochs=epochs,
         held_out=held_out,
         after_epoch=after_epoch,
+        unfinished=unfinished,
     )
 
 

@@ -23,6 +23,7 @@ from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_model, given_model
+from advdetect.training.unfinished import Unfinished
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,12 +56,14 @@ def run(arguments: argparse.Namespace) -> None:
     check_training_images(len(data), "a feature is fitted on some", "leave it out")
     image = to_float(data.images[:1]).to(device)
     size = images_at_a_time(arguments, f"fit-feature {spec['_fit_']}", model, image, FORWARD)
+    unfinished = Unfinished(arguments.output, facts)
     given: dict[str, Any] = {}
     if settings is None:
         given = {
             "batch_size": size,
             "seed": derive_seed(arguments.seed, "fit", spec.get("_fit_", "")),
             "after_epoch": _EpochReport(),
+            "unfinished": unfinished,
         }
     fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
     inputs: tuple[Any, ...] = (model, data.images)
@@ -70,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     with unchanged(model, who), explain_failure(who):
         fitted = fit(*inputs, data.labels, **given)
     write_tensors(arguments.output, _checked(fitted, who), facts)
+    unfinished.remove()
     report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
 
 

@@ -33,10 +33,6 @@ from advdetect.training.optimizers import is_emulated
 from advdetect.training.unfinished import History, Unfinished
 
 
-#: What the bits of a training depend on, and so whether an unfinished one goes on.
-_FACTS = ("key", "device", "threads", "packages", "hardware")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "config/model/lenet5.yaml")
@@ -117,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
     few = _tried(training).to(device)
     classes = len(training.class_names)
     history: History = []
-    unfinished = Unfinished(arguments.output, {name: facts[name] for name in _FACTS})
+    unfinished = Unfinished(arguments.output, facts)
     check_source_of_weights(spec)
     if is_named:
         weights = named_weights(weights, spec, model_arguments, classes, arguments.root or root)

@@ -99,7 +99,7 @@ def train(
     cuda_devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda_devices):
         torch.manual_seed(seed)
-        history = unfinished.resume(model, steps, rate) if unfinished else []
+        history = unfinished.resume(model, [steps], rate) if unfinished else []
         for epoch in range(len(history) + 1, epochs + 1):
             model.train()
             loss_sum = torch.zeros((), device=device)
@@ -123,7 +123,7 @@ def train(
             accuracy_now = correct.item() / len(images)
             history.append({"epoch": epoch, "loss": mean_loss, "train_accuracy": accuracy_now})
             if unfinished:
-                unfinished.keep(history, model, steps, rate)
+                unfinished.keep(history, model, [steps], rate)
             after_epoch(history[-1])
     if channels_last:  # as a model that is read from its file
         model.to(memory_format=torch.contiguous_format)

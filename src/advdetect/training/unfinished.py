@@ -1,6 +1,6 @@
 """A training that has not ended: where it stands, beside the model's file, after each epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from advdetect.io import read_tensors, write_tensors
 
 History = list[dict[str, Any]]
 _MODEL, _OPTIMIZER, _RANDOM, _PART = "model/", "optimizer/", "random/", "part/"
+#: What the bits of a training depend on, of a step's provenance.
+_FACTS = ("key", "device", "threads", "packages", "hardware")
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class Part:
 
 
 class Unfinished:
-    """Where a training stands: weights, optimizer, schedule, random state and history.
+    """Where a training stands: weights, optimizers, schedule, random state and history.
 
     Args:
         output: The model's file, beside which it lies under a hidden name.
-        facts: All that the training depends on. What another training has left is not taken up.
+        facts: Of its provenance. What a training has left that depended on anything else is not
+            taken up.
         part: Which part of the training it is, where there are several.
     """
 
@@ -44,7 +47,7 @@ class Unfinished:
     ) -> None:
         self._output = output = Path(output)
         self._path = output.with_name(f".{output.name}.partial")
-        self._facts = dict(facts)
+        self._facts = {name: facts[name] for name in _FACTS if name in facts}
         self._part = part
 
     def of(self, part: Part) -> "Unfinished":
@@ -62,21 +65,33 @@ class Unfinished:
         self,
         history: History,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
-        """Write where the training stands, in place of where it stood."""
-        state = optimizer.state_dict()
+        """Write where the training stands, in place of where it stood.
+
+        Args:
+            history: The epochs so far.
+            model: All that is trained.
+            optimizers: What trains it.
+            schedule: Of the learning rate, where it changes.
+            generator: Where the random numbers come from; None: torch's own.
+        """
+        states = [optimizer.state_dict() for optimizer in optimizers]
         tensors = {f"{_MODEL}{name}": tensor.clone() for name, tensor in model.state_dict().items()}
-        for number, values in state["state"].items():
-            tensors |= {f"{_OPTIMIZER}{number}/{name}": value for name, value in values.items()}
-        tensors |= {f"{_RANDOM}{name}": value for name, value in _random_state(model).items()}
+        for which, state in enumerate(states):
+            for number, values in state["state"].items():
+                prefix = f"{_OPTIMIZER}{which}/{number}/"
+                tensors |= {f"{prefix}{name}": value for name, value in values.items()}
+        random = _random_state(model, generator)
+        tensors |= {f"{_RANDOM}{name}": value for name, value in random.items()}
         standing = {
             "key": self._facts.get("key", ""),  # of the store's folder, in which it lies
             "training": self._facts,
             "history": history,
-            "groups": state["param_groups"],
-            "schedule": schedule.state_dict(),
+            "groups": [state["param_groups"] for state in states],
+            "schedule": schedule.state_dict() if schedule else None,
         }
         if self._part is not None:
             tensors |= {f"{_PART}{name}": value for name, value in self._part.tensors.items()}
@@ -86,10 +101,17 @@ class Unfinished:
     def resume(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+        generator: torch.Generator | None = None,
     ) -> History:
         """Take up what was left: the arguments and the random state become what they were.
+
+        Args:
+            model: As of `keep`, like the others.
+            optimizers: As of `keep`.
+            schedule: As of `keep`.
+            generator: As of `keep`.
 
         Returns:
             The history so far, empty where nothing is there that could be taken up.
@@ -98,17 +120,15 @@ class Unfinished:
         if not standing or standing.get("part") != (self._part and self._part.number):
             return []
         model.load_state_dict(_below(tensors, _MODEL))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(tensors, _OPTIMIZER).items():
-            number, _, key = name.partition("/")
-            state.setdefault(int(number), {})[key] = value
-        optimizer.load_state_dict({"state": state, "param_groups": standing["groups"]})
-        for parameter, values in optimizer.state.items():
-            for name, value in values.items():
-                if value.shape == parameter.shape:  # with the strides of the weights, as it had
-                    values[name] = torch.empty_like(parameter).copy_(value)
-        schedule.load_state_dict(standing["schedule"])
+        for which, optimizer in enumerate(optimizers):
+            state = _below(tensors, f"{_OPTIMIZER}{which}/")
+            _resume_optimizer(optimizer, state, standing["groups"][which])
+        if schedule:
+            schedule.load_state_dict(standing["schedule"])
         random = _below(tensors, _RANDOM)
+        if generator:
+            generator.set_state(random["generator"])
+            return list(standing["history"])
         torch.set_rng_state(random["cpu"])
         if "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"], _device(model))
@@ -127,7 +147,23 @@ class Unfinished:
         self._path.unlink(missing_ok=True)
 
 
-def _random_state(model: nn.Module) -> dict[str, Tensor]:
+def _resume_optimizer(
+    optimizer: torch.optim.Optimizer, values: Mapping[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in values.items():
+        number, _, key = name.partition("/")
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, own in optimizer.state.items():
+        for name, value in own.items():
+            if value.shape == parameter.shape:  # with the strides of the weights, as it had
+                own[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _random_state(model: nn.Module, generator: torch.Generator | None) -> dict[str, Tensor]:
+    if generator:
+        return {"generator": generator.get_state()}
     state = {"cpu": torch.get_rng_state()}
     if _device(model).type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(_device(model))
