@@ -59,7 +59,7 @@ def shipped_titles() -> dict[str, str]:
     for path in set(CONFIG.glob("*/*.yaml")) - set(CONFIG.glob("schema/*.yaml")):
         spec = read_yaml_file(path)
         for table in spec.get("reproductions", {}).values():
-            titles |= table.get("titles", {})
+            titles |= (table or {}).get("titles", {})
         title = spec.get("_title_")
         titles |= title if isinstance(title, dict) else {path.stem: title} if title else {}
     return titles

@@ -76,7 +76,7 @@ def test_a_path_with_spaces_survives(composed):
         ({"experiment": "quickstrat"}, "config/experiment/ has: cohen2019, cohen2019_small, hsu"),
         (
             {"dataset": "minst"},
-            "config/dataset/ has: cifar10, digits, fruits360, image_folder, imagenet, mnist",
+            "config/dataset/ has: cifar10, cifar10_folder, digits, fruits360, image_folder, ",
         ),
         ({"attacks": ["fgsm", "fsgm"]}, "Unknown attack: fsgm. config/attack/ has: advlib_alma"),
         ({"overrides": "attack.fgsm.epsilo=1"}, "attack.fgsm has: epsilon"),

@@ -224,7 +224,7 @@ def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> 
     named = experiment.runs if labels is None else tuple(runs[label] for label in labels)
     yield from unknown_names(spec, _known(replace(experiment, runs=named)))
     yield from unknown_columns(columns_of_table(spec), named)
-    yield from check_reported(spec, references / spec["reported"], named[0].dataset_name)
+    yield from check_reported(spec, references / spec["reported"], named[0].reported_as)
 
 
 def _problems_of_figure(

@@ -14,6 +14,7 @@ from links import Links
 from methods import (
     FIGURE,
     GROUPS,
+    REPORTED_AS,
     SCHEMA,
     TITLE,
     TRAINING,
@@ -37,6 +38,8 @@ _BOUND = {
 _METHODS = (*GROUPS, *OVERRIDES, FIGURE, SCHEMA)  # what is no setting
 #: What no run has of its own. It is most of a large experiment, so that Hydra composes it once.
 _OF_ALL = ("runs", "reproductions", "paper_figures")
+#: What an experiment that starts from another leaves out by null.
+_OF_PAPERS = ("reproductions", "paper_figures")
 
 
 def load_experiment(config_dir: Path, workflow_config: Mapping[str, Any]) -> Experiment:
@@ -122,7 +125,14 @@ class _Composer:
         if not self._explicit & {"runs", *OVERRIDES}:
             return ()
         tuned_for = self._yaml.names(text for key, text in choices.items() if key == EXPERIMENT)
-        return next((_BOUND[key] for key in _BOUND if names[key] != tuned_for[key]), ())
+        chosen, tuned_for = (
+            own | {"dataset": self._reported_as(own["dataset"])} for own in (dict(names), tuned_for)
+        )
+        return next((_BOUND[key] for key in _BOUND if chosen[key] != tuned_for[key]), ())
+
+    def _reported_as(self, dataset: str) -> str:
+        """Return what papers' values, and experiments that are tuned for it, call a data set."""
+        return str(self._yaml.load("dataset", dataset).get(REPORTED_AS, dataset))
 
     def _entry(self, entry: Spec, shared: Spec) -> tuple[Run, Mapping[str, str]]:
         """Compose a run; its entry names its parts (data set, …) and what it overrides."""
@@ -198,6 +208,7 @@ class _Composer:
             name=name,
             images=images,
             columns=columns_of(of_parts, borrowed | computed, specs["feature"], images),
+            reported_as=self._reported_as(names["dataset"]),
         )
 
     def _model(self, tree: Spec, names: Mapping[str, str]) -> tuple[Spec, MadeFrom]:
@@ -249,6 +260,9 @@ class _Composer:
             if key_of(text) not in choices and root_of(text) not in known
         ]
         tree = self._yaml.compose(names, kept, rest) | known
+        for key in _OF_PAPERS:
+            if isinstance(tree[key], dict):
+                tree[key] = {name: spec for name, spec in tree[key].items() if spec is not None}
         validate("", _settings(tree), self._yaml.schema)
         names = {key: names[key] for key in OVERRIDES}
         return tree, names, titles_of(tree, names)

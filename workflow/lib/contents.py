@@ -148,7 +148,7 @@ class Contents:
         runs = {run.name: run for run in self._experiment.runs}
         return {
             name: spec
-            | {"dataset": runs.get(spec.get("run", ""), self._experiment.runs[0]).dataset_name}
+            | {"dataset": runs.get(spec.get("run", ""), self._experiment.runs[0]).reported_as}
             for name, spec in self._settings["reproductions"].items()
         }
 

@@ -39,6 +39,7 @@ class Run:
         others: The runs of these models, by setting, in the order of the settings' names.
         images: What is known of the whole data set before it is loaded.
         columns: The columns of the computed features that say them.
+        reported_as: What files of reported values call the data set.
     """
 
     dataset_name: str
@@ -57,6 +58,7 @@ class Run:
     others: Mapping[str, "Run"] = field(default_factory=dict)
     images: Images = field(default_factory=Images)
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reported_as: str = ""
 
     def parts(self, feature: str) -> list[str]:
         """Return the features that a union consists of, or the feature itself."""

@@ -26,6 +26,8 @@ SCHEMA = "_schema_"
 TITLE = "_title_"
 #: In a data set: what says how many images it has.
 SIZES = "_sizes_"
+#: In a data set: what papers' values call it, where that is another name than its own.
+REPORTED_AS = "_reported_as_"
 #: In a data set: whether the files below its root are a part of what it is, or those in which
 #: folders.
 TRACKED = "_track_root_"
@@ -117,7 +119,7 @@ def checked(where: str, spec: Spec) -> Spec:
 
 def without_words(spec: Spec) -> Spec:
     """Return the specification without its schema and what else of it changes no result."""
-    words = (SCHEMA, TITLE, SIZES, COLUMNS)
+    words = (SCHEMA, TITLE, SIZES, COLUMNS, REPORTED_AS)
     return {key: value for key, value in spec.items() if key not in words}
 
 

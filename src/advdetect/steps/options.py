@@ -165,7 +165,8 @@ def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--set: unknown {', '.join(unknown)}; the specification has {', '.join(known)}."
         )
     spec |= changed
-    for words in ("_title_", "_sizes_", "_columns_"):  # for tables and the workflow, not for jobs
+    # For tables and the workflow, not for jobs.
+    for words in ("_title_", "_sizes_", "_columns_", "_reported_as_"):
         spec.pop(words, None)
     _check_values(spec, spec.pop("_schema_", {}))
     return spec
