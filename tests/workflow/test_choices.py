@@ -151,6 +151,19 @@ def test_values_of_the_data_set_and_the_model_are_theirs(composed):
     assert other.attacks == small.runs[0].attacks
 
 
+def test_what_is_tuned_for_a_data_set_holds_for_its_images_in_a_folder(composed):
+    ours = composed(experiment="zhao2019_cifar10_small")
+    folder = "dataset=cifar10_folder dataset.root=photos"
+    other = composed(experiment="zhao2019_cifar10_small", overrides=folder)
+    assert other.left_out == ours.left_out == ()
+    assert other.settings == ours.settings
+    assert list(other.settings["reproductions"]) == ["table2", "figure2_norm", "table4", "table5"]
+    assert other.runs[0].attacks == ours.runs[0].attacks
+    assert other.runs[0].model == ours.runs[0].model
+    assert other.runs[0].dataset["test_count"] == ours.runs[0].dataset["test_count"] == 100
+    assert other.runs[0].dataset["_target_"] == "advdetect.data.image_folder.load"
+
+
 def test_the_same_data_set_said_again_changes_nothing(composed):
     assert composed(dataset="digits", model="small_cnn") == composed()
 
@@ -183,7 +196,7 @@ def test_what_lacks_an_attack_is_left_out_with_a_sentence(composed):
     experiment = composed(experiment="zhao2019_small", attacks=attacks)
     assert whole.left_out == ()
     assert list(experiment.settings["reproductions"]) == []
-    assert list(experiment.settings["paper_figures"]) == ["figure3", "figure4_right"]
+    assert list(experiment.settings["paper_figures"]) == ["figure1", "figure3", "figure4_right"]
     there = "(fgm_least; ossa_least; nearest_classes_l2)"
     assert (
         f"reproductions.figure2_norm, since the attack otcm_least is not among those of this "

@@ -35,14 +35,23 @@ def test_every_method_yaml_is_valid_by_its_own_schema(composed, repository):
         assert sorted(experiment.names(key)) == expected
 
 
-@pytest.mark.parametrize("name", ["quickstart", "hsu2018_small", "zhao2019_small"])
-def test_words_are_in_no_specification(composed, name):
-    experiment = composed(experiment=name)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"experiment": "hsu2018_small"},
+        {"experiment": "zhao2019_small"},
+        {"experiment": "zhao2019_imagenet", "dataset": {"root": "photos"}},
+    ],
+)
+def test_words_are_in_no_specification(composed, config):
+    experiment = composed(**config)
     text = canonical_json([asdict(run) for run in experiment.runs] + [experiment.figures])
     assert "_title_" not in text
     assert "_schema_" not in text
     assert "_sizes_" not in text
     assert "_columns_" not in text
+    assert "_reported_as_" not in text
 
 
 def test_one_word_changes_the_experiment(composed):
