@@ -57,6 +57,13 @@ def test_tables_pictures_timings_and_provenance_come_from_the_run(results):
     assert "attack otcm c0de" in page
 
 
+def test_a_part_whose_run_is_not_finished_is_left_out(results):
+    template = "{% if finished('small') %}\n{{ table('small', 'table1') }}\n{% endif %}\nEnd\n"
+    assert render(results, template) == "End\n"
+    (results / "small" / "report.html").write_text("<p>Done</p>")
+    assert render(results, template).startswith("A table\n")
+
+
 def test_captions_and_texts_are_no_markup(results):
     (results / "small" / "estimate.txt").write_text("```\n# 12 jobs\n````\n")
     (results / "small" / "figures" / "a (b).png").write_bytes(b"\x89PNG")

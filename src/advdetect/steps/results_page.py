@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="Markdown with {{ table(run, name) }}, {{ figure(run, name, caption) }}, "
         "{{ timings(run) }}, {{ provenance(run) }} and {{ text(run, file) }}, where run is a "
-        "folder of --results",
+        "folder of --results; {% if finished(run) %} for parts that are left out without it",
     )
     parser.add_argument("--results", default="results", help="folder of the runs (default results)")
     parser.add_argument("--output", required=True, help="Markdown file to write")
@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
-    functions: dict[str, Callable[..., str]] = {
+    functions: dict[str, Callable[..., object]] = {
+        "finished": runs.finished,
         "table": runs.table,
         "figure": runs.figure,
         "timings": runs.timings,
@@ -69,6 +70,10 @@ class Runs:
 
     results: Path
     page: Path
+
+    def finished(self, run: str) -> bool:
+        """Return whether a run has come to its end: its report is the last that is made."""
+        return (self.results / run / "report.html").is_file()
 
     def table(self, run: str, name: str) -> str:
         """Return a table as Markdown: its caption, then its rows.
