@@ -18,7 +18,7 @@ from yaml_files import OVERRIDES as OVERRIDDEN
 OWN = ["~experiment", "dataset=mnist", "model=lenet5"]
 OVERRIDES = [
     "",
-    "experiment=zhao2019_small",
+    "experiment=zhao2019_cifar10_small",
     "experiment=hsu2018_small seeds=[4]",
     "experiment=papernot2016_small model=svm",
     "~experiment dataset=mnist training=adversarial",
