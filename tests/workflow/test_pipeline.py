@@ -113,7 +113,7 @@ def test_inputs_are_the_options_that_are_named_like_them(pipeline_of):
 def test_a_step_that_writes_tables_gets_the_folder_in_which_snakemake_expects_them(pipeline_of):
     """Below the prefix of a module, or where files of an object store are copied to."""
     pipeline = pipeline_of(experiment="hsu2018_small")
-    for rule in ("tables", "table_mnist"):
+    for rule in ("tables", "table_accuracy"):
         (job,) = (job for job in pipeline.published if job.rule == rule)
         (folder,) = {os.path.dirname(path) for path in job.outputs["folder"]}
         assert folder == "results/hsu2018_small/tables"
