@@ -21,7 +21,7 @@ FIGURE = {"kind": "fooling_rate", "caption": "A figure", "attacks": ["fgsm"]}
 COLUMN = {"feature": "fisher_weights", "column": "log10_trace", "adversarial": "high"}
 EXPERIMENTS = [
     *("zhao2019", "zhao2019_cifar10", "zhao2019_imagenet", "zhao2019_transfer"),
-    *("martin2019", "hsu2018"),
+    *("martin2019", "hsu2018", "hsu2018_cifar10"),
     # To compose 37 and 19 runs takes 13 and 6 s.
     *(pytest.param(name, marks=pytest.mark.long) for name in ("papernot2016", "szegedy2013")),
 ]
