@@ -52,16 +52,16 @@ def train(
         autoencoder = DenoisingAutoEncoder(structure, images.shape[1], noise)
         initialise(autoencoder)
     autoencoder.to(device).train()
+    images = images.to(device)
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=learning_rate)
     standing = autoencoder, [optimizer], None, generator
     history = unfinished.resume(*standing) if unfinished else []
     for epoch in range(len(history) + 1, epochs + 1):
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         for rows in torch.randperm(len(images), generator=generator).split(batch_size):
-            clean = to_float(images[rows])
-            disturbance = torch.randn(clean.shape, generator=generator)
-            noisy = add_noise(clean, disturbance, noise).to(device)
-            loss = functional.mse_loss(autoencoder(noisy), clean.to(device))
+            clean = to_float(images[rows.to(device)])
+            disturbance = torch.randn(clean.shape, generator=generator).to(device)
+            loss = functional.mse_loss(autoencoder(add_noise(clean, disturbance, noise)), clean)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
