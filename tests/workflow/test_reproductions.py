@@ -21,7 +21,7 @@ FIGURE = {"kind": "fooling_rate", "caption": "A figure", "attacks": ["fgsm"]}
 COLUMN = {"feature": "fisher_weights", "column": "log10_trace", "adversarial": "high"}
 EXPERIMENTS = [
     *("zhao2019", "zhao2019_cifar10", "zhao2019_imagenet", "zhao2019_transfer"),
-    *("martin2019", "hsu2018", "hsu2018_cifar10"),
+    *("martin2019", "martin2019_cifar10", "martin2019_fruits360", "hsu2018", "hsu2018_cifar10"),
     # To compose 37 and 19 runs takes 13 and 6 s.
     *(pytest.param(name, marks=pytest.mark.long) for name in ("papernot2016", "szegedy2013")),
 ]
@@ -250,7 +250,7 @@ def test_a_data_set_says_what_papers_call_it(make, own_yaml, names):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_small_sibling_of_a_paper_has_the_same_tables_on_fewer_images(composed, name):
-    photos = {"dataset": {"root": "photos"}} if "imagenet" in name else {}
+    photos = {"dataset": {"root": "photos"}} if name.endswith(("imagenet", "fruits360")) else {}
     whole, small = (composed(experiment=each, **photos) for each in (name, f"{name}_small"))
     assert whole.settings["reproductions"] == small.settings["reproductions"] != {}
     counts = [of.runs[0].dataset["test_count"] or 10_000 for of in (whole, small)]
