@@ -5,33 +5,27 @@ same sum done as a convolution with the flipped kernel (measured with PyTorch 2.
 more than half of the time of an input Fisher spectrum on MNIST.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from advdetect.fisher.overrides import Function, Overrides
 
 
-class FastInputGradient(TorchFunctionMode):
+class FastInputGradient(Overrides):
     """Within this context, one-channel convolutions are differentiable by their input alone, fast.
 
     Weights get no gradient from these layers: use it where only the images' gradient is wanted.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Replace the convolutions that `_Flipped` covers; pass everything else on."""
         if func is torch.conv2d and not kwargs and _is_covered(*args):
             images, weight, bias, _, padding = args[:5]
             return _Flipped.apply(images, weight, bias, padding)
-        return func(*args, **(kwargs or {}))
+        return super().call(func, args, kwargs)
 
 
 def _is_covered(images: Tensor, weight: Tensor, *options: Any) -> bool:

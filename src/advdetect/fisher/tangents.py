@@ -6,34 +6,30 @@ weight's gradient, of batch norm all parts of its formula in training. On a ResN
 thirds of the time of J·v (measured with PyTorch 2.15). And of the hard sigmoid it has none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.grad import conv2d_input
-from torch.overrides import TorchFunctionMode
+
+from advdetect.fisher.overrides import Function, Overrides
 
 
-class TwiceDifferentiable(TorchFunctionMode):
+class TwiceDifferentiable(Overrides):
     """Within this context, the hard sigmoid can be differentiated twice.
 
     It is ReLU6((x + 3))/6; PyTorch's own function has no second derivative, so that MobileNet v3
     had none.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Replace the hard sigmoid; pass everything else on."""
-        kwargs = kwargs or {}
         if func is not functional.hardsigmoid:
-            return func(*args, **kwargs)
+            return super().call(func, args, kwargs)
         (images,) = args
         output = functional.relu6(images + 3) / 6
         return images.copy_(output) if kwargs.get("inplace") else output
@@ -45,17 +41,10 @@ class ExplicitLayerNorm(TwiceDifferentiable):
     The derivative of PyTorch's own function takes mean and variance as constants there.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Replace layer norm; pass everything else on."""
-        kwargs = kwargs or {}
         if func is not functional.layer_norm:
-            return super().__torch_function__(func, types, args, kwargs)
+            return super().call(func, args, kwargs)
         return _layer_norm(*args, **kwargs)
 
 
@@ -66,15 +55,8 @@ class FastTangents(TwiceDifferentiable):
     of the logits with respect to the images are wanted.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Replace the calls that are covered; pass everything else on."""
-        kwargs = kwargs or {}
         if func is torch.conv2d and not kwargs and _is_covered(*args):
             images, weight, bias = args[:3]
             return _Convolution.apply(images, weight, bias, args[3:])
@@ -82,7 +64,22 @@ class FastTangents(TwiceDifferentiable):
             images, mean, variance = args
             weight, bias, epsilon = kwargs["weight"], kwargs["bias"], kwargs["eps"]
             return _affine_batch_norm(images, mean, variance, weight, bias, epsilon)
-        return super().__torch_function__(func, types, args, kwargs)
+        return super().call(func, args, kwargs)
+
+
+@contextmanager
+def differentiable_twice() -> Iterator[None]:
+    """Do attention by plain products, since fused kernels cannot be differentiated twice.
+
+    The fast path of `nn.MultiheadAttention` is taken where no gradient is seen, as in forward mode.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _is_covered(images: Tensor, weight: Tensor, *options: Any) -> bool:

@@ -7,13 +7,10 @@ products it can be differentiated once more: by the image, or by the seed of f, 
 derivatives of all logits in one pass.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from advdetect.fisher.capture import LayerRecording
 from advdetect.fisher.gram import LayerCall, layer_grams
@@ -22,7 +19,7 @@ from advdetect.fisher.per_image import (
     per_image_products,
     without_hints,
 )
-from advdetect.fisher.tangents import ExplicitLayerNorm, TwiceDifferentiable
+from advdetect.fisher.tangents import ExplicitLayerNorm, differentiable_twice
 
 #: What `along` needs of v: one tensor for every part of it, or None where h does not depend on it.
 Direction = list[Tensor | None]
@@ -70,7 +67,7 @@ class PlainTangents:
     def __init__(self, model: nn.Module, images: Tensor, through_images: bool) -> None:
         self._parameters = list(model.parameters())
         self.images = images.detach().requires_grad_()
-        with torch.enable_grad(), _differentiable_twice():
+        with torch.enable_grad(), differentiable_twice():
             self.logits: Tensor = model(self.images.clone())  # a first layer may work in place
 
     def direction(self, values: Tensor) -> Direction:
@@ -107,7 +104,7 @@ class VectorizedTangents:
         self._model = model
         self.images = images.detach().requires_grad_()
         self._inputs = self.images if through_images else self.images.detach()
-        with torch.enable_grad(), _differentiable_twice():
+        with torch.enable_grad(), differentiable_twice():
             self.logits: Tensor = model(self.images.clone())  # a first layer may work in place
 
     def direction(self, values: Tensor) -> Direction:
@@ -115,7 +112,7 @@ class VectorizedTangents:
         (seed,) = _gradients(values, [self.logits], create_graph=False)
         if seed is None:
             return [None]
-        with torch.enable_grad(), _differentiable_twice(), ExplicitLayerNorm(), without_hints():
+        with torch.enable_grad(), differentiable_twice(), ExplicitLayerNorm(), without_hints():
             rows = per_image_gradients(self._model, self.images.detach(), seed[:, None])
             v = {name: row[:, 0].detach() for name, row in rows.items()}
             return [per_image_products(self._model, self._inputs, v)]
@@ -156,7 +153,7 @@ class LayerTangents(LayerRecording):
         hooks = [model.register_forward_pre_hook(start)]
         hooks += [layer.register_forward_pre_hook(keep) for layer in layers]
         try:
-            with _differentiable_twice():
+            with differentiable_twice():
                 super().__init__(model, images)
         finally:
             for hook in hooks:
@@ -198,21 +195,6 @@ class LayerTangents(LayerRecording):
             LayerCall(varying, torch.stack([gradient, zero], dim=1)),
             LayerCall(constant, torch.stack([zero, part], dim=1)),
         ]
-
-
-@contextmanager
-def _differentiable_twice() -> Iterator[None]:
-    """Do attention by plain products, since fused kernels cannot be differentiated twice.
-
-    The fast path of `nn.MultiheadAttention` is taken where no gradient is seen, as in forward mode.
-    """
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _gradients(values: Tensor, places: list, create_graph: bool) -> Direction:
