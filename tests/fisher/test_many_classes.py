@@ -1,6 +1,7 @@
 import copy
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from explicit_fisher import weight_forms, weight_gradients
 from fisher_models import CLASSES, LAYERS, STRUCTURES, build, images, mlp
 from torch import Tensor, nn
 
+from advdetect.attacks.passes import counted_passes
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.categorical import log_odds
 from advdetect.fisher.many_classes import mean_squared_norm, products_with_mean
+from advdetect.fisher.per_sample import VectorizedGradients
 from advdetect.fisher.tangent_choice import weight_tangents
 from advdetect.fisher.weight_gradients import record_weight_gradients
 from advdetect.fisher.weights import weight_fisher_forms
@@ -27,6 +30,11 @@ def approximate(
 
 def streams(count: int, seed: int = 0) -> SampleGenerator:
     return SampleGenerator(seed, range(count))
+
+
+def products(model: nn.Module, x: Tensor) -> Tensor:
+    gradients = record_weight_gradients(model, x)
+    return products_with_mean(model, x, gradients, log_odds(gradients.logits))
 
 
 def exact_products(model: nn.Module, x: Tensor) -> Tensor:
@@ -50,9 +58,8 @@ def test_products_agree_with_explicit_gradients(name: str) -> None:
     model, x = build(name), images()
     expected = exact_products(model, x)
     double = copy.deepcopy(model).double()
-    found = products_with_mean(double, x.double(), log_odds(double(x.double().clone())))
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    single = products_with_mean(model, x, log_odds(model(x.clone())))
+    torch.testing.assert_close(products(double, x.double()), expected, rtol=1e-10, atol=1e-12)
+    single = products(model, x)
     torch.testing.assert_close(single, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
 
 
@@ -63,16 +70,48 @@ def test_layer_rules_apply_without_warning(name: str) -> None:
         approximate(build(name), images(), streams(3), top=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "through_images"),
-    [("tied", True), ("tied", False), ("own parameter", True), ("transformer", True)],
-)
 @pytest.mark.filterwarnings("ignore:.*slower")
-def test_models_without_layer_rules_are_computed_in_batches(
-    name: str, through_images: bool
-) -> None:
-    passes = list(weight_tangents(build(name), images(), through_images=through_images))
-    assert [len(tangents.images) for tangents in passes] == [3]
+def test_models_without_layer_rules_are_computed_in_batches() -> None:
+    model, x = build("tied"), images()
+    assert type(record_weight_gradients(model, x)) is VectorizedGradients
+    assert [len(tangents.images) for tangents in weight_tangents(model, x)] == [3]
+
+
+def test_a_first_call_with_its_check_takes_at_most_20_passes() -> None:
+    model, image = mlp(9, classes=30), images(1)
+    counts = []
+    for _ in range(2):
+        with counted_passes(model) as passes:
+            approximate(model, image, streams(1), top=10, tail_samples=2)
+        counts.append((passes.forward, passes.backward))
+    assert counts == [(3, 16), (1, 14)]
+
+
+class OnceDifferentiable(torch.autograd.Function):
+    """The identity, whose gradient is a constant in a second derivative, without a word."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.detach()
+
+
+def test_second_derivatives_that_are_left_out_are_refused() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.last = mlp(8, classes=8), nn.Linear(8, 30)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(OnceDifferentiable.apply(self.body(x)))
+
+    model = Net().eval()
+    weight_fisher_forms(model, images())
+    with pytest.raises(AdvdetectError, match="cannot be differentiated again"):
+        approximate(model, images(), streams(3))
 
 
 def test_quadratic_forms_are_exact_with_any_top() -> None:

@@ -58,7 +58,11 @@ WHOLE: dict[str, Callable[[], nn.Module]] = {
 
 
 def in_float64(make: Callable[[], nn.Module]) -> nn.Module:
-    """Return a network with statistics of batch norm that it would have, so that it is not flat."""
+    """Return a network with statistics of batch norm that it would have, so that it is not flat.
+
+    Its logits are scaled to a spread of one: where a prediction is certain to all digits, the
+    definition itself has none.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = make().train()
@@ -67,7 +71,11 @@ def in_float64(make: Callable[[], nn.Module]) -> nn.Module:
                 part.momentum = None
         with torch.no_grad():
             model(torch.rand(8, 3, 32, 32))
-    return model.double().eval()
+            spread = model.eval()(images().float()).std()
+            last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
+            for parameter in last.parameters():
+                parameter /= spread
+    return model.double()
 
 
 def images() -> Tensor:

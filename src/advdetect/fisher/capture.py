@@ -1,5 +1,6 @@
 """Recording a forward pass layer by layer, and the gradients at every layer's output."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from advdetect.fisher.gram import Grams, LayerCall, layer_grams
+from advdetect.fisher.tangents import differentiable_twice
 
 
 class UnsupportedStructureError(Exception):
@@ -22,10 +24,15 @@ class _Call(NamedTuple):
 
 
 class LayerRecording:
-    """A forward pass from whose tensors the Gram matrices of weight gradients follow.
+    """A forward pass from whose tensors the products of weight gradients follow.
 
     Of every module with parameters the input is kept, and the place of its output in the autograd
     graph. That place, unlike the output tensor, is not moved by an in-place operation after it.
+
+    With v a constant vector in the space of the weights θ, one for each image, the derivative of
+    f(x) along v is v·∇_θ f(x). Where v is itself a gradient, v = ∇_θ h(x₀), it is a sum over layers
+    of products of the gradients of f and h at the layers' outputs, so that v is never formed. As a
+    sum of products it can be differentiated once more.
 
     Args:
         model: Classifier in eval mode; it is left as found.
@@ -55,15 +62,15 @@ class LayerRecording:
             elif output._is_view():
                 output = output.clone()  # in-place operations do move the place of a view
             place = get_gradient_edge(output)
-            call = _Call(module, args[0].detach(), output.shape, output.dtype, place)
-            self._calls.append(call)
+            self._calls.append(_Call(module, args[0], output.shape, output.dtype, place))
             return output
 
         hooks = [module.register_forward_hook(keep, with_kwargs=True) for module in self._owners]
+        # Gradients flow from the images on, so that frozen weights are no obstacle.
+        self.images = images.detach().requires_grad_()
         try:
-            with torch.enable_grad():
-                # Gradients flow from the images on, so that frozen weights are no obstacle.
-                self.logits: Tensor = model(images.detach().requires_grad_().clone())
+            with torch.enable_grad(), differentiable_twice():
+                self.logits: Tensor = model(self.images.clone())  # a first layer may work in place
         finally:
             for hook in hooks:
                 hook.remove()
@@ -85,12 +92,66 @@ class LayerRecording:
         """
         calls: dict[nn.Module, list[LayerCall]] = {}
         for call, gradients in zip(self._calls, self._gradients(seeds), strict=True):
-            calls.setdefault(call.module, []).append(LayerCall(call.input, gradients))
+            calls.setdefault(call.module, []).append(LayerCall(call.input.detach(), gradients))
         return {
             f"{self._owners[module]}.{name}".lstrip("."): matrix
             for module, part in calls.items()
             for name, matrix in layer_grams(module, part).items()
         }
+
+    def slopes(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivatives of all logits along the weight gradient of a linear form of them.
+
+        Args:
+            seed: (N, C), v = ∇_θ Σ_c seed_c z_c.
+
+        Returns:
+            (N, C) float v·∇_θ z_c, and (N,) float64 v·v.
+        """
+        with torch.enable_grad():
+            seed = seed.detach().requires_grad_()
+            gradients = self._differentiable_gradients((seed * self.logits).sum(dim=1))
+            direction = [None if part is None else part.detach() for part in gradients]
+            squared_length = self._products(gradients, direction, through_inputs=False)
+        # Linear in the seed of the one side, so that its gradient by it has all slopes.
+        return differentiate(squared_length, seed), squared_length.detach()
+
+    def _differentiable_gradients(self, values: Tensor) -> list[Tensor | None]:
+        """Return the gradients of (N,) values at the output of every call, as functions."""
+        return gradients_of(values, [call.place for call in self._calls], create_graph=True)
+
+    def _products(
+        self,
+        gradients: Sequence[Tensor | None],
+        direction: Sequence[Tensor | None],
+        through_inputs: bool,
+    ) -> Tensor:
+        """Return (N,) float64 v·∇_θ f from the gradients of f and of h at the outputs, v = ∇_θ h.
+
+        Args:
+            gradients: Of f.
+            direction: Of h, as constants.
+            through_inputs: Whether ∇_θ f is to vary with the inputs of the layers, too.
+        """
+        calls: dict[nn.Module, list[LayerCall]] = {}
+        for call, gradient, part in zip(self._calls, gradients, direction, strict=True):
+            zero = torch.zeros(call.shape, dtype=call.dtype, device=call.input.device)
+            gradient = zero if gradient is None else gradient
+            part = zero if part is None else part
+            constant, pairs = call.input.detach(), calls.setdefault(call.module, [])
+            if not through_inputs:
+                pairs.append(LayerCall(constant, torch.stack([gradient, part], dim=1)))
+                continue
+            # f and h meet the layer at the same input, but only that of f moves: as two calls.
+            pairs.append(LayerCall(call.input, torch.stack([gradient, zero], dim=1)))
+            pairs.append(LayerCall(constant, torch.stack([zero, part], dim=1)))
+        # Beside the diagonals of the Gram matrices are the products of f and h.
+        products = [
+            matrix[:, 0, 1]
+            for module, pairs in calls.items()
+            for matrix in layer_grams(module, pairs).values()
+        ]
+        return sum(products, start=torch.zeros_like(self.logits[:, 0], dtype=torch.float64))
 
     def _gradients(self, seeds: Tensor) -> list[Tensor]:
         """Return the (N, R, …) gradients at the output of every call."""
@@ -112,6 +173,25 @@ class LayerRecording:
 
     def _label(self, module: nn.Module) -> str:
         return self._owners[module] or type(module).__name__
+
+
+def differentiate(values: Tensor, variable: Tensor) -> Tensor:
+    """Return the gradient of (n,) values, each by its own row of a variable; zero without one."""
+    (gradient,) = gradients_of(values, [variable], create_graph=False)
+    return torch.zeros_like(variable) if gradient is None else gradient
+
+
+def gradients_of(values: Tensor, places: list, create_graph: bool) -> list[Tensor | None]:
+    """Return the gradients of (n,) values, each by its own row of tensors or places of a graph."""
+    if not values.requires_grad:
+        return [None] * len(places)
+    with torch.enable_grad():
+        total = values.sum()
+    return list(
+        torch.autograd.grad(
+            total, places, retain_graph=True, create_graph=create_graph, allow_unused=True
+        )
+    )
 
 
 def _parameter_owners(model: nn.Module) -> dict[nn.Module, str]:

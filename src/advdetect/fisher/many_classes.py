@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from advdetect.fisher.alias import draw_classes
 from advdetect.fisher.categorical import LogOdds, other_classes
-from advdetect.fisher.tangent_choice import weight_tangents
-from advdetect.fisher.weight_gradients import WeightGradients
-from advdetect.fisher.weight_tangents import differentiate
+from advdetect.fisher.weight_gradients import WeightGradients, weight_slopes
 from advdetect.randomness import SampleGenerator
 
 #: Seeds whose gradients are held at once; more are done in parts.
@@ -63,7 +61,9 @@ def mean_squared_norm(
     return total.squeeze(1)
 
 
-def products_with_mean(model: nn.Module, images: Tensor, odds: LogOdds) -> Tensor:
+def products_with_mean(
+    model: nn.Module, images: Tensor, gradients: WeightGradients, odds: LogOdds
+) -> Tensor:
     """Return ∇_θ η_c · Σ_d q_d ∇_θ η_d divided by max(q), for every class c but the predicted one.
 
     Up to sign and scale these are the derivatives v·∇_θ η_c of equation (5).
@@ -71,27 +71,18 @@ def products_with_mean(model: nn.Module, images: Tensor, odds: LogOdds) -> Tenso
     Args:
         model: Classifier in eval mode, whose operations can be differentiated twice.
         images: (N, C, H, W) float.
-        odds: `log_odds` of its logits of these images, R = C − 1 outcomes.
+        gradients: The recorded forward pass of these images.
+        odds: `log_odds` of its logits, R = C − 1 outcomes.
 
     Returns:
         (N, R) float64.
 
     Raises:
-        AdvdetectError: The model has no parameters.
+        AdvdetectError: The model cannot be differentiated twice.
     """
     q, predicted = odds.scaled_q, odds.predicted[:, None]
     others = other_classes(odds.predicted, q.shape[1] + 1)
-    mean_seed = q.new_zeros(len(q), q.shape[1] + 1)
-    mean_seed.scatter_(1, others, q).scatter_(1, predicted, -q.sum(dim=1, keepdim=True))
-    slopes, start = [], 0
-    for tangents in weight_tangents(model, images, through_images=False):
-        logits, rows = tangents.logits, slice(start, start + len(tangents.images))
-        with torch.enable_grad():
-            mean = (mean_seed[rows].to(logits.dtype) * logits).sum(dim=1)
-            seed = torch.zeros_like(logits, requires_grad=True)
-            values = (seed * logits).sum(dim=1)
-        slope = tangents.along(values, tangents.direction(mean))
-        slopes.append(differentiate(slope, seed).to(q.dtype))
-        start = rows.stop
-    slope = torch.cat(slopes)
-    return slope.gather(1, others) - slope.gather(1, predicted)
+    seed = q.new_zeros(len(q), q.shape[1] + 1)
+    seed.scatter_(1, others, q).scatter_(1, predicted, -q.sum(dim=1, keepdim=True))
+    slopes = weight_slopes(model, images, gradients, seed.to(gradients.logits.dtype)).to(q.dtype)
+    return slopes.gather(1, others) - slopes.gather(1, predicted)

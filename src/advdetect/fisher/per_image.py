@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
+from advdetect.fisher.tangents import ExplicitLayerNorm, differentiable_twice
+
 Parameters = dict[str, Tensor]
 
 
@@ -42,23 +44,29 @@ def per_image_gradients(module: nn.Module, inputs: Tensor, gradients: Tensor) ->
     return vmap(one_image)(inputs, gradients)
 
 
-def per_image_products(module: nn.Module, inputs: Tensor, directions: Parameters) -> Tensor:
-    """Return the derivatives of a module's output along a direction of its parameters.
+def gradients_and_slopes(
+    model: nn.Module, images: Tensor, seed: Tensor
+) -> tuple[Parameters, Tensor]:
+    """Return the weight gradient v of a linear form of the logits, and their derivatives along v.
 
     Args:
-        module: A module that maps one tensor to one.
-        inputs: (N, …).
-        directions: (N, …) by the parameter's name, as from `per_image_gradients`.
+        model: Classifier in eval mode.
+        images: (N, …).
+        seed: (N, C), v = ∇_θ Σ_c seed_c z_c.
 
     Returns:
-        (N, …), one for every entry of the output; differentiable by the inputs.
+        (N, …) v by the parameter's name, constant; and (N, C) v·∇_θ z_c, which are differentiable
+        by the images.
     """
-    parameters, output = _as_function(module)
+    with differentiable_twice(), ExplicitLayerNorm(), without_hints():
+        rows = per_image_gradients(model, images.detach(), seed[:, None])
+        v = {name: row[:, 0].detach() for name, row in rows.items()}
+        parameters, output = _as_function(model)
 
-    def one_image(image: Tensor, direction: Parameters) -> Tensor:
-        return jvp(partial(output, image), (parameters,), (direction,))[1]
+        def one_image(image: Tensor, direction: Parameters) -> Tensor:
+            return jvp(partial(output, image), (parameters,), (direction,))[1]
 
-    return vmap(one_image)(inputs, directions)
+        return v, vmap(one_image)(images, v)
 
 
 def _as_function(module: nn.Module) -> tuple[Parameters, Callable[[Tensor, Parameters], Tensor]]:

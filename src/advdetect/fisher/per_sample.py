@@ -1,7 +1,7 @@
 """Gram matrices of weight gradients from the gradients themselves: slower, for any model.
 
 Both classes have the interface of `advdetect.fisher.capture.LayerRecording`: ``logits``,
-``signature`` and ``parameter_grams``.
+``signature``, ``parameter_grams`` and ``slopes``.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from advdetect.fisher.capture import differentiate, gradients_of
 from advdetect.fisher.gram import Grams, gram
-from advdetect.fisher.per_image import per_image_gradients, without_hints
+from advdetect.fisher.per_image import gradients_and_slopes, per_image_gradients, without_hints
+from advdetect.fisher.tangents import differentiable_twice
 from advdetect.inference import batch_slices
 
 #: Gradient entries that may exist at once (float32: 512 MB); one image's are needed in any case.
@@ -41,14 +43,27 @@ class VectorizedGradients(_WholeModel):
 
     def parameter_grams(self, seeds: Tensor) -> Grams:
         """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
-        size = sum(p.numel() for p in self._model.parameters()) * len(seeds)
         with without_hints():
             batches = [
                 per_image_gradients(self._model, self._images[rows], seeds[:, rows].transpose(0, 1))
-                for rows in batch_slices(len(self._images), max(1, GRADIENT_ENTRIES // size))
+                for rows in self._batches(len(seeds))
             ]
         names = [name for name, _ in self._model.named_parameters()]
         return {name: torch.cat([gram(batch[name]) for batch in batches]) for name in names}
+
+    def slopes(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, C) v·∇_θ z_c and (N,) float64 v·v, v = ∇_θ Σ_c seed_c z_c for (N, C) seeds."""
+        slopes, squared_lengths = [], []
+        for rows in self._batches(1):
+            v, part = gradients_and_slopes(self._model, self._images[rows], seed[rows])
+            slopes.append(part.detach())
+            squared_lengths.append(torch.stack([gram(p[:, None])[:, 0, 0] for p in v.values()]))
+        return torch.cat(slopes), torch.cat([part.sum(dim=0) for part in squared_lengths])
+
+    def _batches(self, seeds: int) -> Iterator[slice]:
+        """Yield as many images at a time as the gradients of so many seeds leave room for."""
+        size = sum(p.numel() for p in self._model.parameters()) * seeds
+        return batch_slices(len(self._images), max(1, GRADIENT_ENTRIES // size))
 
 
 class LoopedGradients(_WholeModel):
@@ -65,6 +80,26 @@ class LoopedGradients(_WholeModel):
             for name, *rows in zip(parameters, *gradients, strict=True):
                 grams[name].append(gram(torch.stack(rows)[None]))
         return {name: torch.cat(matrices) for name, matrices in grams.items()}
+
+    def slopes(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, C) v·∇_θ z_c and (N,) float64 v·v, v = ∇_θ Σ_c seed_c z_c for (N, C) seeds."""
+        parts = [
+            self._slopes(image[None], row[None])
+            for image, row in zip(self._images, seed, strict=True)
+        ]
+        slopes, squared_lengths = zip(*parts, strict=True)
+        return torch.cat(slopes), torch.cat(squared_lengths)
+
+    def _slopes(self, image: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        with _all_differentiable(self._model) as parameters, torch.enable_grad():
+            with differentiable_twice():
+                logits = self._model(image.clone())
+            seed = seed.detach().requires_grad_()
+            gradients = gradients_of((seed * logits).sum(dim=1), parameters, create_graph=True)
+            products = [(part * part.detach()).sum() for part in gradients if part is not None]
+            zero = torch.zeros(1, dtype=torch.float64, device=image.device)
+            squared_length = sum(products, start=zero)
+        return differentiate(squared_length, seed), squared_length.detach()
 
 
 def weight_gradients(model: nn.Module, image: Tensor, seeds: Tensor) -> list[tuple[Tensor, ...]]:

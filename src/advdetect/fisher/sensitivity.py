@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
+from advdetect.fisher.capture import differentiate
 from advdetect.fisher.categorical import (
     LogOdds,
     log10_of_scaled,
@@ -36,7 +37,7 @@ from advdetect.fisher.categorical import (
 )
 from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.tangent_choice import weight_tangents
-from advdetect.fisher.weight_tangents import WeightTangents, differentiate
+from advdetect.fisher.weight_tangents import WeightTangents
 from advdetect.fisher.weights import Classes
 
 
@@ -105,7 +106,7 @@ def fisher_sensitivity(
     with torch.enable_grad():
         parts = [
             _sensitivity(tangents, classes, learning_rate, unit_direction)
-            for tangents in weight_tangents(model, images, through_images=True)
+            for tangents in weight_tangents(model, images)
         ]
     return FisherSensitivity(
         torch.cat([part.relative for part in parts]),

@@ -20,10 +20,12 @@ class WeightGradients(Protocol):
 
     Attributes:
         logits: (N, C).
+        description: What the method is called where it does not apply.
         signature: Equal for forward passes that a check of the method holds for alike.
     """
 
     logits: Tensor
+    description: str
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -32,8 +34,15 @@ class WeightGradients(Protocol):
     def parameter_grams(self, seeds: Tensor) -> Grams:
         """Return (N, R, R) float64 Gram matrices for (R, N, C) seeds, by the parameter's name."""
 
+    def slopes(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, C) v·∇_θ z_c and (N,) float64 v·v, v = ∇_θ Σ_c seed_c z_c for (N, C) seeds."""
+
 
 _Method = type[LayerRecording] | type[VectorizedGradients] | type[LoopedGradients]
+#: The fastest first.
+_METHODS: tuple[_Method, ...] = (LayerRecording, VectorizedGradients, LoopedGradients)
+#: Agreement asked of slopes and the length of v; float32 gives 1e-5, a missing part anything.
+_AGREEMENT = 1e-3
 
 
 class _Choice(NamedTuple):
@@ -43,6 +52,8 @@ class _Choice(NamedTuple):
 
 #: Checked choices, so that a model evaluated in many batches is checked and warned about once.
 _CHOICES: WeakKeyDictionary[nn.Module, _Choice] = WeakKeyDictionary()
+#: The same for second derivatives, where another method is needed for them.
+_SECOND: WeakKeyDictionary[nn.Module, _Choice] = WeakKeyDictionary()
 
 
 def record_weight_gradients(model: nn.Module, images: Tensor) -> WeightGradients:
@@ -72,6 +83,67 @@ def record_weight_gradients(model: nn.Module, images: Tensor) -> WeightGradients
             if recording.signature == known.signature:
                 return recording
     return _choose(model, images)
+
+
+def weight_slopes(
+    model: nn.Module, images: Tensor, recording: WeightGradients, seed: Tensor
+) -> Tensor:
+    """Return the derivatives of all logits along the weight gradient of a linear form of them.
+
+    These are second derivatives, of which autograd leaves out silently what it does not have. Each
+    time Σ_c seed_c v·∇_θ z_c = v·v is checked, which costs no pass, and a slower method is used
+    where it does not hold.
+
+    Args:
+        model: Classifier in eval mode.
+        images: (N, C, H, W) float.
+        recording: Of these images, from `record_weight_gradients`.
+        seed: (N, C), v = ∇_θ Σ_c seed_c z_c.
+
+    Returns:
+        (N, C) v·∇_θ z_c.
+
+    Raises:
+        AdvdetectError: The model cannot be differentiated twice.
+
+    Warns:
+        UserWarning: The method of the recording does not apply; once per model.
+    """
+    known = _SECOND.get(model)
+    if known is not None and known.signature == recording.signature:
+        recording = known.method(model, images)
+    first = _METHODS.index(type(recording))
+    for method in _METHODS[first:]:
+        try:
+            attempt = recording if method is type(recording) else method(model, images)
+            slopes, squared_length = attempt.slopes(seed)
+        except Exception:
+            if method is LoopedGradients:
+                raise
+            continue
+        if _agree(slopes, seed, squared_length):
+            if method is not type(recording):
+                _SECOND[model] = _Choice(method, recording.signature)
+                warnings.warn(
+                    f"{recording.description} do not apply to second derivatives of "
+                    f"{type(model).__name__}: they are computed by {method.description}, which is "
+                    "slower.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            return slopes
+    raise AdvdetectError(
+        f"The model {type(model).__name__} has an operation whose gradient cannot be "
+        "differentiated again: set approximation to none in the weight Fisher information."
+    )
+
+
+def _agree(slopes: Tensor, seed: Tensor, squared_length: Tensor) -> bool:
+    """Compare Σ_c seed_c v·∇_θ z_c with v·v; what is not finite is for the caller to see."""
+    slopes, seed = slopes.to(torch.float64), seed.to(torch.float64)
+    difference = ((slopes * seed).sum(dim=1) - squared_length).abs()
+    size = torch.linalg.vector_norm(slopes, dim=1) * torch.linalg.vector_norm(seed, dim=1)
+    return not bool((difference > _AGREEMENT * size).any())
 
 
 def _choose(model: nn.Module, images: Tensor) -> WeightGradients:

@@ -117,7 +117,7 @@ def weight_fisher_forms(
         approximation = by_classes("approximation", approximation, size, few="none", many="top_k")
     if generator is not None and approximation == "top_k" and top < odds.log_q.shape[1]:
         norm = mean_squared_norm(recording, odds, top, tail_samples, generator)
-        blocks = [(norm, products_with_mean(model, images, odds))]
+        blocks = [(norm, products_with_mean(model, images, recording, odds))]
     else:
         blocks = _blocks(recording, odds, per_tensor=block == "tensor")
     moments = _moments(odds, blocks)
