@@ -13,7 +13,8 @@ from snakemake.cli import parse_config
 from snakemake_interface_common.exceptions import WorkflowError
 
 BASE = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib")]
+# The user's own modules lie where it is called from, as for jobs.
+sys.path[:0] = [str(BASE / "src"), str(BASE / "workflow" / "lib"), os.getcwd()]
 
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError, one_line
