@@ -41,6 +41,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.before = Counted()
+        self.listed = nn.ModuleList([Counted()])
         self.pair = nn.Sequential(Counted(), nn.Identity())
         self.block = nn.Sequential(Counted(), Random(), Counted())
         self.after = Counted()
@@ -48,6 +49,8 @@ class Net(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = self.before(self.before(inputs) + 1)
         hidden.add_(0.5)
+        for layer in self.listed:
+            hidden = layer(hidden)
         hidden = self.block(self.pair(hidden).relu_())
         return self.after(self.before(hidden))
 
@@ -76,7 +79,7 @@ def test_passes_are_the_same_and_what_comes_before_the_random_layer_runs_once(ba
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
     assert net.before.runs == 2 + PASSES
-    assert (net.pair[0].runs, net.block[0].runs) == (1, 1)
+    assert (net.listed[0].runs, net.pair[0].runs, net.block[0].runs) == (1, 1, 1)
     assert (net.block[2].runs, net.after.runs) == (PASSES, PASSES)
 
 

@@ -62,10 +62,11 @@ class Replay:
 
 
 def _without(module: nn.Module, random: Collection[nn.Module]) -> Iterator[nn.Module]:
-    """Yield the outermost modules that hold no random layer."""
+    """Yield the outermost modules that are called and hold no random layer."""
     if isinstance(module, torch.jit.ScriptModule):
         return
-    if all(layer not in random for layer in module.modules()):
+    is_list = isinstance(module, nn.ModuleList | nn.ModuleDict)  # never called itself
+    if not is_list and all(layer not in random for layer in module.modules()):
         yield module
         return
     for child in module.children():
