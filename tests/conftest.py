@@ -8,6 +8,7 @@ import torch
 from hypothesis import settings
 
 from advdetect.models.small_cnn import SmallCNN
+from advdetect.requirements.training import OPTIONS
 from advdetect.training.loop import train
 from advdetect.training.standard import Standard
 
@@ -108,7 +109,7 @@ def train_on_digits():
             learning_rate=learning_rate,
             weight_decay=0.0005,
             seed=seed,
-            **options,
+            **OPTIONS | options,
         )
         return model, history
 

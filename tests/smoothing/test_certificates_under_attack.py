@@ -10,6 +10,7 @@ from advdetect.attacks.smoothed_bim import smoothed_bim
 from advdetect.data import digits
 from advdetect.inference import to_float
 from advdetect.randomness import SampleGenerator
+from advdetect.requirements.training import OPTIONS
 from advdetect.smoothing.certificates import ABSTAIN, certify, predict
 from advdetect.smoothing.counting import Noisy, count_classes
 from advdetect.training.loop import train
@@ -35,7 +36,7 @@ def model_and_digits():
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
     given = {"epochs": 15, "batch_size": 64, "learning_rate": 0.01, "weight_decay": 0.0005}
     split, objective = splits["train"], Noise(sigma=SIGMA)
-    train(model, split.images, split.labels, objective=objective, seed=0, **given)
+    train(model, split.images, split.labels, objective=objective, seed=0, **OPTIONS, **given)
     return model.eval(), to_float(splits["test"].images[:COUNT]), splits["test"].labels[:COUNT]
 
 

@@ -11,6 +11,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.inference import to_float
 from advdetect.models.fully_connected import FullyConnected
 from advdetect.models.small_cnn import SmallCNN
+from advdetect.requirements.training import OPTIONS
 from advdetect.training.autoencoder import SparseAutoencoder, divergence
 from advdetect.training.loop import accuracy, train
 from advdetect.training.unfinished import Unfinished
@@ -82,7 +83,7 @@ def trained(splits, **options):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     history = train(
         model, images, labels, objective=objective, epochs=6, batch_size=32,
-        learning_rate=0.1, weight_decay=0.01, seed=1, **options,
+        learning_rate=0.1, weight_decay=0.01, seed=1, **OPTIONS, **options,
     )  # fmt: skip
     return model, before, history
 

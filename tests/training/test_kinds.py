@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from advdetect.errors import AdvdetectError
+from advdetect.requirements.training import OPTIONS
 from advdetect.training import kinds
 from advdetect.training.noise import Noise
 from advdetect.training.standard import Standard
@@ -63,7 +64,7 @@ def test_a_method_of_its_own_is_told_all_that_the_loop_is(split):
     kind, model = Told(strength=1, oracle=None), net()
     more = {"seed": 5, "after_epoch": print, "unfinished": None}
     assert kinds.train_as(kind, model, *split, LOOP | KIND, **more) == [{"epoch": 1}]
-    assert kind.told == ((model, *split), LOOP | more)
+    assert kind.told == ((model, *split), LOOP | OPTIONS | more)
     assert kinds.epochs_of(kind, LOOP) == 3 * 4
 
 
@@ -72,11 +73,12 @@ def test_a_loss_is_what_the_loop_minimises(split, kind):
     model, plain = net(), net()
     history = kinds.train_as(kind, model, *split, LOOP, seed=1)
     assert len(history) == kinds.epochs_of(kind, LOOP) == 3
-    assert history == kinds.train(plain, *split, objective=Standard(), seed=1, **LOOP)
+    assert history == kinds.train(plain, *split, objective=Standard(), seed=1, **LOOP, **OPTIONS)
 
 
 def test_a_loss_may_choose_the_images(split):
     half = kinds.train_as(Standard(part="1/2"), net(), *split, LOOP, seed=1)
     rows = torch.arange(16) // 2 % 2 == 0  # every second image of a class
     images, labels = (values[rows] for values in split)
-    assert half == kinds.train(net(), images, labels, objective=Standard(), seed=1, **LOOP)
+    expected = kinds.train(net(), images, labels, objective=Standard(), seed=1, **LOOP, **OPTIONS)
+    assert half == expected

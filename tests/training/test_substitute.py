@@ -10,10 +10,11 @@ from advdetect.inference import to_float
 from advdetect.models.fully_connected import FullyConnected
 from advdetect.models.oracles.svm import SVM
 from advdetect.models.small_cnn import SmallCNN
+from advdetect.requirements.training import OPTIONS
 from advdetect.training.substitute import Substitute, ask, labels_of
 from advdetect.training.unfinished import Unfinished
 
-LOOP = {"batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0}
+LOOP = {"batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0, **OPTIONS}
 SEED = 3
 
 

@@ -45,16 +45,14 @@ def test_runs_may_differ_in_their_training_alone(pipeline_of):
 
 
 def test_a_models_training_has_an_optimizer_and_a_precision_of_its_own(composed):
-    chosen = (
-        "+model.training.optimizer=sgd +model.training.precision=bfloat16 training=distillation"
-    )
+    chosen = "model.training.optimizer=sgd model.training.precision=bfloat16 training=distillation"
     experiment = composed(**SMALL, overrides=chosen)
     teacher = experiment.runs[0].others["teacher"].model["training"]
     for found in (training(experiment), teacher):
         assert (found["optimizer"], found["precision"]) == ("sgd", "bfloat16")
-        assert "schedule" not in found
+        assert (found["schedule"], found["momentum"]) == ("one_cycle", 0.9)
     with pytest.raises(ConfigurationError, match=r"model\.training\.optimizer: 'adam' is not"):
-        composed(**SMALL, overrides="+model.training.optimizer=adam")
+        composed(**SMALL, overrides="model.training.optimizer=adam")
 
 
 TUNED = {"training": "fine_tuning"}

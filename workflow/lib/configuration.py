@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advdetect.identity import canonical_json, normalized
+from advdetect.requirements.training import OPTIONS
 from experiment import ConfigurationError, Spec
-from methods import FIGURE, GROUPS, SCHEMA
+from methods import FIGURE, GROUPS, SCHEMA, TRAINING
 from overrides import apply, key_of
 from yaml_files import (
     DEFAULTS,
@@ -145,6 +146,7 @@ class Configuration:
         # registration.
         touched = self._touched(overrides, own)
         parts = {key: self.load(key, names[key]) for key in OVERRIDES}
+        parts["model"] = _with_options(parts["model"])
         config = OmegaConf.merge(touched, parts, self._root, own)
         assert isinstance(config, DictConfig)
         apply(overrides, config)
@@ -189,6 +191,12 @@ class Configuration:
             except Exception:  # another override is wrong, too: then Hydra's own words must do
                 pass
         return f"The configuration cannot be composed: {message}."
+
+
+def _with_options(model: Spec) -> Spec:
+    """Return what a model's file holds, with all that its training may be set to."""
+    training = model.get(TRAINING)
+    return model | {TRAINING: OPTIONS | training} if isinstance(training, dict) else model
 
 
 def _not_there(refused: str, node: Any) -> str:

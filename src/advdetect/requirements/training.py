@@ -15,6 +15,14 @@ LABELS_ONLY = "_labels_only_"
 #: In a training: the setting that names the model whose weights it goes on from, of which a file,
 #: ``model.weights``, takes the place.
 FROM_WEIGHTS = "_weights_"
+#: What a model's ``training`` is set to where its YAML says nothing else; see `loop.train`.
+OPTIONS: dict[str, Any] = {
+    "optimizer": "adamw",
+    "momentum": 0.9,
+    "schedule": "one_cycle",
+    "precision": "float32",
+    "channels_last": False,
+}
 
 
 def check_source_of_weights(model: Mapping[str, Any]) -> None:

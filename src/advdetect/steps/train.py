@@ -23,11 +23,16 @@ from advdetect.models.store import build_model, read_model, resolve_arguments, w
 from advdetect.models.weights import load_weights, read_weights
 from advdetect.progress import report
 from advdetect.requirements.subsets import check_training_images
-from advdetect.requirements.training import FITTED, FROM_WEIGHTS, check_source_of_weights
+from advdetect.requirements.training import (
+    FITTED,
+    FROM_WEIGHTS,
+    OPTIONS,
+    check_source_of_weights,
+)
 from advdetect.requirements.weights import is_name
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
-from advdetect.training.kinds import OPTIONS, TRAINING, epochs_of, make, train_as
+from advdetect.training.kinds import TRAINING, epochs_of, make, train_as
 from advdetect.training.loop import accuracy
 from advdetect.training.optimizers import is_emulated
 from advdetect.training.unfinished import History, Unfinished
@@ -220,7 +225,7 @@ def _fit(model: nn.Module, training: ImageSplit, seed: int) -> None:
 
 
 def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
-    loop = spec["training"].keys() - OPTIONS
+    loop = spec["training"].keys() - OPTIONS.keys()
     if "_target_" in loop:  # with the settings of its kind
         loop &= set(TRAINING)
     options.check_names(loop, TRAINING, all_needed=True, option="model.training")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.progress import report
+from advdetect.requirements.training import OPTIONS
 from advdetect.training.loop import train
 from advdetect.training.standard import Standard
 
@@ -65,6 +66,7 @@ class SparseAutoencoder(Standard):
             batch_size=_BATCH,
             learning_rate=self._learning_rate,
             weight_decay=0.0,
+            **OPTIONS,
             seed=int(torch.randint(2**62, ())),
             after_epoch=self._report,
         )

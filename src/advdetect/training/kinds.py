@@ -8,14 +8,13 @@ from torch import Tensor, nn
 
 from advdetect.errors import explain_failure
 from advdetect.imports import locate
+from advdetect.requirements.training import OPTIONS
 from advdetect.training.loop import Objective, train
 from advdetect.training.standard import Standard
 from advdetect.training.unfinished import History, Unfinished
 
-#: What `model.training` holds, whatever the kind.
+#: What `model.training` holds, whatever the kind, beside `OPTIONS`.
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
-#: What it may hold beside that, each with a default in `loop.train`.
-OPTIONS = ("optimizer", "momentum", "schedule", "precision", "channels_last")
 
 
 class OwnMethod(Protocol):
@@ -44,7 +43,7 @@ class OwnMethod(Protocol):
     ) -> History:
         """Train the model and return how it went; arguments and result as of `loop.train`.
 
-        Of `OPTIONS` it is given those that are set.
+        The options are those of `OPTIONS`.
         """
 
 
@@ -90,8 +89,8 @@ def train_as(
         training: Specification of the training.
         more: seed, after_epoch and unfinished; see `loop.train`.
     """
-    chosen = [*TRAINING, *(name for name in OPTIONS if name in training)]
-    settings = {name: training[name] for name in chosen} | more
+    set_here = OPTIONS | dict(training)
+    settings = {name: set_here[name] for name in (*TRAINING, *OPTIONS)} | more
     if not callable(kind):
         return kind.train(model, images, labels, **settings)
     with torch.random.fork_rng(devices=[]):

@@ -86,7 +86,7 @@ class Substitute:
             seed: Seed of all that is random.
             after_epoch: Called with each epoch, as it stands in what is returned.
             unfinished: Keeps where the training stands.
-            settings: Epochs, batch size, learning rate and weight decay of a round: `loop.train`.
+            settings: Of a round, epochs, batch size and so on: `loop.train`.
 
         Returns:
             As of `loop.train`, epochs counted over all rounds, with the ``round`` from 1 and the
