@@ -1,23 +1,21 @@
 """What the README shows works: its commands, and its methods, copied out of it as they stand."""
 
 import importlib.util
-import os
 import re
 import shlex
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from snakemake_project import SNAKEMAKE, environment, new_project
+from printed import BLOCK, run_printed
+from snakemake_project import new_project
 
 from advdetect.data import digits
 from advdetect.io import read_provenance
 
 pytestmark = pytest.mark.integration
 
-BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", re.DOTALL)
 OWN = "snakemake -s ../advdetect/Snakefile "
 
 
@@ -80,18 +78,7 @@ class Study:
     def run(self, choice: str) -> str:
         """Run the command that chooses something, as it is printed; return its report."""
         (command,) = (text for text in self.commands if choice in shlex.split(text))
-        path = os.pathsep.join([str(SNAKEMAKE.parent), os.environ["PATH"]])
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env=environment() | {"PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stdout
+        run_printed(command, self.folder)
         return (self.folder / "results" / "quickstart" / "report.html").read_text()
 
     def table(self, name: str) -> str:
