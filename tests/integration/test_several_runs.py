@@ -31,6 +31,7 @@ SHARED = {
     "detector": {"random_forest": {"trees": 5}},
     "evaluation": {"replicates": 100, "main_feature": "kd"},
 }
+FIGURES = ("roc", "cross_attack", "gallery", "training")
 EPOCHS = "model.training.epochs=3"
 MODELS = SHARED | {
     "name": "models",
@@ -55,6 +56,7 @@ DATASETS = SHARED | {
         {"dataset": "image_folder", "overrides": FOLDER.split()},
     ],
     "attacks": ["fgsm"],
+    "figures": [*FIGURES],
 }
 
 
@@ -113,7 +115,7 @@ def check_runs(project: Project, runs: tuple[str, str]) -> None:
         text = (project.results / "tables" / f"{table}.txt").read_text()
         assert all(run in text for run in runs), text
     assert all(run in page for run in runs)
-    for figure in ("roc", "cross_attack", "gallery", "training"):
+    for figure in FIGURES:
         assert (project.results / "figures" / f"{figure}.svg").stat().st_size > 1000
 
 
