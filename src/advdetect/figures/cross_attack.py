@@ -42,7 +42,7 @@ def cross_attack_heatmap(
     features = list(chosen["feature"].unique())
     rows, columns = (list(chosen[key].unique()) for key in ("trained_on", "tested_on"))
     cells = pd.MultiIndex.from_product([rows, columns])
-    across = 3 if len(columns) <= 6 else 2
+    across = 2 if len(columns) <= 6 else 1
     titles = [display_name(feature) for feature in features]
     with styled():
         figure, axes = panels(

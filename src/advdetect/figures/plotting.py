@@ -130,7 +130,7 @@ def panels(
     *,
     width: float = 3.4,
     height: float = 3.0,
-    most: int = 3,
+    most: int = 2,
     canvas: Canvas = new_figure,
 ) -> tuple[FigureBase, list[Axes]]:
     """Make a figure with one titled panel per name.
@@ -139,7 +139,7 @@ def panels(
         titles: The panels' titles, in reading order.
         width: Width of a panel in inches.
         height: Height of a panel in inches.
-        most: Largest number of panels side by side.
+        most: Largest number of panels side by side; more than two are too small on a phone.
         canvas: What makes the figure.
 
     Returns:
