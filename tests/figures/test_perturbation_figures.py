@@ -50,6 +50,14 @@ def test_a_curve_is_the_share_of_images_within_the_norm():
     assert band[:, 1].min() >= 0
 
 
+def test_curves_of_many_attacks_all_differ():
+    many = [AttackNorms(f"a{i}", True, i % 3 == 0, {0: norms(i, 0.9, 4.0, n=4)}) for i in range(24)]
+    (axis,) = fooling_rate_figure(many).axes
+    drawn = [line for one in many for line in lines(axis, one.attack)]
+    assert len(drawn) == 24
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in drawn}) == 24
+
+
 def test_a_sweep_is_a_line_of_rates_against_mean_norms():
     rates = {2.0: 0.9, 0.5: 0.2, 1.0: 0.6}
     sweep = [

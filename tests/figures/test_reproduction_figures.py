@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,16 @@ def test_the_legend_of_a_roc_curve_gives_its_area():
     assert line.get_label().startswith("Trace (4): 0.889 [")
     area = np.trapezoid(line.get_ydata(), line.get_xdata())
     assert area == pytest.approx(8 / 9)
+
+
+def test_neighbouring_curves_of_columns_differ_in_colour_and_in_dashes():
+    table = pd.DataFrame({"index": [0, 0], "kind": ["clean", "adversarial"], "score": [0.0, 1.0]})
+    columns = {f"c{i}": [table] for i in range(20)}
+    (axis,) = column_roc_figure({"fgm": columns}).axes
+    drawn = [line for line in axis.get_lines() if line.get_gid() in columns]
+    styles = [(line.get_color(), str(line._dash_pattern)) for line in drawn]
+    assert len(set(styles)) == len(columns)
+    assert all(a != c and b != d for (a, b), (c, d) in pairwise(styles))
 
 
 def test_a_path_is_a_line_with_a_cross_where_the_class_changes():

@@ -102,8 +102,7 @@ def column_roc_figure(
                     label=legend_label(label),
                     linewidth=1.5,
                     gid=column,
-                    color=PALETTE[number % len(PALETTE)],
-                    linestyle=DASHES[number % len(DASHES)],  # curves may lie on each other
+                    **_style(number),
                 )
             axis.set(
                 xlim=(-0.01, 1),
@@ -113,3 +112,12 @@ def column_roc_figure(
             )
             axis.legend(title="AUROC", loc="lower right", framealpha=0.85)
     return figure
+
+
+def _style(position: int) -> dict[str, Any]:
+    """Return a colour and dashes; neighbours differ in both, since curves may lie on each other."""
+    round_of_colours, colour = divmod(position, len(PALETTE))
+    return {
+        "color": PALETTE[colour],
+        "linestyle": DASHES[(colour + round_of_colours) % len(DASHES)],
+    }

@@ -7,8 +7,8 @@ from matplotlib.figure import FigureBase
 
 from advdetect.figures.plotting import (
     LOG10,
-    PALETTE,
     Canvas,
+    line_style,
     new_figure,
     panels,
     shared_legend,
@@ -47,12 +47,11 @@ def eigenvalue_path_figure(
         for axis, table in zip(axes, paths.values(), strict=True):
             for number, (_, path) in enumerate(table.groupby("index", sort=False)):
                 path = path.sort_values("l2")
-                colour = PALETTE[number % len(PALETTE)]
-                axis.plot(path["l2"], path["log10_eigenvalue"], color=colour, linewidth=1.3)
+                style = line_style(number)
+                axis.plot(path["l2"], path["log10_eigenvalue"], linewidth=1.3, **style)
                 for _, point in path[path["fooled"]].head(1).iterrows():
-                    axis.plot(
-                        point["l2"], point["log10_eigenvalue"], "x", color=colour, ms=7, mew=2
-                    )
+                    mark = {"color": style["color"], "ms": 7, "mew": 2}
+                    axis.plot(point["l2"], point["log10_eigenvalue"], "x", **mark)
             axis.set_xlim(left=0)
             axis.set(xlabel="L2 distance from the image", ylabel=f"{LOG10} top eigenvalue")
         changed = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 7}

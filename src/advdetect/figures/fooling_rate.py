@@ -18,8 +18,8 @@ from advdetect.evaluation.perturbation import (
 )
 from advdetect.evaluation.sweeps import number_of, without
 from advdetect.figures.plotting import (
-    PALETTE,
     Canvas,
+    line_style,
     new_figure,
     panels,
     shared_legend,
@@ -33,6 +33,11 @@ _LEVEL = 0.9  # the fooling rate at which Zhao et al. compare attacks
 _RADII = 201
 _BAND = 0.15  # opacity
 _BOOTSTRAP = {"replicates": 1000, "seed": 0}
+#: Of attacks of one step, and of others: 24 curves all differ.
+_DASHES: dict[bool, Sequence[Any]] = {
+    True: ("-", "-.", (0, (7, 1.5, 1, 1.5, 1, 1.5))),
+    False: ("--", ":", (0, (3, 3.5))),
+}
 
 
 def draw(files: RunFiles, *, canvas: Canvas = new_figure) -> FigureBase:
@@ -47,9 +52,9 @@ def fooling_rate_figure(
 
     An attack of the minimal-norm kind is a curve: the share of images whose least norm is at most
     that of the axis. A sweep of a budget, ``fgsm,epsilon=0.1`` and so on, is a line through one
-    point for each ε: the rate against the mean norm over all images. Lines are solid for one-step
-    attacks and dashed for iterated ones; rates are means over seeds with 95 % bootstrap bands. The
-    legend gives the norm at which a curve reaches 90 %.
+    point for each ε: the rate against the mean norm over all images. Lines are solid, or of dots
+    and dashes, for one-step attacks and dashed or dotted for iterated ones; rates are means over
+    seeds with 95 % bootstrap bands. The legend gives the norm at which a curve reaches 90 %.
 
     Args:
         attacks: The attacks; those of neither sort are left out.
@@ -93,8 +98,7 @@ def fooling_rate_figure(
 
 
 def _style(position: int, one_step: bool) -> dict[str, Any]:
-    colour = PALETTE[position % len(PALETTE)]
-    return {"color": colour, "linestyle": "-" if one_step else "--", "linewidth": 1.6}
+    return line_style(position, _DASHES[one_step]) | {"linewidth": 1.6}
 
 
 def _draw_curve(

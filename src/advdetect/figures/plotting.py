@@ -44,7 +44,7 @@ _STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
 }
 _RUN_TITLE = 0.4  # inches above the block of a run
-_LEGEND_HANDLE, _LEGEND_LETTER, _LEGEND_ROW = 0.55, 0.068, 0.18  # inches
+_LEGEND_HANDLE, _LEGEND_LETTER, _LEGEND_ROW = 0.65, 0.068, 0.18  # inches
 _DPI = 160  # of PNG, for which figures are laid out: at another, letters are not as wide
 _SAVING: dict[Any, Any] = {
     "svg.hashsalt": "advdetect",
@@ -164,10 +164,15 @@ def hide_axes(axis: Axes) -> None:
         unseen.set_visible(False)  # or else their ticks are laid out all the same
 
 
-def line_style(position: int) -> dict[str, Any]:
-    """Return the colour and dashes of the line at a position; the first 32 all differ."""
-    dashes = DASHES[position // len(PALETTE) % len(DASHES)]
-    return {"color": PALETTE[position % len(PALETTE)], "linestyle": dashes}
+def line_style(position: int, dashes: Sequence[Any] = DASHES) -> dict[str, Any]:
+    """Return the colour and dashes of the line at a position.
+
+    Args:
+        position: From 0; the first lines, 8 times as many as there are dashes, all differ.
+        dashes: Those that may be taken, a line without first.
+    """
+    pattern = dashes[position // len(PALETTE) % len(dashes)]
+    return {"color": PALETTE[position % len(PALETTE)], "linestyle": pattern}
 
 
 def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) -> None:
@@ -190,6 +195,7 @@ def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) ->
         # Above a block is the name of its run.
         loc="outside upper center" if figure is whole else "outside lower center",
         ncols=columns,
+        handlelength=2.8,  # in letters: a whole period of all dashes
         frameon=False,
     )
 
