@@ -2,7 +2,7 @@
 # Run the papers' experiments, estimate what the one that is small here would take as a whole, and write
 # docs/RESULTS.md. With the environment activated; four hours on two cores. What is finished is not done again.
 # CIFAR10 may name a folder of CIFAR-10's images, PHOTOS one of ILSVRC's: with them set, the parts on colour images run, too
-# (zhao2019_cifar10 wants a GPU: DEVICE=cuda). What of them has not run is left out of the page.
+# (zhao2019_cifar10 and hsu2018_cifar10 want a GPU: DEVICE=cuda). What of them has not run is left out of the page.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small papernot2016_small \
@@ -10,7 +10,7 @@ for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small pape
   snakemake --cores all --config "experiment=$experiment"
 done
 if [ -n "${CIFAR10:-}" ]; then
-  for experiment in zhao2019_cifar10 zhao2019_cifar10_table1; do
+  for experiment in zhao2019_cifar10 zhao2019_cifar10_table1 hsu2018_cifar10; do
     snakemake --cores all --config "experiment=$experiment" dataset=cifar10_folder "device=${DEVICE:-auto}" \
       overrides="dataset.root='$CIFAR10'" --resources gpu=1
   done
