@@ -11,12 +11,11 @@ from advdetect.evaluation.perturbation import (
     mean_with_interval,
 )
 from advdetect.figures.plotting import (
-    DASHES,
-    PALETTE,
     Canvas,
     average_curve,
     legend_label,
     new_figure,
+    overlapping_style,
     panels,
     styled,
 )
@@ -102,7 +101,7 @@ def column_roc_figure(
                     label=legend_label(label),
                     linewidth=1.5,
                     gid=column,
-                    **_style(number),
+                    **overlapping_style(number),
                 )
             axis.set(
                 xlim=(-0.01, 1),
@@ -112,12 +111,3 @@ def column_roc_figure(
             )
             axis.legend(title="AUROC", loc="lower right", framealpha=0.85)
     return figure
-
-
-def _style(position: int) -> dict[str, Any]:
-    """Return a colour and dashes; neighbours differ in both, since curves may lie on each other."""
-    round_of_colours, colour = divmod(position, len(PALETTE))
-    return {
-        "color": PALETTE[colour],
-        "linestyle": DASHES[(colour + round_of_colours) % len(DASHES)],
-    }

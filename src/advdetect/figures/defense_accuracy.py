@@ -14,8 +14,8 @@ from advdetect.evaluation.sweeps import Sweep, number_sweeps
 from advdetect.figures.plotting import (
     REPORTED_MARKS,
     Canvas,
-    line_style,
     new_figure,
+    overlapping_style,
     panels,
     shared_legend,
     styled,
@@ -78,7 +78,7 @@ def defense_accuracy_figure(
             "There is no defence accuracy to draw: it needs an attack with at least two values of "
             "a number, such as kappa."
         )
-    styles = {name: line_style(i) for i, name in enumerate(cells["defense"].unique())}
+    styles = {name: overlapping_style(i) for i, name in enumerate(cells["defense"].unique())}
     legend: dict[str, Mapping[str, Any]] = {}
     with styled():
         figure, axes = panels([display_name(sweep.name) for sweep in sweeps], canvas=canvas)

@@ -175,6 +175,15 @@ def line_style(position: int, dashes: Sequence[Any] = DASHES) -> dict[str, Any]:
     return {"color": PALETTE[position % len(PALETTE)], "linestyle": pattern}
 
 
+def overlapping_style(position: int) -> dict[str, Any]:
+    """Return a colour and dashes for curves that may lie on each other: neighbours differ in both.
+
+    The first 32 all differ, as of `line_style`.
+    """
+    colours, colour = divmod(position, len(PALETTE))
+    return {"color": PALETTE[colour], "linestyle": DASHES[(colour + colours) % len(DASHES)]}
+
+
 def shared_legend(figure: FigureBase, lines: Mapping[str, Mapping[str, Any]]) -> None:
     """Put one legend above all panels, in the block of a run below them, and make room for it.
 
