@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="Markdown with {{ table(run, name) }}, {{ figure(run, name, caption) }}, "
         "{{ timings(run) }}, {{ provenance(run) }} and {{ text(run, file) }}, where run is a "
-        "folder of --results; {% if finished(run) %} for parts that are left out without it",
+        "folder of --results; {%% if finished(run) %%} for parts that are left out without it",
     )
     parser.add_argument("--results", default="results", help="folder of the runs (default results)")
     parser.add_argument("--output", required=True, help="Markdown file to write")
