@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from advdetect.fisher.gram import Grams, LayerCall, layer_grams
-from advdetect.fisher.tangents import differentiable_twice
+from advdetect.fisher.tangents import FastTangents, differentiable_twice
 
 
 class UnsupportedStructureError(Exception):
@@ -66,10 +66,11 @@ class LayerRecording:
             return output
 
         hooks = [module.register_forward_hook(keep, with_kwargs=True) for module in self._owners]
-        # Gradients flow from the images on, so that frozen weights are no obstacle.
+        # Gradients flow from the images on, so that frozen weights are no obstacle; theirs are made
+        # by the rules.
         self.images = images.detach().requires_grad_()
         try:
-            with torch.enable_grad(), differentiable_twice():
+            with torch.enable_grad(), differentiable_twice(), FastTangents():
                 self.logits: Tensor = model(self.images.clone())  # a first layer may work in place
         finally:
             for hook in hooks:
