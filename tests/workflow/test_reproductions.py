@@ -233,13 +233,6 @@ def test_an_experiment_leaves_out_what_another_data_set_has_none_of(
     assert list(settings["paper_figures"]) == [f"figure{number}" for number in figures]
 
 
-def test_a_table_is_left_out_by_null(composed):
-    experiment = composed(experiment="zhao2019_small", overrides="reproductions.table4=null")
-    tables = ["table2", "figure2_norm", "table5"]
-    assert list(experiment.settings["reproductions"]) == tables
-    assert experiment.left_out == ()
-
-
 def test_a_data_set_says_what_papers_call_it(make, own_yaml, names):
     own_yaml("dataset/other", "defaults: [digits, _self_]\n_reported_as_: mnist\n")
     table = TABLE | {"reported": "zhao_2019_table4_detection_auc.csv", "rows": ["detector"]}
