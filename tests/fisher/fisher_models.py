@@ -151,8 +151,53 @@ class CalledAndFunctional(FunctionalParameter):
         return self.last(torch.tanh(hidden))
 
 
-class OwnParameter(nn.Module):
-    """A parameter beside modules with parameters."""
+class PaddedConvolution(nn.Conv2d):
+    """A subclass that pads as TensorFlow does, and then calls the convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.pad(x, (0, 1, 0, 1))
+        return functional.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
+
+
+class TwoDilations(nn.Conv2d):
+    """The same weight at two dilations, which is no single layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        near, far = (
+            functional.conv2d(x, self.weight, self.bias, padding=d, dilation=d) for d in (1, 2)
+        )
+        return near + far
+
+
+class ActivatedBatchNorm(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(super().forward(x))
+
+
+class ChannelNorm(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class OwnParameters(nn.Module):
+    """Class token, positions and a scale of channels beside modules with parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(2, 1, 1) + 0.5)
+        self.token = nn.Parameter(torch.rand(1, 1, 12))
+        self.positions = nn.Parameter(torch.rand(1, 7, 12))
+        self.last = nn.Linear(84, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = (self.scale * x).reshape(len(x), 6, 12)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], dim=1) + self.positions
+        tokens += self.positions
+        return self.last(torch.tanh(tokens).flatten(1))
+
+
+class ComputedParameter(nn.Module):
+    """What is computed from a parameter alone before it meets the images is no layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +205,24 @@ class OwnParameter(nn.Module):
         self.last = nn.Linear(72, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(torch.tanh(x.flatten(1) * self.shift))
+        return self.last(torch.tanh(x.flatten(1) * self.shift.exp()))
+
+
+class Attention(nn.Module):
+    """Self-attention of 6 tokens, or attention to other ones."""
+
+    def __init__(self, to_others: bool = False, **options: bool) -> None:
+        super().__init__()
+        self.mix = nn.MultiheadAttention(12, 3, **options)
+        self.to_others, self.last = to_others, nn.Linear(72, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.reshape(len(x), 6, 12)
+        x = x if self.mix.batch_first else x.transpose(0, 1)
+        key = torch.tanh(x) if self.to_others else x
+        mixed = self.mix(x, key, key)[0]
+        mixed = mixed if self.mix.batch_first else mixed.transpose(0, 1)
+        return self.last(torch.tanh(mixed).flatten(1))
 
 
 class TwoInputs(nn.Module):
@@ -217,7 +279,7 @@ class Branching(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        return self.last(x * self.shift if bool(x.sum() > 0) else x)
+        return self.last(x * self.shift.exp() if bool(x.sum() > 0) else x)
 
 
 def _transformer() -> nn.Module:
@@ -277,6 +339,14 @@ LAYERS = {
     ),
     "own layer": lambda: head(RootMeanSquare(6)),
     "subclass": lambda: head(ScaledConvolution(2, 5, 3)),
+    "padded convolution": lambda: head(PaddedConvolution(2, 4, 2, stride=2, groups=2)),
+    "two dilations": lambda: head(TwoDilations(2, 3, 3)),
+    "activated batch norm": lambda: head(nn.Conv2d(2, 5, 3), batch_norm(ActivatedBatchNorm, 5)),
+    "channel norm": lambda: head(nn.Conv2d(2, 5, 3), ChannelNorm(5), nn.ReLU(inplace=True)),
+    "own parameters": OwnParameters,
+    "attention": lambda: Attention(batch_first=True),
+    "attention, tokens first": lambda: Attention(bias=False),
+    "transformer": _transformer,
     "shared linear": lambda: Shared("linear"),
     "shared convolution": lambda: Shared("convolution"),
     "shared batch norm": lambda: Shared("batch_norm"),
@@ -292,11 +362,11 @@ STRUCTURES = {
     "tied": Tied,
     "functional parameter": FunctionalParameter,
     "called and functional": CalledAndFunctional,
-    "own parameter": OwnParameter,
+    "computed parameter": ComputedParameter,
+    "attention to others": lambda: Attention(to_others=True, batch_first=True),
     "two inputs": TwoInputs,
     "patches as rows": Patches,
     "recurrent": Recurrent,
-    "transformer": _transformer,
     "parametrization": lambda: head(parametrizations.weight_norm(nn.Conv2d(2, 5, 3))),
     "branching": Branching,
 }

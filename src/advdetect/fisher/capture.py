@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from advdetect.fisher.gram import Grams, LayerCall, layer_grams
+from advdetect.fisher.gram import Grams, LayerCall, has_rule, layer_grams
+from advdetect.fisher.parameter_uses import ParameterUses
 from advdetect.fisher.tangents import FastTangents, differentiable_twice
 
 
@@ -26,8 +27,10 @@ class _Call(NamedTuple):
 class LayerRecording:
     """A forward pass from whose tensors the products of weight gradients follow.
 
-    Of every module with parameters the input is kept, and the place of its output in the autograd
-    graph. That place, unlike the output tensor, is not moved by an in-place operation after it.
+    Of every layer with parameters the input is kept, and the place of its output in the autograd
+    graph. That place, unlike the output tensor, is not moved by an in-place operation after it. A
+    layer is a module that has a rule, or what `advdetect.fisher.parameter_uses` finds in another
+    one, or else a module as a whole.
 
     With v a constant vector in the space of the weights θ, one for each image, the derivative of
     f(x) along v is v·∇_θ f(x). Where v is itself a gradient, v = ∇_θ h(x₀), it is a sum over layers
@@ -45,41 +48,63 @@ class LayerRecording:
     description = "the layer rules"
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
-        self._owners = _parameter_owners(model)
+        owners = _parameter_owners(model)
+        self._names = {parameter: name for name, parameter in model.named_parameters()}
         self._calls: list[_Call] = []
+        others = [module for module in owners if not has_rule(module)]
+        watched = [parameter for module in others for parameter in _own(module)]
+        uses = ParameterUses(watched, len(images), self._keep)
+        problems: dict[nn.Module, str] = {}
 
-        def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Tensor:
-            if len(args) != 1 or kwargs or not isinstance(args[0], Tensor):
-                raise UnsupportedStructureError(f"{self._label(module)} takes more than one tensor")
-            if not isinstance(output, Tensor):
-                raise UnsupportedStructureError(
-                    f"{self._label(module)} returns more than one tensor"
-                )
-            if len(args[0]) != len(images) or len(output) != len(images):
-                raise UnsupportedStructureError(f"{self._label(module)} works on more than images")
-            if not output.requires_grad:
-                output = output.detach().requires_grad_()
-            elif output._is_view():
-                output = output.clone()  # in-place operations do move the place of a view
-            place = get_gradient_edge(output)
-            self._calls.append(_Call(module, args[0], output.shape, output.dtype, place))
+        def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+            problem = _problem(args, kwargs, output, len(images))
+            if problem is None:
+                return self._keep(module, args[0], output)
+            problems[module] = problem
             return output
 
-        hooks = [module.register_forward_hook(keep, with_kwargs=True) for module in self._owners]
+        wholes = [m for m in owners if len(_own(m)) == len(list(m.parameters()))]
+        hooks = [module.register_forward_hook(keep, with_kwargs=True) for module in wholes]
         # Gradients flow from the images on, so that frozen weights are no obstacle; theirs are made
         # by the rules.
         self.images = images.detach().requires_grad_()
         try:
-            with torch.enable_grad(), differentiable_twice(), FastTangents():
+            with torch.enable_grad(), differentiable_twice(), FastTangents(), uses:
                 self.logits: Tensor = model(self.images.clone())  # a first layer may work in place
         finally:
             for hook in hooks:
                 hook.remove()
+        in_parts = {module for module in others if uses.recorded.issuperset(_own(module))}
+        for module, label in owners.items():
+            if module in problems and module not in in_parts:
+                raise UnsupportedStructureError(f"{label} {problems[module]}")
+            if module not in wholes and not uses.otherwise.isdisjoint(_own(module)):
+                raise UnsupportedStructureError(f"{label} has parameters beside those of its parts")
+        # Of a module with both the calls of its functions count, if they are all that there is.
+        at_once = {module for module in wholes if module not in in_parts}
+        of_parts = uses.recorded.difference(*map(_own, at_once))
+        self._calls = [
+            call
+            for call in self._calls
+            if call.module in at_once
+            or (call.module not in owners and of_parts.issuperset(_own(call.module)))
+        ]
+
+    def _keep(self, module: nn.Module, values: Tensor, output: Tensor) -> Tensor:
+        """Record a call of a layer and return the output to go on with."""
+        if not output.requires_grad:
+            output = output.detach().requires_grad_()
+        elif output._is_view():
+            output = output.clone()  # in-place operations do move the place of a view
+        place = get_gradient_edge(output)
+        self._calls.append(_Call(module, values, output.shape, output.dtype, place))
+        return output
 
     @property
     def signature(self) -> tuple[str, ...]:
-        """Names and types of the modules called, in order: what a check of the model relies on."""
-        return tuple(f"{self._owners[module]}:{type(module)}" for module, *_ in self._calls)
+        """Names and types of the layers called, in order: what a check of the model relies on."""
+        modules = [call.module for call in self._calls]
+        return tuple(f"{self._names[_own(module)[0]]}:{type(module)}" for module in modules)
 
     def parameter_grams(self, seeds: Tensor) -> Grams:
         """Return the Gram matrices of the weight gradients of R linear forms of the logits.
@@ -95,7 +120,7 @@ class LayerRecording:
         for call, gradients in zip(self._calls, self._gradients(seeds), strict=True):
             calls.setdefault(call.module, []).append(LayerCall(call.input.detach(), gradients))
         return {
-            f"{self._owners[module]}.{name}".lstrip("."): matrix
+            self._names[module.get_parameter(name)]: matrix
             for module, part in calls.items()
             for name, matrix in layer_grams(module, part).items()
         }
@@ -172,9 +197,6 @@ class LayerRecording:
                 stack[:, row] = 0 if gradient is None else gradient
         return stacks
 
-    def _label(self, module: nn.Module) -> str:
-        return self._owners[module] or type(module).__name__
-
 
 def differentiate(values: Tensor, variable: Tensor) -> Tensor:
     """Return the gradient of (n,) values, each by its own row of a variable; zero without one."""
@@ -195,19 +217,30 @@ def gradients_of(values: Tensor, places: list, create_graph: bool) -> list[Tenso
     )
 
 
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    return list(module.parameters(recurse=False))
+
+
+def _problem(args: tuple, kwargs: dict[str, Any], output: Any, count: int) -> str | None:
+    """Say why a call of a module is no map from one tensor of so many images to another one."""
+    if len(args) != 1 or kwargs or not isinstance(args[0], Tensor):
+        return "takes more than one tensor"
+    if not isinstance(output, Tensor):
+        return "returns more than one tensor"
+    if len(args[0]) != count or len(output) != count:
+        return "works on more than images"
+    return None
+
+
 def _parameter_owners(model: nn.Module) -> dict[nn.Module, str]:
     """Return the modules that have parameters of their own, with their names."""
     owners: dict[nn.Module, str] = {}
     seen: dict[Tensor, str] = {}
     for name, module in model.named_modules():
-        own = list(module.parameters(recurse=False))
         label = name or type(module).__name__
-        if own and len(own) < len(list(module.parameters())):
-            raise UnsupportedStructureError(f"{label} has parameters beside those of its parts")
-        for parameter in own:
+        for parameter in _own(module):
             if parameter in seen:
                 raise UnsupportedStructureError(f"{label} and {seen[parameter]} share a parameter")
             seen[parameter] = label
-        if own:
-            owners[module] = name
+            owners[module] = label
     return owners

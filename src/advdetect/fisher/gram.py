@@ -7,6 +7,7 @@ contributes to the Gram matrix of their weight gradients through a and g alone:
   unfolded input), so the entry (r, s) is Σ_tu (g_rt · g_su)(a_t · a_u), summed in the
   cheaper order;
 - batch norm in eval mode: Σ g x̂ and Σ g per channel; layer norm: the same per entry;
+- a parameter that is added to images, or put beside them: the gradient of each image's copy;
 - any other module: its own vector-Jacobian product per image, by torch.func.
 
 Each rule returns one (N, R, R) float64 matrix per parameter. A module that is called several times
@@ -30,6 +31,18 @@ class LayerCall(NamedTuple):
     gradients: Tensor
 
 
+class ImageCopies(nn.Module):
+    """Stands for a parameter of which every image has a copy of its own: these are the output.
+
+    Args:
+        parameter: It.
+    """
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = parameter
+
+
 Grams = dict[str, Tensor]
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -46,6 +59,11 @@ def layer_grams(module: nn.Module, calls: Sequence[LayerCall]) -> Grams:
         (N, R, R) float64 by the parameter's name in the module.
     """
     return _rule(module)(module, calls)
+
+
+def has_rule(module: nn.Module) -> bool:
+    """Say whether a module's Gram matrices need no gradients of its parameters."""
+    return _rule(module) is not _any_module
 
 
 def gram(rows: Tensor) -> Tensor:
@@ -66,6 +84,8 @@ def _rule(module: nn.Module) -> Callable[..., Grams]:
             return _batch_norm
         if type(module) is nn.LayerNorm:
             return _layer_norm
+        if type(module) is ImageCopies:
+            return _image_copies
     return _any_module
 
 
@@ -177,6 +197,10 @@ def _layer_norm(module: nn.LayerNorm, calls: Sequence[LayerCall]) -> Grams:
         bias.append(g.sum(dim=2))
     rows = {"weight": torch.stack(weight).sum(0), "bias": torch.stack(bias).sum(0)}
     return {name: gram(rows[name]) for name, _ in module.named_parameters()}
+
+
+def _image_copies(_module: ImageCopies, calls: Sequence[LayerCall]) -> Grams:
+    return {"weight": gram(torch.stack([call.gradients for call in calls]).sum(0))}
 
 
 def _any_module(module: nn.Module, calls: Sequence[LayerCall]) -> Grams:
