@@ -5,18 +5,15 @@ import argparse
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
 from advdetect.files.attack import AttackFile
-from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.fisher.top_eigenpair import top_eigenpair
 from advdetect.inference import to_float
 from advdetect.io import write_table
-from advdetect.many_classes import MANY_CLASSES
 from advdetect.progress import report
 from advdetect.randomness import SampleGenerator
 from advdetect.steps import options
@@ -70,26 +67,17 @@ def run(arguments: argparse.Namespace) -> None:
         images = (clean + float(share) * step).clamp(0, 1)
         with torch.no_grad():
             prediction = model(images.to(device)).argmax(dim=1).cpu()
-        eigenvalue = _largest_eigenvalue(model, images.to(device), index)
+        streams = SampleGenerator(0, index)  # of start vectors, which leave no trace
+        pair = top_eigenpair(model, images.to(device), method="auto", generator=streams)
         parts.append(
             pd.DataFrame(
                 {
                     "index": index.numpy(),
                     "l2": (images - clean).double().flatten(1).norm(dim=1).numpy(),
-                    "log10_eigenvalue": eigenvalue.cpu().numpy(),
+                    "log10_eigenvalue": pair.log10_value.cpu().numpy(),
                     "fooled": (prediction != label).numpy(),
                 }
             )
         )
     write_table(arguments.output, pd.concat(parts, ignore_index=True), facts)
     report(f"eigenvalue-path {attack.name}: {len(chosen)} images, {spec['points']} points")
-
-
-def _largest_eigenvalue(model: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """Return (N,) log10 of the largest eigenvalues of the input Fisher information."""
-    with torch.no_grad():
-        classes = model(images[:1]).shape[1]
-    if classes <= MANY_CLASSES:
-        return input_fisher_spectrum(model, images)[:, 0]
-    streams = SampleGenerator(0, index)  # of start vectors, which leave no trace
-    return top_eigenpair(model, images, method="auto", generator=streams).log10_value
