@@ -1,7 +1,8 @@
 """What ``auto`` means where there are too many classes for a backward pass each.
 
-A method asks here with the number of classes, which only the model's logits tell. A step that runs
-it says once what was chosen, and keeps it in its file.
+A method asks here with the number of classes, which only the model's logits tell, and so does what
+says how much memory it takes. A step that runs it says once what was chosen, and keeps it in its
+file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,25 @@ def by_classes(
             report(f"{who}: {setting} auto is {many}, since the model has {classes:,} classes")
         chosen |= {"classes": classes, setting: many}
     return many
+
+
+def eigenvector_method(method: str, classes: int) -> str:
+    """Return how the top eigenvector of the input Fisher information is found."""
+    return by_classes("method", method, classes, few="exact", many="class_lanczos")
+
+
+def eigenvalue_method(method: str, classes: int) -> str:
+    """Return how the largest eigenvalues of the input Fisher information are found."""
+    return by_classes(
+        "method", method, classes, few="exact", many="lanczos", limit=EIGENVALUE_CLASSES
+    )
+
+
+def weight_fisher_form(approximation: str, block: str, classes: int) -> str:
+    """Return how the weight Fisher information is approximated, of whose blocks there is no way."""
+    if block != "none" and approximation == "auto":
+        return "none"
+    return by_classes("approximation", approximation, classes, few="none", many="top_k")
 
 
 def described(chosen: Mapping[str, Any]) -> str:

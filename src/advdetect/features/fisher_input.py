@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.fisher.leading_spectrum import leading_input_spectrum
-from advdetect.many_classes import EIGENVALUE_CLASSES, by_classes
+from advdetect.many_classes import eigenvalue_method
 from advdetect.randomness import SampleGenerator
 
 Method = Literal["auto", "exact", "lanczos"]
@@ -48,13 +48,11 @@ def fisher_input(
             f"The method of fisher_input is {method!r}; choose one of: "
             f"{', '.join(get_args(Method))}."
         )
+    chosen: str = method
     if method == "auto":
         with torch.no_grad():
-            classes = model(images[:1].clone()).shape[-1]
-        method = by_classes(
-            "method", method, classes, few="exact", many="lanczos", limit=EIGENVALUE_CLASSES
-        )
-    if method == "exact":
+            chosen = eigenvalue_method(method, model(images[:1].clone()).shape[-1])
+    if chosen == "exact":
         spectrum = input_fisher_spectrum(model, images)[:, :top_k]
     else:
         spectrum = leading_input_spectrum(model, images, top_k, generator=generator)

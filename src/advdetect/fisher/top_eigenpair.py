@@ -14,7 +14,7 @@ from advdetect.fisher.factors import Factor, JacobianFactor, sampled_factor
 from advdetect.fisher.gram_operator import GramOperator, checked_product
 from advdetect.fisher.input import top_eigenvector
 from advdetect.inference import batch_slices
-from advdetect.many_classes import by_classes
+from advdetect.many_classes import eigenvector_method
 from advdetect.randomness import SampleGenerator
 
 Method = Literal[
@@ -93,29 +93,29 @@ def top_eigenpair(
     check_eval_mode(model)
     with torch.no_grad():
         classes = log_odds(model(images[:1].clone())).log_q.shape[1] + 1
-    method = by_classes("method", method, classes, few="exact", many="class_lanczos")
+    chosen = eigenvector_method(method, classes)
     draws = -(-classes // 5) if draws is None else draws
 
     vectors_per_image = {
         "exact": classes, "lanczos": classes, "alias_lanczos": 2 * draws, "alias_power": draws,
-    }.get(method, 1)  # fmt: skip
+    }.get(chosen, 1)  # fmt: skip
     # The log-odds' linear forms of the logits, with what it takes to make them, are 4 C² numbers.
     entries = max(vectors_per_image * images[0].numel(), 4 * classes**2)
     chunk = max(1, _ENTRIES // entries)
     parts = []
     for rows in batch_slices(len(images), chunk):
         part, streams = images[rows], generator[rows]
-        if method == "exact":
+        if chosen == "exact":
             parts.append(TopEigenpair(*top_eigenvector(model, part)))
             continue
         factor: Factor
-        if method in ("alias_lanczos", "alias_power"):
+        if chosen in ("alias_lanczos", "alias_power"):
             factor = sampled_factor(model, part, draws, streams)
             w = streams.normal(draws)[:, : factor.rank]  # a stream goes on as in any other batch
         else:
             factor = JacobianFactor(model, part)
             w = streams.normal(classes - 1)
-        parts.append(_iterate(factor, w.to(part.device), part, method, iterations, tolerance))
+        parts.append(_iterate(factor, w.to(part.device), part, chosen, iterations, tolerance))
     return TopEigenpair(
         vector=torch.cat([part.vector for part in parts]),
         log10_value=torch.cat([part.log10_value for part in parts]),
@@ -123,7 +123,7 @@ def top_eigenpair(
 
 
 def _iterate(
-    factor: Factor, w: Tensor, images: Tensor, method: Method, iterations: int, tolerance: float
+    factor: Factor, w: Tensor, images: Tensor, method: str, iterations: int, tolerance: float
 ) -> TopEigenpair:
     """Find the top eigenpairs of AᵀA, as a matrix of images or of classes, from (N, R) vectors."""
     t = checked_product(factor, w)

@@ -31,7 +31,7 @@ from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
 from advdetect.fisher.finite_difference import finite_difference_form
 from advdetect.fisher.many_classes import SEEDS_AT_ONCE, mean_squared_norm, products_with_mean
 from advdetect.fisher.weight_gradients import WeightGradients, record_weight_gradients
-from advdetect.many_classes import by_classes
+from advdetect.many_classes import weight_fisher_form
 from advdetect.randomness import SampleGenerator
 
 Classes = Literal["all", "two"]
@@ -112,10 +112,9 @@ def weight_fisher_forms(
     outcomes = log_odds if classes == "all" else two_class_log_odds
     recording = record_weight_gradients(model, images)
     odds = outcomes(recording.logits)
-    if block == "none":
-        size = odds.log_q.shape[1] + 1
-        approximation = by_classes("approximation", approximation, size, few="none", many="top_k")
-    if generator is not None and approximation == "top_k" and top < odds.log_q.shape[1]:
+    others = odds.log_q.shape[1]
+    form = weight_fisher_form(approximation, block, others + 1)
+    if generator is not None and form == "top_k" and top < others:
         norm = mean_squared_norm(recording, odds, top, tail_samples, generator)
         blocks = [(norm, products_with_mean(model, images, recording, odds))]
     else:
@@ -123,17 +122,17 @@ def weight_fisher_forms(
     moments = _moments(odds, blocks)
     squared_length = log10_of_scaled(moments.squared_length, 2 * odds.log_scale)
     if derivative == "exact":
-        form = log10_of_scaled(moments.form, 3 * odds.log_scale, power=2)
-        normalized = form - squared_length
+        quadratic = log10_of_scaled(moments.form, 3 * odds.log_scale, power=2)
+        normalized = quadratic - squared_length
     else:
         difference, length = finite_difference_form(
             model, images, odds.predicted, outcomes, step, per_tensor=block == "tensor"
         )
         normalized = log10_of_scaled(difference, odds.log_scale)
-        form = normalized + log10_of_scaled(length, 2 * odds.log_scale)
+        quadratic = normalized + log10_of_scaled(length, 2 * odds.log_scale)
     return WeightFisherForms(
         log10_trace=log10_of_scaled(moments.trace, odds.log_scale),
-        log10_quadratic_form=form + 2 * math.log10(learning_rate),
+        log10_quadratic_form=quadratic + 2 * math.log10(learning_rate),
         log10_normalized_form=normalized,
     )
 
