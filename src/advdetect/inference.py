@@ -38,6 +38,17 @@ def map_batches(
 
 
 @torch.no_grad()
+def class_count(model: Callable[[Tensor], Tensor], images: Tensor) -> int:
+    """Return the number of a model's logits, by a pass of the first image.
+
+    Args:
+        model: Returns logits; on the device of the images.
+        images: (N, C, H, W) float, at least one.
+    """
+    return model(images[:1].clone()).shape[-1]
+
+
+@torch.no_grad()
 def predict_logits(
     model: Callable[[Tensor], Tensor],
     images: Tensor,

@@ -2,12 +2,12 @@
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.fisher.leading_spectrum import leading_input_spectrum
+from advdetect.inference import class_count
 from advdetect.many_classes import eigenvalue_method
 from advdetect.randomness import SampleGenerator
 
@@ -50,8 +50,7 @@ def fisher_input(
         )
     chosen: str = method
     if method == "auto":
-        with torch.no_grad():
-            chosen = eigenvalue_method(method, model(images[:1].clone()).shape[-1])
+        chosen = eigenvalue_method(method, class_count(model, images))
     if chosen == "exact":
         spectrum = input_fisher_spectrum(model, images)[:, :top_k]
     else:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.errors import AdvdetectError
-from advdetect.fisher.categorical import log10_of_scaled, log_odds
+from advdetect.fisher.categorical import log10_of_scaled
 from advdetect.fisher.checks import check_eval_mode
 from advdetect.fisher.eigensolvers import lanczos, power_iteration, unit
 from advdetect.fisher.factors import Factor, JacobianFactor, sampled_factor
 from advdetect.fisher.gram_operator import GramOperator, checked_product
 from advdetect.fisher.input import top_eigenvector
-from advdetect.inference import batch_slices
+from advdetect.inference import batch_slices, class_count
 from advdetect.many_classes import eigenvector_method
 from advdetect.randomness import SampleGenerator
 
@@ -91,8 +91,7 @@ def top_eigenpair(
     """
     _check_parameters(method, iterations, tolerance, draws)
     check_eval_mode(model)
-    with torch.no_grad():
-        classes = log_odds(model(images[:1].clone())).log_q.shape[1] + 1
+    classes = class_count(model, images)
     chosen = eigenvector_method(method, classes)
     draws = -(-classes // 5) if draws is None else draws
 

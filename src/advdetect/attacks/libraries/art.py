@@ -19,6 +19,7 @@ from advdetect.attacks.result import AttackResult
 from advdetect.attacks.targets import Target
 from advdetect.errors import AdvdetectError
 from advdetect.imports import load_library
+from advdetect.inference import class_count
 from advdetect.randomness import SampleGenerator
 
 #: Attacks that have no parameter ``targeted`` and take the labels that they are given for targets.
@@ -76,18 +77,17 @@ def attack(
     check_arguments(make, complete, positional=1)
 
     def run(frozen: FrozenCopy, images: Tensor, classes: Tensor) -> Tensor:
-        with torch.no_grad():
-            class_count = frozen.model(images[:1]).shape[1]
+        count = class_count(frozen.model, images)
         classifier = classifiers.PyTorchClassifier(
             model=frozen if output == "logits" else nn.Sequential(frozen, nn.Softmax(dim=1)),
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(images.shape[1:]),
-            nb_classes=class_count,
+            nb_classes=count,
             clip_values=(0.0, 1.0),
             # ART chooses the first GPU where there is one, unless it is told otherwise.
             device_type="gpu" if images.is_cuda else "cpu",
         )
-        one_hot = functional.one_hot(classes, class_count).float()
+        one_hot = functional.one_hot(classes, count).float()
         perturbed = make(classifier, **complete).generate(
             x=images.cpu().numpy(), y=one_hot.cpu().numpy()
         )
