@@ -1,5 +1,7 @@
 """Gaussian naive Bayes (Zhao et al. 2019, section 4)."""
 
+from typing import Any, Self
+
 import numpy as np
 import pandas as pd
 from sklearn.naive_bayes import GaussianNB
@@ -8,7 +10,16 @@ from sklearn.preprocessing import StandardScaler
 
 
 class NaiveBayes(GaussianNB):
-    """Score by the log-odds, since probabilities near one are ties."""
+    """Score by the log-odds, since probabilities near one are ties.
+
+    A column without any variance, from which density is no number, has that of the scaled ones.
+    """
+
+    def fit(self, *args: Any, **kwargs: Any) -> Self:
+        """Fit as scikit-learn does."""
+        super().fit(*args, **kwargs)
+        self.var_[self.var_ == 0] = 1
+        return self
 
     def decision_function(self, features: pd.DataFrame | np.ndarray) -> np.ndarray:
         """Return the (N,) log-odds of the second class."""
