@@ -6,46 +6,64 @@ from torch import Tensor, nn
 from advdetect.attacks.passes import counted_passes
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.input import input_fisher_spectrum
-from advdetect.fisher.leading_spectrum import leading_input_spectrum
+from advdetect.fisher.leading_spectrum import leading_input_spectrum, leading_weight_spectrum
+from advdetect.fisher.weight_spectrum import weight_fisher_spectrum
 from advdetect.randomness import SampleGenerator
 
+#: The largest eigenvalues, and all of them by a matrix of all classes.
+SPECTRA = {
+    "input": (leading_input_spectrum, input_fisher_spectrum),
+    "weights": (leading_weight_spectrum, weight_fisher_spectrum),
+}
+of_both = pytest.mark.parametrize("which", SPECTRA)
 
-def leading(model: nn.Module, x: Tensor, count: int) -> Tensor:
-    return leading_input_spectrum(model, x, count, generator=SampleGenerator(0, range(len(x))))
+
+def exact(which: str, model: nn.Module, x: Tensor) -> Tensor:
+    return SPECTRA[which][1](model, x)
 
 
-def test_many_classes_in_120_passes_and_to_a_percent() -> None:
+def leading(which: str, model: nn.Module, x: Tensor, count: int) -> Tensor:
+    streams = SampleGenerator(0, range(len(x)))
+    return SPECTRA[which][0](model, x, count, generator=streams)
+
+
+@of_both
+def test_many_classes_in_120_passes_and_to_a_percent(which: str) -> None:
     model, x = mlp(60, 60, classes=400), images(1)
-    expected = 10 ** input_fisher_spectrum(model, x)[:, :20]
+    expected = 10 ** exact(which, model, x)[:, :20]
     with counted_passes(model) as passes:
-        found = 10 ** leading(model, x, 20)
+        found = 10 ** leading(which, model, x, 20)
     assert passes.forward + passes.backward <= 120
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
 
 
+@of_both
 @pytest.mark.parametrize("name", ["in-place ReLU first", "batch norm", "transformer"])
-def test_few_classes_have_all_eigenvalues(name: str) -> None:
+def test_few_classes_have_all_eigenvalues(name: str, which: str) -> None:
     model, x = build(name).double(), images(5).double()
-    found = leading(model, x, 20)
-    torch.testing.assert_close(found, input_fisher_spectrum(model, x), rtol=0, atol=1e-7)
+    found = leading(which, model, x, 20)
+    torch.testing.assert_close(found, exact(which, model, x), rtol=0, atol=1e-7)
 
 
-def test_values_far_below_the_largest_keep_their_digits() -> None:
+@of_both
+def test_values_far_below_the_largest_keep_their_digits(which: str) -> None:
     model, x = mlp(40, classes=12), images(3)
     with torch.no_grad():
         model[-1].bias.copy_(torch.arange(0, -36, -3))
-    expected = input_fisher_spectrum(model, x)
+    expected = exact(which, model, x)
     assert (expected[:, 0] - expected[:, 9] > 8).all()  # decades
-    torch.testing.assert_close(leading(model, x, 10), expected[:, :10], rtol=0, atol=5e-3)
+    torch.testing.assert_close(leading(which, model, x, 10), expected[:, :10], rtol=0, atol=5e-3)
 
 
-def test_a_model_that_ignores_the_image_has_finite_values() -> None:
+@of_both
+def test_a_model_that_ignores_the_image_has_finite_values(which: str) -> None:
     model = mlp(9, classes=5)
     with torch.no_grad():
         model[1].weight.zero_()
-    assert torch.isfinite(leading(model, images(), 3)).all()
+    assert torch.isfinite(leading(which, model, images(), 3)).all()
 
 
-def test_training_mode_is_refused() -> None:
+@of_both
+def test_training_mode_is_refused(which: str) -> None:
     with pytest.raises(AdvdetectError, match=r"model\.eval"):
-        leading(build("batch norm").train(), images(), 2)
+        leading(which, build("batch norm").train(), images(), 2)

@@ -1,17 +1,11 @@
 """Eigenvalues of the input Fisher information as features (Zhao et al. 2019)."""
 
-from typing import Literal, get_args
-
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError
+from advdetect.features.eigenvalues import Method, eigenvalue_columns
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.fisher.leading_spectrum import leading_input_spectrum
-from advdetect.inference import class_count
-from advdetect.many_classes import eigenvalue_method
 from advdetect.randomness import SampleGenerator
-
-Method = Literal["auto", "exact", "lanczos"]
 
 
 def fisher_input(
@@ -41,21 +35,13 @@ def fisher_input(
     Raises:
         AdvdetectError: ``top_k`` is below 1, the method is unknown, or the model does not suit.
     """
-    if top_k < 1:
-        raise AdvdetectError(f"The top_k of fisher_input must be at least 1, not {top_k}.")
-    if method not in get_args(Method):
-        raise AdvdetectError(
-            f"The method of fisher_input is {method!r}; choose one of: "
-            f"{', '.join(get_args(Method))}."
-        )
-    chosen: str = method
-    if method == "auto":
-        chosen = eigenvalue_method(method, class_count(model, images))
-    if chosen == "exact":
-        spectrum = input_fisher_spectrum(model, images)[:, :top_k]
-    else:
-        spectrum = leading_input_spectrum(model, images, top_k, generator=generator)
-    return {
-        f"log10_eigenvalue_{rank:02d}": values
-        for rank, values in enumerate(spectrum.cpu().unbind(1), 1)
-    }
+    return eigenvalue_columns(
+        "fisher_input",
+        model,
+        images,
+        generator=generator,
+        top_k=top_k,
+        method=method,
+        exact=input_fisher_spectrum,
+        leading=leading_input_spectrum,
+    )

@@ -2,13 +2,19 @@
 
 from torch import Tensor, nn
 
-from advdetect.errors import AdvdetectError
+from advdetect.features.eigenvalues import Method, eigenvalue_columns
+from advdetect.fisher.leading_spectrum import leading_weight_spectrum
 from advdetect.fisher.weight_spectrum import weight_fisher_spectrum
 from advdetect.randomness import SampleGenerator
 
 
 def fisher_weights_spectrum(
-    model: nn.Module, images: Tensor, *, generator: SampleGenerator, top_k: int = 20
+    model: nn.Module,
+    images: Tensor,
+    *,
+    generator: SampleGenerator,
+    top_k: int = 20,
+    method: Method = "auto",
 ) -> dict[str, Tensor]:
     """Return the largest eigenvalues of F(x) = Σ_c p_c ∇_θ log p_c ∇_θ log p_cᵀ, as log10.
 
@@ -17,9 +23,12 @@ def fisher_weights_spectrum(
     Args:
         model: Classifier with C ≥ 2 logits, in eval mode.
         images: (N, C, H, W) float32 in [0, 1].
-        generator: Unused; the feature is deterministic.
+        generator: One stream per image, for the first vector of "lanczos"; "exact" draws nothing.
         top_k: How many eigenvalues, at least 1. At most C − 1 are not zero by definition, and no
             others are returned.
+        method: "exact", from a backward pass for each class; "lanczos", for many classes, from at
+            most 120 passes for 20 eigenvalues, see `advdetect.fisher.leading_spectrum`; "auto"
+            takes "lanczos" above 120 classes.
 
     Returns:
         Columns ``log10_eigenvalue_01``, ``log10_eigenvalue_02``, … in descending order, each (N,)
@@ -27,13 +36,15 @@ def fisher_weights_spectrum(
         cannot resolve.
 
     Raises:
-        AdvdetectError: ``top_k`` is below 1, or the model does not suit.
+        AdvdetectError: ``top_k`` is below 1, the method is unknown, or the model does not suit.
     """
-    if top_k < 1:
-        raise AdvdetectError(
-            f"The top_k of fisher_weights_spectrum must be at least 1, not {top_k}."
-        )
-    spectrum = weight_fisher_spectrum(model, images)[:, :top_k].cpu()
-    return {
-        f"log10_eigenvalue_{rank:02d}": values for rank, values in enumerate(spectrum.unbind(1), 1)
-    }
+    return eigenvalue_columns(
+        "fisher_weights_spectrum",
+        model,
+        images,
+        generator=generator,
+        top_k=top_k,
+        method=method,
+        exact=weight_fisher_spectrum,
+        leading=leading_weight_spectrum,
+    )

@@ -107,7 +107,7 @@ class JacobianFactor:
                 raise
             return moved
 
-        return self._odds.scaled_root_transposed_product(_rescaled(along, vectors, self._eta.dtype))
+        return self._odds.scaled_root_transposed_product(rescaled(along, vectors, self._eta.dtype))
 
     def backward(self, vectors: Tensor) -> Tensor:
         """Return Aᵀ w, (N, D) float64, for (N, R) float64 vectors w."""
@@ -116,7 +116,7 @@ class JacobianFactor:
             (gradient,) = torch.autograd.grad(self._eta, self._variable, seed, retain_graph=True)
             return gradient.flatten(1)
 
-        return _rescaled(back, self._odds.scaled_root_product(vectors), self._eta.dtype)
+        return rescaled(back, self._odds.scaled_root_product(vectors), self._eta.dtype)
 
     def select(self, lanes: Tensor) -> "JacobianFactor":
         """Return the factors of some images, which are passed through the model again."""
@@ -148,7 +148,7 @@ class StoredFactor:
         def along(v: Tensor) -> Tensor:
             return (self.rows @ v[:, :, None]).squeeze(2)
 
-        return self.weights * _rescaled(along, vectors, self.rows.dtype)
+        return self.weights * rescaled(along, vectors, self.rows.dtype)
 
     def backward(self, vectors: Tensor) -> Tensor:
         """Return Aᵀ w, (N, D) float64, for (N, R) float64 vectors w."""
@@ -156,7 +156,7 @@ class StoredFactor:
         def back(w: Tensor) -> Tensor:
             return (w[:, None, :] @ self.rows).squeeze(1)
 
-        return _rescaled(back, self.weights * vectors, self.rows.dtype)
+        return rescaled(back, self.weights * vectors, self.rows.dtype)
 
     def select(self, lanes: Tensor) -> "StoredFactor":
         """Return the factors of some images; their rows are copied."""
@@ -216,7 +216,7 @@ def _distributions(odds: LogOdds) -> tuple[Tensor, Tensor]:
     return p, nothing.scatter(1, others, odds.log_q.softmax(dim=1))
 
 
-def _rescaled(function: Callable[[Tensor], Tensor], vectors: Tensor, dtype: torch.dtype) -> Tensor:
+def rescaled(function: Callable[[Tensor], Tensor], vectors: Tensor, dtype: torch.dtype) -> Tensor:
     """Apply a linear function in a dtype to float64 vectors whose entries it may not hold."""
     peak = vectors.abs().amax(dim=1, keepdim=True)
     scale = torch.where(peak > 0, peak, 1)

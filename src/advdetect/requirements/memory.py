@@ -110,6 +110,7 @@ def fisher_weights(
     return Need(rows=1 + (1 if classes == "two" else min(seeds, _SEEDS + 1)))
 
 
-def fisher_weights_spectrum(count: int, **_: Any) -> Need:
-    """Return that of `advdetect.fisher.weight_spectrum`: the gradients of all classes at once."""
-    return Need(rows=count)
+def fisher_weights_spectrum(count: int, *, method: str, top_k: int, **_: Any) -> Need:
+    """Return that of the weight Fisher information's eigenvalues: the gradients of all forms."""
+    exact = eigenvalue_method(method, count) == "exact"
+    return Need(rows=count if exact else 1 + min(top_k, count - 1))
