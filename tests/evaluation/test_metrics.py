@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from advdetect.errors import AdvdetectError
 from advdetect.evaluation.metrics import evaluate_feature
-from advdetect.evaluation.ranking import METRICS, detection_metrics
+from advdetect.evaluation.ranking import METRICS, Ranker, detection_metrics, rank
 from advdetect.files.scores import CELL
 from advdetect.protocol import FALSE_POSITIVE_RATES
 
@@ -160,6 +160,37 @@ def test_interval_agrees_with_resampling_images() -> None:
     width = expected.high - expected.low
     assert row["low"].item() == pytest.approx(expected.low, abs=0.1 * width)
     assert row["high"].item() == pytest.approx(expected.high, abs=0.1 * width)
+
+
+def test_own_pairs_of_an_image_count_as_often_as_the_image() -> None:
+    generator = np.random.default_rng(5)
+    scores = generator.integers(6, size=36).astype(float)  # of 12 images twice, and of 12 others
+    positive = np.repeat([True, False, False], 12)
+    images = np.append(np.tile(np.arange(12), 2), np.arange(6, 18))
+    weights = generator.poisson(1, size=(18, 40))
+    found = Ranker(weights).aurocs(rank(scores, positive), images)
+    for replicate, value in zip(weights.T, found, strict=True):
+        won = total = 0.0
+        for p in np.flatnonzero(positive):
+            for n in np.flatnonzero(~positive):
+                own = images[p] == images[n]
+                weight = replicate[images[p]] * (1 if own else replicate[images[n]])
+                total += weight
+                won += weight * ((scores[n] < scores[p]) + (scores[n] == scores[p]) / 2)
+        assert value == pytest.approx(won / total, abs=1e-12)
+
+
+@pytest.mark.parametrize(("moved", "expected"), [(0.5, 0.525), (1.5, 0.5725), (-0.5, 0.475)])
+def test_interval_holds_the_value_where_images_differ_more_than_attacks_move_them(
+    moved: float, expected: float
+) -> None:
+    # With an image's own pairs as often as its weight's square the first was 0.536 to 0.576.
+    clean = np.arange(20, dtype=float)
+    kinds = np.repeat(["clean", "adversarial"], 20)
+    cell = table(np.append(clean, clean + moved), kinds, np.tile(np.arange(20), 2))
+    row = evaluate({0: cell}, replicates=2000).query("metric == 'auroc' and seed == 'mean'")
+    assert row["value"].item() == pytest.approx(expected)
+    assert row["low"].item() < expected < row["high"].item()
 
 
 def test_mean_and_deviation_over_seeds() -> None:

@@ -25,6 +25,11 @@ class Ranker:
 
     Fresh memory for each cell would cost as much as the arithmetic: the system clears every page.
 
+    An image that a replicate has w times stands w times among the positives and w times among the
+    negatives. Of the w² pairs that its adversarial forms with its own clean image, ``auroc`` counts
+    w: on average as many as there are without a bootstrap, where w² would be twice as many and move
+    all replicates towards how an adversarial image compares with the very image it was made from.
+
     Args:
         weights: (m, B) weights, at least 0, of what rows come from: one row per source image.
     """
@@ -34,6 +39,7 @@ class Ranker:
         whole = np.issubdtype(weights.dtype, np.integer)
         self._dtype = np.dtype(np.int32 if whole else np.float64)
         self._weights = np.ascontiguousarray(weights, dtype=self._dtype)
+        self._repeats = bool((self._weights > 1).any())
         self._memory: dict[str, NDArray] = {}
 
     def metrics(self, ranking: "Ranking", rows: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -58,16 +64,24 @@ class Ranker:
     ) -> NDArray[np.float64]:
         replicates = self._weights.shape[1]
         values = np.empty((count, replicates))
+        nothing = np.empty(0, dtype=np.intp), np.empty((2, 0))
+        own = _own_pairs(ranking, rows) if self._repeats else nothing
         step = max(4 * _NARROW, _BLOCK // max(1, len(rows)))
         for start in range(0, replicates, step):
-            block = self._block(ranking, self._weights[:, start : start + step], rows)
+            block = self._block(ranking, self._weights[:, start : start + step], rows, own)
             with np.errstate(invalid="ignore"):  # 0/0 where a class has no weight
                 found = measure(block)
             found[:, (block.positive_total == 0) | (block.negative_total == 0)] = np.nan
             values[:, start : start + step] = found
         return values
 
-    def _block(self, ranking: "Ranking", weights: NDArray, rows: NDArray[np.intp]) -> "_Block":
+    def _block(
+        self,
+        ranking: "Ranking",
+        weights: NDArray,
+        rows: NDArray[np.intp],
+        own: tuple[NDArray[np.intp], NDArray[np.float64]],
+    ) -> "_Block":
         true_positives = self._cumulative("positive", weights, rows[ranking.positives])
         false_positives = self._cumulative("negative", weights, rows[ranking.negatives])
         shape = (len(ranking.positives), weights.shape[1])
@@ -79,6 +93,9 @@ class Ranker:
             above = false_positives[ranking.above]
         positive_weight = self._array("weight", shape, np.float64)
         np.subtract(true_positives[1:], true_positives[:-1], out=positive_weight)
+        images, sums = own
+        of_images = weights[images].astype(np.float64)
+        own_lost, own_pairs = sums @ (of_images * (of_images - 1))
         return _Block(
             positive_weight=positive_weight,
             true_positives=true_positives,
@@ -87,6 +104,8 @@ class Ranker:
             at_least=at_least,
             positive_total=true_positives[-1],
             negative_total=false_positives[-1],
+            own_lost=own_lost,
+            own_pairs=own_pairs,
             spare=self._array("spare", shape, np.float64),
         )
 
@@ -192,6 +211,9 @@ class _Block:
         at_least: (P, B) weights of the negatives with at least s_p.
         positive_total: (B,) weights of all positives.
         negative_total: (B,) weights of all negatives.
+        own_lost: (B,) of the pairs that are left out (`Ranker`), twice those with the negative
+            above and once those that tie, by their weights.
+        own_pairs: (B,) weights of all pairs that are left out.
         spare: (P, B) memory to work in.
     """
 
@@ -202,6 +224,8 @@ class _Block:
     at_least: NDArray
     positive_total: NDArray
     negative_total: NDArray
+    own_lost: NDArray[np.float64]
+    own_pairs: NDArray[np.float64]
     spare: NDArray[np.float64]
 
 
@@ -222,10 +246,34 @@ def rank(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Ranking:
     return Ranking(positives, negatives, last_positive, above, at_least)
 
 
+def _own_pairs(
+    ranking: Ranking, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the (k,) rows of images that have positives and negatives, and (2, k) sums over pairs.
+
+    They are sums of 2 where the negative is above, 1 where they tie, 0 otherwise; and of ones.
+    """
+    of_positives, of_negatives = rows[ranking.positives], rows[ranking.negatives]
+    order = np.argsort(of_negatives, kind="stable")
+    first, last = (
+        np.searchsorted(of_negatives[order], of_positives, side=side) for side in ("left", "right")
+    )
+    counts = last - first
+    offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    negative = order[np.repeat(first, counts) + offsets]  # its place from the highest score down
+    above, at_least = (
+        negative < np.repeat(places, counts) for places in (ranking.above, ranking.at_least)
+    )
+    lost = above.astype(np.float64) + at_least
+    images, image = np.unique(np.repeat(of_positives, counts), return_inverse=True)
+    sums = [np.bincount(image, part, len(images)) for part in (lost, np.ones(len(image)))]
+    return images, np.array(sums)
+
+
 def _auroc(block: _Block) -> NDArray[np.float64]:
     lost = _dot(block.positive_weight, np.add(block.at_least, block.above, out=block.spare))
-    pairs = 2 * block.positive_total.astype(np.float64) * block.negative_total
-    return (1 - lost / pairs)[None]
+    pairs = block.positive_total.astype(np.float64) * block.negative_total
+    return (1 - (lost - block.own_lost) / (2 * (pairs - block.own_pairs)))[None]
 
 
 def _metrics(block: _Block) -> NDArray[np.float64]:
