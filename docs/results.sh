@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run the papers' experiments, estimate what the one that is small here would take as a whole, and write
 # docs/RESULTS.md. With the environment activated; four hours on two cores. What is finished is not done again.
-# CIFAR10 may name a folder of CIFAR-10's images, FRUITS one of Fruits-360's, PHOTOS one of ILSVRC's: with them set, the parts
-# on colour images run, too (those on CIFAR-10 want a GPU: DEVICE=cuda). What of them has not run is left out of the page.
+# CIFAR10 may name a folder of CIFAR-10's images, PHOTOS one of ILSVRC's: with them set, the parts on colour images run, too.
+# What of them has not run is left out of the page.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small papernot2016_small \
@@ -10,23 +10,13 @@ for experiment in zhao2019 zhao2019_transfer_small martin2019 hsu2018_small pape
   snakemake --cores all --config "experiment=$experiment"
 done
 if [ -n "${CIFAR10:-}" ]; then
-  for experiment in zhao2019_cifar10 zhao2019_cifar10_table1 hsu2018_cifar10; do
-    snakemake --cores all --config "experiment=$experiment" dataset=cifar10_folder "device=${DEVICE:-auto}" \
-      overrides="dataset.root='$CIFAR10'" --resources gpu=1
+  for experiment in zhao2019_cifar10_small zhao2019_cifar10_table1 hsu2018_cifar10_small martin2019_cifar10_small; do
+    snakemake --cores all --config "experiment=$experiment" dataset=cifar10_folder overrides="dataset.root='$CIFAR10'"
   done
-  scratch='training=standard training.mirror=true training.shift=16 model.weights=null model.training.epochs=15'
-  scratch+=' model.training.learning_rate=0.002 model.training.batch_size=128 seeds=[0]'
-  snakemake --cores all --config experiment=martin2019_cifar10 name=martin2019_cifar10_scratch dataset=cifar10_folder \
-    "device=${DEVICE:-auto}" overrides="dataset.root='$CIFAR10' $scratch" --resources gpu=1
-fi
-if [ -n "${FRUITS:-}" ]; then
-  snakemake --cores all --config experiment=martin2019_fruits360 "device=${DEVICE:-auto}" \
-    overrides="dataset.root='$FRUITS'" --resources gpu=1
 fi
 if [ -n "${PHOTOS:-}" ]; then
   for experiment in zhao2019_imagenet_small zhao2019_imagenet_table1; do
-    snakemake --cores all --config "experiment=$experiment" "device=${DEVICE:-auto}" \
-      overrides="dataset.root='$PHOTOS'" --resources gpu=1
+    snakemake --cores all --config "experiment=$experiment" overrides="dataset.root='$PHOTOS'"
   done
 fi
 python tools/estimate --from experiment=hsu2018_small --config experiment=hsu2018 \
