@@ -24,6 +24,7 @@ from estimation import Predictor
 from extent import Extent
 from forecast import Forecast
 from job_list import list_jobs
+from learning import try_learning
 from measurement import measure, share_sweeps
 from pipeline import Pipeline
 from preview import preview
@@ -49,10 +50,10 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python tools/estimate",
-        description="Estimate what an experiment will take: without --from, what each attack and "
-        "feature takes of an image, tried on a few of the data; with --from, jobs, core time, disk "
-        "and wall time, from the timings and files of another that has run on this machine. Then "
-        "jobs that are done are not counted.",
+        description="Estimate what an experiment will take: without --from, what each training, "
+        "fit, attack and feature takes of an image, tried on a few of the data; with --from, jobs, "
+        "core time, disk and wall time, from the timings and files of another that has run on this "
+        "machine. Then jobs that are done are not counted.",
     )
     parser.add_argument(
         "--from",
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def tried(config: list[str], cores: list[int], seconds: float) -> str:
-    """Return what each attack and feature of an experiment takes, tried on a few images, as text.
+    """Return what each method of an experiment takes, tried on a few images, as text.
 
     Args:
         config: The experiment, ``KEY=VALUE`` each as for ``snakemake --config``.
@@ -100,8 +101,9 @@ def tried(config: list[str], cores: list[int], seconds: float) -> str:
     pipeline = Pipeline(BASE, parse_config(config))
     settings = pipeline.settings
     device = prepare_torch(settings["device"], settings["threads"])
+    learned, not_learned = try_learning(pipeline, seconds, device)
     trials, left = try_methods(pipeline, seconds, device)
-    return preview(trials, left, settings["memory"], cores)
+    return preview([*learned, *trials], [*not_learned, *left], settings["memory"], cores)
 
 
 def estimate(run_config: list[str], target_config: list[str], cores: list[int]) -> str:

@@ -178,7 +178,7 @@ class Extent:
         if factor == DETECTORS:
             return len(spec["detectors"])
         if factor == EPOCHS:
-            return _epochs((spec.get("training") or {}) if file.step == "train" else spec)
+            return all_epochs((spec.get("training") or {}) if file.step == "train" else spec)
         return {EXAMPLES: 1, PATH_POINTS: spec.get("points", 1)}[factor] * spec["examples"]
 
     def _of_run(self, run: Run, factor: str) -> int:
@@ -263,7 +263,7 @@ def _upstream(file: StoreFile, step: str) -> Iterator[StoreFile]:
         level = list(dict.fromkeys(source for source in inputs if isinstance(source, StoreFile)))
 
 
-def _epochs(spec: Mapping[str, Any]) -> int:
+def all_epochs(spec: Mapping[str, Any]) -> int:
     """Return the epochs of all models that a specification trains, 1 where it names none."""
     common = spec.get("epochs", 1)
     parts = [

@@ -8,6 +8,10 @@ from advdetect.memory import images_within
 from forecast import duration, file_size
 from trial import FEW, MORE, Trial
 
+_JOBS = {
+    **{"train": "trainings", "fit": "fits of features"},
+    **{"attack": "jobs of attacks", "feature": "jobs of features"},
+}
 _HEADER = ("method", "forward", "backward", "time", "memory", "at a time", "images", "in all")
 
 
@@ -25,35 +29,39 @@ def preview(
     several = len({trial.run for trial in trials}) > 1
     rows = [_row(trial, memory, several) for trial in trials]
     lines = [tabulate(rows, _HEADER, disable_numparse=True), ""]
-    for stage in ("attack", "feature"):
+    for stage, jobs in _JOBS.items():
         own = [trial for trial in trials if trial.stage == stage]
         if own:
-            lines.append(f"All jobs of {stage}s: {_sum(own)} of core time.")
+            lines.append(f"All {jobs}: {_sum(own)} of core time.")
     for number in cores:
         least = sum(trial.seconds * trial.images for trial in trials) / number
         more = _more(trials)
         lines.append(
-            f"Both on {number} core{'s' if number > 1 else ''}: {more}{duration(least)} at best."
+            f"These on {number} core{'s' if number > 1 else ''}: {more}{duration(least)} at best."
         )
     lines.append(
         f"Tried on {FEW} images, or on {MORE} where --seconds allow it, each with its share of the "
         "passes through the model and of the processor's time; in larger batches an image takes "
         "less time, and on a model that is not trained yet attacks end sooner or later than they "
-        "will. Values of a sweep count one by one, though they may share their passes. Not "
-        "counted: data, training, detectors and what is published; --from takes them from an "
-        "experiment that has run."
+        "will. Trainings and fits were tried on a step's training images; each image counts once "
+        "for each epoch. Values of a sweep count one by one, though they may share their passes. "
+        "Not counted: data, detectors and what is published; --from takes them from an experiment "
+        "that has run."
     )
     if any(not trial.is_whole for trial in trials):
         lines.append("Cut off after --seconds, so that it takes more: >.")
     if left:
-        lines.append(f"Not tried, since they need what other jobs make first: {', '.join(left)}.")
+        lines.append(
+            f"Not tried, since they need what other jobs make first, or more images: "
+            f"{', '.join(left)}."
+        )
     return "\n".join(lines)
 
 
 def _row(trial: Trial, memory: float, several: bool) -> list[str]:
     more = _more([trial])
     of = f" of {trial.run}" if several else ""
-    fitting = images_within(1e9 * memory, trial.memory)
+    fitting = trial.at_a_time or images_within(1e9 * memory, trial.memory)
     return [
         f"{trial.stage} {trial.name}{of}",
         *(f"{more}{number:.4g}" for number in trial.passes),

@@ -1,6 +1,6 @@
 """Trying each method on a few images: what it takes of one, before anything has run.
 
-The images are the first of the real data, the model the experiment's own: as it was trained, where
+The images are some of the real data, the model the experiment's own: as it was trained, where
 it lies in the store, or with the weights that are given, or else as it is drawn before training.
 What it says of the images counts as their label, so that attacks have something to change.
 """
@@ -8,10 +8,11 @@ What it says of the images counts as their label, so that attacks have something
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +28,16 @@ from advdetect.models.store import build_model, read_model, resolve_arguments
 from advdetect.models.weights import load_weights
 from advdetect.protocol import TRAIN
 from advdetect.randomness import SampleGenerator
-from advdetect.requirements.training import FITTED, FROM_WEIGHTS
+from advdetect.requirements.training import FITTED
 from advdetect.requirements.weights import is_name
 from advdetect.steps import options
 from advdetect.steps.batches import need_of
 from command_words import built_from
 from experiment import Run, Spec
 from extent import Extent
-from methods import BEST_OF, CRAFTED_ON, FILE, TRAINING, WEIGHTS
+from methods import BEST_OF, CRAFTED_ON, FILE, WEIGHTS
 from pipeline import Pipeline
+from trainings import is_trained
 
 #: Images that each method is tried on twice, and then, where there is time, those that count: a
 #: first call finds all cold, and two images of a small network take as long as thirty.
@@ -52,14 +54,15 @@ class Trial:
 
     Attributes:
         run: Name of the run.
-        stage: ``attack`` or ``feature``.
+        stage: ``train``, ``fit``, ``attack`` or ``feature``.
         name: The method's name.
         passes: Of an image, forward and backward.
         seconds: Of an image.
         memory: Bytes of an image, as steps count them.
-        images: In the experiment, over all seeds; an attack of images that the model gets right has
-            fewer.
+        images: In the experiment, over all seeds and epochs; an attack of images that the model
+            gets right has fewer.
         is_whole: Whether it came to its end; otherwise it takes more.
+        at_a_time: Images of a batch; None: as many as there is memory for.
     """
 
     run: str
@@ -70,6 +73,7 @@ class Trial:
     memory: float
     images: int
     is_whole: bool
+    at_a_time: int | None = None
 
 
 class _Enough(BaseException):
@@ -96,7 +100,7 @@ def try_methods(
     extent, trials, left = Extent(pipeline), [], []
     seeds = len(pipeline.settings["seeds"])
     for run in pipeline.experiment.runs:
-        model, images = _model(pipeline, extent, run), _images(pipeline, extent, run)
+        model, images = model_of(pipeline, extent, run), _images(pipeline, extent, run)
         count = seeds * extent.images(pipeline.store.split(run, "test"))
         tried = [("attack", name, spec, count) for name, spec in run.attacks.items()]
         of_features = count * (_OF_CLEAN + _OF_ATTACK * len(run.attacks))
@@ -105,14 +109,14 @@ def try_methods(
             on = model
             if CRAFTED_ON in spec:
                 source = pipeline.experiment.source(run, spec[CRAFTED_ON])
-                on = _model(pipeline, extent, source)
+                on = model_of(pipeline, extent, source)
             if on is None or {FILE, BEST_OF, "_fit_", "_fitted_by_"} & spec.keys():
                 left.append(f"{stage} {name}")
                 continue
             on, shown = on.to(device), images.to(device)
             for some, times in ((shown[:FEW], 1), (shown[:FEW], MORE / FEW), (shown, 1)):
                 call = _call(stage, spec, pipeline.settings["activations"], on, some)
-                passes, took, is_whole = _tried(call, on, seconds)
+                passes, took, is_whole = timed(call, on, seconds)
                 if times * took > seconds / 2:  # of the next call
                     break
             row = measured_row(on, shown[:1])
@@ -131,17 +135,18 @@ def try_methods(
     return trials, list(dict.fromkeys(left))
 
 
-def _first(split: Split, count: int) -> ImageSplit:
-    """Return at most so many images of a split, read if they are not."""
-    first = split.take(torch.arange(min(count, len(split))))
-    return with_images(first, torch.get_num_threads(), Path(tempfile.gettempdir()))
+def some_of(split: Split, count: int) -> ImageSplit:
+    """Return so many images of a split, spread over all of it, read if they are not."""
+    rows = torch.arange(count) * len(split) // max(1, count)
+    return with_images(split.take(rows), torch.get_num_threads(), Path(tempfile.gettempdir()))
 
 
 def _images(pipeline: Pipeline, extent: Extent, run: Run) -> Tensor:
-    return to_float(_first(extent.source(pipeline.store.split(run, "test")), MORE).images)
+    split = extent.source(pipeline.store.split(run, "test"))
+    return to_float(some_of(split, min(MORE, len(split))).images)
 
 
-def _model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
+def model_of(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
     """Return the model of a run; None where it has to be fitted before it answers at all."""
     file = pipeline.store.model(run, pipeline.settings["seeds"][0])
     path, cpu = Path(pipeline.results, "store", file.path), torch.device("cpu")
@@ -149,20 +154,30 @@ def _model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
         return read_model(path, built_from(file), cpu)
     if run.model.get(FITTED):
         return None
-    arguments = run.model.get("arguments") or {}
-    train = _first(extent.source(pipeline.store.split(run, TRAIN)), _OF_MOMENTS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        arguments = resolve_arguments(arguments, train)
-        model = build_model(run.model["_target_"], arguments)
-    weights = run.model.get(WEIGHTS)
-    if weights and FROM_WEIGHTS not in (run.model.get(TRAINING) or {}):
+    model, weights = drawn_model(pipeline, extent, run), run.model.get(WEIGHTS)
+    if weights and not is_trained(run.model):
         if is_name(weights, run.model):
+            arguments, classes = _arguments(pipeline, extent, run)
             root = run.model.get("weights_root")
-            weights = named_weights(weights, run.model, arguments, len(train.class_names), root)
+            weights = named_weights(weights, run.model, arguments, classes, root)
         where = run.model.get("weights_key"), run.model.get("weights_prefix")
         load_weights(model, weights, *where)
     return model.requires_grad_(False)
+
+
+def drawn_model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module:
+    """Return the model of a run as it is drawn before any training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        arguments, _ = _arguments(pipeline, extent, run)
+        return build_model(run.model["_target_"], arguments)
+
+
+def _arguments(pipeline: Pipeline, extent: Extent, run: Run) -> tuple[Mapping[str, Any], int]:
+    """Return what a model is built with, and the number of classes."""
+    split = extent.source(pipeline.store.split(run, TRAIN))
+    train = some_of(split, min(_OF_MOMENTS, len(split)))
+    return resolve_arguments(run.model.get("arguments") or {}, train), len(train.class_names)
 
 
 def _call(
@@ -188,7 +203,7 @@ def _call(
     return compute
 
 
-def _tried(
+def timed(
     call: Callable[[], object], model: nn.Module, seconds: float
 ) -> tuple[Passes, float, bool]:
     """Return the passes and the seconds of a call, and whether it came to its end."""
