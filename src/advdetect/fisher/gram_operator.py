@@ -31,6 +31,28 @@ class GramOperator:
             return self.factor.forward(self.factor.backward(vectors))
         return self.factor.backward(self.factor.forward(vectors))
 
+    @property
+    def rank(self) -> int:
+        """The largest rank that a matrix can have."""
+        return self.factor.rank
+
+    @property
+    def log_scale(self) -> Tensor:
+        """(N,) float64, the logarithm of what the matrices are divided by."""
+        return self.factor.log_scale
+
+    def checked(self, vectors: Tensor) -> Tensor:
+        """Return the products AAᵀw with (N, R) vectors w, as `checked_product` does."""
+        return checked_product(self.factor, vectors)
+
+    def projected(self, vectors: Tensor) -> Tensor:
+        """Return W AAᵀ Wᵀ, (N, k, k) float64, for (N, k, R) float64 rows W.
+
+        By k gradients, each good to its own last digit.
+        """
+        rows = torch.stack([self.factor.backward(vector) for vector in vectors.unbind(1)], dim=1)
+        return rows @ rows.mT
+
     def __len__(self) -> int:
         return len(self.factor.log_scale)
 

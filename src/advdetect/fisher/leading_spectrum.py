@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.fisher.categorical import log10_of_scaled
-from advdetect.fisher.checks import check_eval_mode, check_finite_gradient
-from advdetect.fisher.eigensolvers import Operator, leading_eigenpairs
+from advdetect.fisher.checks import check_eval_mode
+from advdetect.fisher.eigensolvers import leading_eigenpairs
 from advdetect.fisher.factors import JacobianFactor
-from advdetect.fisher.gram_operator import GramOperator, checked_product
+from advdetect.fisher.gram_operator import GramOperator
 from advdetect.fisher.weight_operator import WeightOperator
 from advdetect.randomness import SampleGenerator
 
@@ -47,12 +47,8 @@ def leading_input_spectrum(
             logits or gradients are not finite.
     """
     check_eval_mode(model)
-    factor = JacobianFactor(model, images)
-    count = min(count, factor.rank)
-    start = checked_product(factor, generator.normal(factor.rank).to(images.device))
-    vectors = _leading_vectors(GramOperator(factor, in_classes=True), start, count)
-    rows = torch.stack([factor.backward(vector) for vector in vectors.unbind(1)], dim=1)
-    return _log10_eigenvalues(rows @ rows.mT, factor.log_scale)
+    operator = GramOperator(JacobianFactor(model, images), in_classes=True)
+    return _leading(operator, generator.normal(operator.rank).to(images.device), count)
 
 
 def leading_weight_spectrum(
@@ -78,22 +74,19 @@ def leading_weight_spectrum(
     """
     check_eval_mode(model)
     operator = WeightOperator(model, images)
-    start = operator(generator.normal(operator.rank).to(images.device, torch.float64))
-    check_finite_gradient(start, by="its weights")
-    vectors = _leading_vectors(operator, start, min(count, operator.rank))
-    return _log10_eigenvalues(operator.projected(vectors), operator.log_scale)
+    return _leading(operator, generator.normal(operator.rank).to(images.device), count)
 
 
-def _leading_vectors(operator: Operator, start: Tensor, count: int) -> Tensor:
-    """Return (N, count, R) float64 orthonormal vectors of the largest eigenvalues, or zeros."""
-    products = min(max(_PRODUCTS, 2 * count + 8), start.shape[1])
-    return leading_eigenpairs(
-        operator, start, count, iterations=products, tolerance=_TOLERANCE
+def _leading(operator: GramOperator | WeightOperator, first: Tensor, count: int) -> Tensor:
+    """Return (N, min(count, R)) log10 eigenvalues, descending, from (N, R) first vectors."""
+    count = min(count, operator.rank)
+    vectors = leading_eigenpairs(
+        operator,
+        operator.checked(first),
+        count,
+        iterations=min(max(_PRODUCTS, 2 * count + 8), operator.rank),
+        tolerance=_TOLERANCE,
     ).vector
-
-
-def _log10_eigenvalues(matrices: Tensor, log_scale: Tensor) -> Tensor:
-    """Return (N, k) log10 eigenvalues of (N, k, k) matrices times e^s, descending."""
-    values = torch.linalg.eigvalsh(matrices).flip(1)
+    values = torch.linalg.eigvalsh(operator.projected(vectors)).flip(1)
     floor = values[:, :1] * values.shape[1] * torch.finfo(values.dtype).eps
-    return log10_of_scaled(values.maximum(floor), log_scale)
+    return log10_of_scaled(values.maximum(floor), operator.log_scale)

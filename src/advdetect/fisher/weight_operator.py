@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advdetect.fisher.categorical import log_odds
+from advdetect.fisher.checks import check_finite_gradient
 from advdetect.fisher.factors import rescaled
 from advdetect.fisher.weight_gradients import record_weight_gradients, weight_slopes
 
@@ -50,6 +51,16 @@ class WeightOperator:
 
         moved = rescaled(along, self._odds.scaled_root_product(vectors), self._odds.seeds.dtype)
         return self._odds.scaled_root_transposed_product(moved)
+
+    def checked(self, vectors: Tensor) -> Tensor:
+        """Return the products with (N, C − 1) vectors.
+
+        Raises:
+            AdvdetectError: A gradient is not finite, or the model cannot be differentiated twice.
+        """
+        products = self(vectors.to(torch.float64))
+        check_finite_gradient(products, by="its weights")
+        return products
 
     def __len__(self) -> int:
         return len(self._images)
