@@ -166,7 +166,7 @@ def test_a_model_that_held_nothing_out_is_refused(defended, chain, config, capsy
     assert "bu has no images that it was not fitted on" in capsys.readouterr().err
 
 
-def test_sensitivity_is_computed_for_the_first_successes(chain, tmp_path):
+def test_sensitivity_is_computed_for_successes_of_all_images(chain, tmp_path):
     output = tmp_path / "sensitivity.safetensors"
     run(
         *("sensitivity", "--spec", '{"classes": "all", "examples": 3}', "--device", "cpu"),
@@ -174,7 +174,9 @@ def test_sensitivity_is_computed_for_the_first_successes(chain, tmp_path):
         *("--attack", chain / "otcm.safetensors", "--output", output),
     )
     found, attack = load_file(output), load_file(chain / "otcm.safetensors")
-    rows = attack["success"].nonzero().flatten()[:3]
+    rows = attack["success"].nonzero().flatten()
+    # The images may be in the order of their classes.
+    rows = rows[[0, len(rows) // 3, 2 * len(rows) // 3]]
     assert torch.equal(found["index"], attack["index"][rows])
     assert torch.equal(found["adversarial"], attack["adversarial"][rows])
     for kind in ("clean", "adversarial"):

@@ -125,6 +125,14 @@ def test_a_gallery_may_leave_out_what_was_crafted_on_another_model(chain, judge)
     for own, attacks in ((False, 2), (True, 1)):
         (axis,) = gallery.draw(files, examples=3, own=own).axes
         assert len(axis.images) == attacks * 3 * 3
+    # From the first success to the last, since the images may be in the order of their classes.
+    attack, images = load_file(chain / "otcm.safetensors"), load_file(files.data)["images"]
+    rows = attack["success"].nonzero().flatten()
+    for picture, row in ((axis.images[0], rows[0]), (axis.images[6], rows[-1])):
+        shown = np.unique(picture.get_array())
+        clean = np.unique(images[attack["index"][row]] / np.float32(255))
+        assert len(clean) > 3
+        np.testing.assert_allclose(shown, clean, atol=1e-6)
 
 
 def test_a_gallery_of_many_attacks_shows_some_and_says_so(chain, judge):

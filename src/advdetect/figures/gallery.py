@@ -56,6 +56,8 @@ def draw(
 ) -> FigureBase:
     """Draw a few successes of each attack from files of attack and the test images.
 
+    They are spread over all of them, since a folder's images are in the order of their classes.
+
     Args:
         files: The files.
         examples: How many of each attack.
@@ -67,9 +69,9 @@ def draw(
     for attack in map(AttackFile, files.paths):
         if own and attack.facts["crafted_on"] != attack.facts["judged_on"]:
             continue
-        rows = np.flatnonzero(attack.column("success"))[:examples]
+        rows = np.flatnonzero(attack.column("success"))
         if len(rows):
-            there.append((attack, rows))
+            there.append((attack, rows[_spread(len(rows), examples)]))
     chosen = _spread(len(there), most)
     shown = [_read(*there[position], files.data) for position in chosen]
     few = f"{len(chosen)} of {len(there)} attacks; most={len(there)} shows all"

@@ -14,6 +14,7 @@ from advdetect.data.split import ImageSplit
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
+from advdetect.features.activations import evenly_spread
 from advdetect.files.attack import AttackFile
 from advdetect.files.counts import UnfinishedCounts, write_counts
 from advdetect.inference import batch_slices, check_classes, predict_logits, to_float
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Count the first images of the split, or what attacks made of them; go on where it stood."""
+    """Count images of the split, or what attacks made of them; go on where it stood."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     uses = (PREDICTION,) if arguments.attacks else (SELECTION, ESTIMATION)
@@ -113,31 +114,33 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _clean(data: ImageSplit, count: int) -> Shown:
-    count = min(count, len(data))
+    index = evenly_spread(len(data), count)
     columns = {
-        "index": np.arange(count),
-        "label": data.labels[:count].numpy(),
-        "attack": np.zeros(count, np.int64),
-        "l2": np.zeros(count),
+        "index": index.numpy(),
+        "label": data.labels[index].numpy(),
+        "attack": np.zeros(len(index), np.int64),
+        "l2": np.zeros(len(index)),
     }
-    return Shown(columns, lambda row: to_float(data.images[row]))
+    return Shown(columns, lambda row: to_float(data.images[index[row]]))
 
 
 def _attacked(attacks: list[AttackFile], data: ImageSplit, count: int) -> Shown:
-    """Return what attacks made of the first images, as far as they attacked them."""
+    """Return what attacks made of the same images, as far as they attacked them."""
+    counted = evenly_spread(len(data), count).numpy()
     parts: dict[str, list[NDArray]] = {name: [] for name in ("index", "label", "l2", "attack")}
     rows = []
     for number, attack in enumerate(attacks):
         check_split(attack, data)
         columns = attack.columns("index", "label", "l2")
-        chosen = np.flatnonzero(columns["index"] < count)
+        chosen = np.flatnonzero(np.isin(columns["index"], counted))
         for name, values in columns.items():
             parts[name].append(values[chosen])
         parts["attack"].append(np.full(len(chosen), number))
         rows += [(attack, row) for row in chosen]
     if not rows:
         raise AdvdetectError(
-            f"--attacks: none of the first {count} images was attacked: count more images."
+            f"--attacks: none of the {len(counted)} images that are counted was attacked: count "
+            "more."
         )
 
     def image(position: int) -> Tensor:

@@ -10,6 +10,7 @@ from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
+from advdetect.features.activations import evenly_spread
 from advdetect.files.attack import AttackFile
 from advdetect.fisher.top_eigenpair import top_eigenpair
 from advdetect.inference import to_float
@@ -53,12 +54,13 @@ def run(arguments: argparse.Namespace) -> None:
     success, index, label = (
         torch.from_numpy(attack.column(name)) for name in ("success", "index", "label")
     )
-    chosen = success.nonzero().flatten()[: spec["examples"]]
+    chosen = success.nonzero().flatten()
     if not len(chosen):
         raise AdvdetectError(
             f"The attack {attack.name} fooled the model on no image, so there is no path to "
             "follow: make it stronger or name another in the figure."
         )
+    chosen = chosen[evenly_spread(len(chosen), spec["examples"])]
     index, label = index[chosen], label[chosen]
     clean = to_float(read_split(arguments.test).images[index])
     step = adversarial_images(attack, chosen) - clean

@@ -7,6 +7,7 @@ import torch
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
+from advdetect.features.activations import evenly_spread
 from advdetect.files.attack import AttackFile
 from advdetect.fisher.sensitivity import fisher_sensitivity
 from advdetect.inference import to_float
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = torch.from_numpy(attack.column("success")).nonzero().flatten()
     if not len(chosen):
         chosen = torch.arange(len(attack))
-    chosen = chosen[: spec["examples"]]
+    chosen = chosen[evenly_spread(len(chosen), spec["examples"])]
     index = torch.from_numpy(attack.column("index"))[chosen]
     clean = to_float(read_split(arguments.test).images[index])
     images = {"clean": clean, "adversarial": adversarial_images(attack, chosen)}
