@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Walk from each image through the attack's first successes, and on to ``length`` times it."""
+    """Walk from images through some of an attack's successes, and on to ``length`` times it."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     options.check_names(spec, ("examples", "points", "length"), all_needed=True)

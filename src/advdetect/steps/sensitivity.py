@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compute the maps of the attack's first successes, or of its first images without one."""
+    """Compute the maps of some of the attack's successes, or of its images without one."""
     device = prepare_torch(arguments.device, arguments.threads)
     spec = options.read_spec(arguments)
     options.check_names(spec, ("classes", "examples"), all_needed=True)
