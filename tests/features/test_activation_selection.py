@@ -1,11 +1,9 @@
-import numpy as np
 import pytest
 import torch
 
 from advdetect.errors import AdvdetectError
 from advdetect.features.activations import (
     count_classes,
-    evenly_spread,
     fitted_values,
     layer_columns,
     layer_values,
@@ -54,21 +52,6 @@ def test_columns_are_plain_words() -> None:
 def test_two_layers_of_one_column_are_refused() -> None:
     with pytest.raises(AdvdetectError, match=r"'a\.b' and 'a_b' would both make .* lid_a_b: name"):
         layer_columns("lid", ["a.b", "a_b"])
-
-
-@pytest.mark.parametrize("limit", [1, 3, 10, 99, 100])
-def test_evenly_spread_rows_leave_gaps_that_differ_by_one_at_most(limit: int) -> None:
-    rows = evenly_spread(100, limit)
-    assert len(rows) == limit
-    gaps = np.diff([*rows.tolist(), 100])
-    assert rows[0] == 0
-    assert gaps.min() >= 1
-    assert gaps.max() - gaps.min() <= 1
-
-
-@pytest.mark.parametrize("limit", [None, 7, 8])
-def test_all_rows_where_there_are_no_more(limit: int | None) -> None:
-    assert evenly_spread(7, limit).tolist() == list(range(7))
 
 
 def test_classes_are_counted_up_to_the_last_logit() -> None:

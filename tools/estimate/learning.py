@@ -123,8 +123,8 @@ def _training(
     """Return a step of a training, and how many epochs of all images there are."""
     own = run.model[HOW]
     split = extent.source(pipeline.store.split(run, TRAIN))
-    images = some_of(split, min(own["batch_size"], len(split)))
-    model = drawn_model(pipeline, extent, run).to(device)
+    images = some_of(split, own["batch_size"])
+    model = drawn_model(pipeline, extent, run)[0].to(device)
     start = own.get(FROM_WEIGHTS)
     kind = make(own, {start: model.state_dict()} if start else {})
 
@@ -138,7 +138,7 @@ def _training(
 def _fit(pipeline: Pipeline, extent: Extent, run: Run, spec: Spec, model: nn.Module) -> _Learning:
     """Return a fit on a few images."""
     split = extent.source(pipeline.store.split(run, TRAIN))
-    images = some_of(split, min(_OF_A_FIT, len(split)))
+    images = some_of(split, _OF_A_FIT)
     once = _once(spec)
     if spec.get("_activations_"):
         layers = pipeline.settings["activations"]
@@ -151,7 +151,8 @@ def _fit(pipeline: Pipeline, extent: Extent, run: Run, spec: Spec, model: nn.Mod
 
         return _Learning(of_layers, model, images, 1, FORWARD, None)
     given: dict[str, Any] = {
-        **{"batch_size": len(images), "seed": 0},
+        "batch_size": len(images),
+        "seed": 0,
         "after_epoch": lambda *_: None,
     }
     fit = options.bind_target(once, "_fit_", positional=3, given=[*given, "unfinished"])

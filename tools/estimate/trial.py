@@ -30,6 +30,7 @@ from advdetect.protocol import TRAIN
 from advdetect.randomness import SampleGenerator
 from advdetect.requirements.training import FITTED
 from advdetect.requirements.weights import is_name
+from advdetect.selection import evenly_spread
 from advdetect.steps import options
 from advdetect.steps.batches import need_of
 from command_words import built_from
@@ -136,14 +137,13 @@ def try_methods(
 
 
 def some_of(split: Split, count: int) -> ImageSplit:
-    """Return so many images of a split, spread over all of it, read if they are not."""
-    rows = torch.arange(count) * len(split) // max(1, count)
+    """Return at most so many images of a split, spread over all of it, read if they are not."""
+    rows = evenly_spread(len(split), count)
     return with_images(split.take(rows), torch.get_num_threads(), Path(tempfile.gettempdir()))
 
 
 def _images(pipeline: Pipeline, extent: Extent, run: Run) -> Tensor:
-    split = extent.source(pipeline.store.split(run, "test"))
-    return to_float(some_of(split, min(MORE, len(split))).images)
+    return to_float(some_of(extent.source(pipeline.store.split(run, "test")), MORE).images)
 
 
 def model_of(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
@@ -154,10 +154,11 @@ def model_of(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
         return read_model(path, built_from(file), cpu)
     if run.model.get(FITTED):
         return None
-    model, weights = drawn_model(pipeline, extent, run), run.model.get(WEIGHTS)
+    model, arguments = drawn_model(pipeline, extent, run)
+    weights = run.model.get(WEIGHTS)
     if weights and not is_trained(run.model):
         if is_name(weights, run.model):
-            arguments, classes = _arguments(pipeline, extent, run)
+            classes = len(extent.source(pipeline.store.split(run, TRAIN)).class_names)
             root = run.model.get("weights_root")
             weights = named_weights(weights, run.model, arguments, classes, root)
         where = run.model.get("weights_key"), run.model.get("weights_prefix")
@@ -165,19 +166,15 @@ def model_of(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
     return model.requires_grad_(False)
 
 
-def drawn_model(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module:
-    """Return the model of a run as it is drawn before any training."""
+def drawn_model(
+    pipeline: Pipeline, extent: Extent, run: Run
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """Return the model of a run as it is drawn before any training, and its arguments."""
+    train = some_of(extent.source(pipeline.store.split(run, TRAIN)), _OF_MOMENTS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        arguments, _ = _arguments(pipeline, extent, run)
-        return build_model(run.model["_target_"], arguments)
-
-
-def _arguments(pipeline: Pipeline, extent: Extent, run: Run) -> tuple[Mapping[str, Any], int]:
-    """Return what a model is built with, and the number of classes."""
-    split = extent.source(pipeline.store.split(run, TRAIN))
-    train = some_of(split, min(_OF_MOMENTS, len(split)))
-    return resolve_arguments(run.model.get("arguments") or {}, train), len(train.class_names)
+        arguments = resolve_arguments(run.model.get("arguments") or {}, train)
+        return build_model(run.model["_target_"], arguments), arguments
 
 
 def _call(

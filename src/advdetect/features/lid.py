@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from advdetect.features.activations import (
     Activations,
-    evenly_spread,
     fitted_values,
     layer_columns,
     selected_layers,
@@ -15,6 +14,7 @@ from advdetect.features.activations import (
 from advdetect.features.numerics import nearest_distances
 from advdetect.randomness import SampleGenerator
 from advdetect.requirements.neighbours import check_neighbours
+from advdetect.selection import evenly_spread
 
 # Half the spacing of float32, in which the activations are: nearer to each other or to zero,
 # two distances are told apart by rounding alone.

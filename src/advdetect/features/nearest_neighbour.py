@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from advdetect.features.activations import PENULTIMATE, Activations, evenly_spread
+from advdetect.features.activations import PENULTIMATE, Activations
 from advdetect.features.numerics import nearest_distances
 from advdetect.randomness import SampleGenerator
 from advdetect.requirements.neighbours import check_neighbours
+from advdetect.selection import evenly_spread
 
 
 def fit(

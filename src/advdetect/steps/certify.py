@@ -14,13 +14,13 @@ from advdetect.data.split import ImageSplit
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.features.activations import evenly_spread
 from advdetect.files.attack import AttackFile
 from advdetect.files.counts import UnfinishedCounts, write_counts
 from advdetect.inference import batch_slices, check_classes, predict_logits, to_float
 from advdetect.progress import Progress, report
 from advdetect.protocol import CLEAN
 from advdetect.requirements.memory import FORWARD
+from advdetect.selection import evenly_spread
 from advdetect.smoothing.counting import Noisy, count_classes
 from advdetect.smoothing.counts import ESTIMATION, PREDICTION, SELECTION, Counts
 from advdetect.steps import options

@@ -10,13 +10,13 @@ from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError
-from advdetect.features.activations import evenly_spread
 from advdetect.files.attack import AttackFile
 from advdetect.fisher.top_eigenpair import top_eigenpair
 from advdetect.inference import to_float
 from advdetect.io import write_table
 from advdetect.progress import report
 from advdetect.randomness import SampleGenerator
+from advdetect.selection import evenly_spread
 from advdetect.steps import options
 from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import adversarial_images

@@ -7,13 +7,13 @@ import torch
 from advdetect import provenance
 from advdetect.data.store import read_split
 from advdetect.device import prepare_torch
-from advdetect.features.activations import evenly_spread
 from advdetect.files.attack import AttackFile
 from advdetect.fisher.sensitivity import fisher_sensitivity
 from advdetect.inference import to_float
 from advdetect.io import write_tensors
 from advdetect.many_classes import CHOSEN, by_classes, choices
 from advdetect.progress import report
+from advdetect.selection import evenly_spread
 from advdetect.steps import options
 from advdetect.steps.classifier import add_model, given_model
 from advdetect.steps.images import adversarial_images
