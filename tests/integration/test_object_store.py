@@ -18,13 +18,16 @@ from advdetect.files.texts import read_json
 pytestmark = pytest.mark.integration
 
 #: A part of the tiny experiment, whose files of the store are the same.
-CHOSEN = ["attacks=[fgsm]", "features=[max_probability]", "detectors=[random_forest]"]
+CHOSEN = [
+    *("attacks=[fgsm]", "features=[max_probability]", "detectors=[random_forest]"),
+    "figures=[gallery]",
+]
 JOBS = {
     **dict.fromkeys(("prepare-data", "attack"), 2),
     **dict.fromkeys(("train", "classify", "fit-detectors", "score"), 1),
     "feature": 3,
     **dict.fromkeys(("evaluate", "paired", "tables", "manifest"), 1),
-    "figure": 6,
+    "figure": 1,
 }
 
 
