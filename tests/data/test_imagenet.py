@@ -99,7 +99,7 @@ def write_numbers(root):
 
 def write_in_order(root):
     path = root / "imagenet_2012_validation_synset_labels.txt"
-    path.write_text("\n".join(WORDNETS) + "\n")
+    path.write_text("\n".join(WORDNETS) + "\n", encoding="utf-8-sig")  # as some editors do
 
 
 def write_devkit(root):

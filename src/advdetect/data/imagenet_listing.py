@@ -102,7 +102,8 @@ def _labels(
         )
     path = root / name
     with explain_unreadable(path):
-        lines = [re.split(r"[,\t ]+", line.strip()) for line in path.read_text().splitlines()]
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [re.split(r"[,\t ]+", line.strip()) for line in text.splitlines()]
     lines = [line for line in lines if line != [""]]
     if name == _GROUND_TRUTH:
         wordnets = {str(number): pair[0] for number, pair in _devkit_classes(root / _META).items()}
