@@ -112,6 +112,6 @@ def test_impossible_parameters_are_refused(
             model,
             images,
             labels,
-            lambda current, previous: current,
+            lambda current, previous, lanes: current,
             **{"epsilon": 0.1, "norm": "l2", **parameters},
         )

@@ -347,16 +347,18 @@ def test_bim_stops_at_its_first_success(
 ) -> None:
     model, images = model.double(), images.double()
     epsilon, steps = {"l2": (1.0, 8), "linf": (0.15, 12)}[norm]
-    result = bim(
-        model,
-        images,
-        labels,
-        generator=generator,
-        epsilon=epsilon,
-        norm=norm,  # type: ignore[arg-type]
-        steps=steps,
-        stop_at_success=True,
-    )
+    with counted_passes(model) as passes:
+        result = bim(
+            model,
+            images,
+            labels,
+            generator=generator,
+            epsilon=epsilon,
+            norm=norm,  # type: ignore[arg-type]
+            steps=steps,
+            stop_at_success=True,
+        )
+    assert passes.backward == int(result.iterations.sum()), "what has succeeded costs no more"
     for row in range(0, COUNT, 3):
         label = int(labels[row])
         path = [images[row]] + [

@@ -120,7 +120,7 @@ def test_apgd_is_that_of_torchattacks(
         model,
         images,
         labels,
-        lambda now, _: input_gradient(model, now, lambda logits: function(logits, labels)),
+        lambda now, *_: input_gradient(model, now, lambda logits: function(logits, labels)),
         epsilon=radius,
         norm=norm,
         step_size=2 * radius,

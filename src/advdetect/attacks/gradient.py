@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from advdetect.attacks.result import AttackResult
 from advdetect.errors import AdvdetectError
+from advdetect.lanes import State, iterate
 
 Norm = Literal["l2", "linf"]
 
 #: Maps the current images and the previous direction (zeros before the first step), both
-#: (N, C, H, W), to the direction of the next step; its length does not matter.
-Direction = Callable[[Tensor, Tensor], Tensor]
+#: (n, C, H, W), and the (n,) positions of these among all images, of which some may have left, to
+#: the direction of the next step; its length does not matter.
+Direction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def error_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
@@ -74,8 +76,8 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
 def up_the_loss(model: nn.Module, labels: Tensor) -> Direction:
     """Return the direction of the loss gradient at the current images, whatever came before."""
 
-    def direction(current: Tensor, _previous: Tensor) -> Tensor:
-        return loss_gradient(model, current, labels)
+    def direction(current: Tensor, _previous: Tensor, lanes: Tensor) -> Tensor:
+        return loss_gradient(model, current, labels[lanes])
 
     return direction
 
@@ -165,8 +167,9 @@ def ascend(
     has the same budget.
 
     With `stop_at_success` each image stays where it first fools the model, at the least
-    perturbation of its path to the length of a step. That is an attack of the minimal-norm kind, in
-    which an image that is never fooled has no perturbation: it is returned unchanged.
+    perturbation of its path to the length of a step, and no longer costs anything. That is an
+    attack of the minimal-norm kind, in which an image that is never fooled has no perturbation: it
+    is returned unchanged.
 
     Args:
         model: Classifier that returns logits, in eval mode.
@@ -190,31 +193,41 @@ def ascend(
     """
     step_size = checked_step_size(epsilon, norm, steps, step_size)
     origin = images.detach()
-    adversarial = (origin if start is None else start).clone()
-    heading = torch.zeros_like(origin)
-    iterations = torch.zeros_like(labels)
-    walking = torch.ones_like(labels, dtype=torch.bool)
-    if stop_at_success:
-        walking &= ~misclassified(model, adversarial, labels)
-    for _ in range(steps):
-        heading = direction(adversarial, heading)
-        moved = adversarial + step_size * steepest_step(heading, norm)
-        moved = inside(moved, origin, epsilon, norm)
-        adversarial = torch.where(per_image(walking), moved, adversarial)
-        iterations += walking
-        if stop_at_success:
-            walking &= ~misclassified(model, adversarial, labels)
-            if not walking.any():
-                break
-    success = misclassified(model, adversarial, labels)
-    if stop_at_success:
-        adversarial = torch.where(per_image(success), adversarial, origin)
-    return AttackResult(
-        adversarial=adversarial,
-        success=success,
-        target=target,
-        iterations=iterations,
+    begin = (origin if start is None else start).clone()
+
+    def step(state: State) -> State:
+        heading = direction(state["adversarial"], state["heading"], state["lane"])
+        moved = state["adversarial"] + step_size * steepest_step(heading, norm)
+        moved = inside(moved, origin[state["lane"]], epsilon, norm)
+        taken = state["iterations"] + 1
+        return state | {"heading": heading, "adversarial": moved, "iterations": taken}
+
+    def judge(state: State) -> State:
+        success = misclassified(model, state["adversarial"], labels[state["lane"]])
+        at_the_end = state["iterations"] == steps
+        return state | {"success": success, "done": at_the_end | (success & stop_at_success)}
+
+    nothing = torch.zeros_like(labels, dtype=torch.bool)
+    state = {
+        "lane": torch.arange(len(labels), device=labels.device),
+        "adversarial": begin,
+        "heading": torch.zeros_like(begin),
+        "iterations": torch.zeros_like(labels),
+        "success": nothing,
+        "done": nothing,
+    }
+    found = iterate(
+        judge(state) if stop_at_success else state,
+        step,
+        keep=("adversarial", "iterations", "success"),
+        every=1 if stop_at_success else steps,
+        check=judge,
     )
+    if stop_at_success:
+        found["adversarial"] = torch.where(
+            per_image(found["success"]), found["adversarial"], origin
+        )
+    return AttackResult(**found, target=target)
 
 
 def checked_step_size(

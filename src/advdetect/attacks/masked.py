@@ -56,7 +56,7 @@ def fgsm_probabilities(
         The perturbed images, where the attack failed too.
     """
 
-    def direction(current: Tensor, _previous: Tensor) -> Tensor:
-        return probability_gradient(model, current, labels)
+    def direction(current: Tensor, _previous: Tensor, lanes: Tensor) -> Tensor:
+        return probability_gradient(model, current, labels[lanes])
 
     return ascend(model, images, labels, direction, epsilon=epsilon, norm="linf")

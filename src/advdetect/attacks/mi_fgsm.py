@@ -35,7 +35,8 @@ def mi_fgsm(
         The perturbed images, where the attack failed too.
     """
 
-    def direction(current: Tensor, previous: Tensor) -> Tensor:
-        return decay * previous + normalize(loss_gradient(model, current, labels), order=1)
+    def direction(current: Tensor, previous: Tensor, lanes: Tensor) -> Tensor:
+        gradient = loss_gradient(model, current, labels[lanes])
+        return decay * previous + normalize(gradient, order=1)
 
     return ascend(model, images, labels, direction, epsilon=epsilon, norm="linf", steps=steps)

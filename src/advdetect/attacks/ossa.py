@@ -60,18 +60,19 @@ def ossa(
     """
     length = checked_step_size(epsilon, "l2", steps, step_size)
 
-    def direction(current: Tensor, _previous: Tensor) -> Tensor:
+    def direction(current: Tensor, _previous: Tensor, lanes: Tensor) -> Tensor:
         pair = top_eigenpair(
             model,
             current,
             method=method,
-            generator=generator,
+            generator=generator[lanes],
             iterations=iterations,
             tolerance=tolerance,
             draws=draws,
         )
-        forward = error_log_odds(model((current + length * pair.vector).clamp(0, 1)), labels)
-        backward = error_log_odds(model((current - length * pair.vector).clamp(0, 1)), labels)
+        y = labels[lanes]
+        forward = error_log_odds(model((current + length * pair.vector).clamp(0, 1)), y)
+        backward = error_log_odds(model((current - length * pair.vector).clamp(0, 1)), y)
         sign = torch.where(forward >= backward, 1.0, -1.0)
         return sign.view(-1, 1, 1, 1) * pair.vector
 

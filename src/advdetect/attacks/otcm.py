@@ -43,8 +43,8 @@ def otcm(
         logits = model(images)
     targets = choose_target(target, logits, labels, generator)
 
-    def direction(current: Tensor, _previous: Tensor) -> Tensor:
-        return -loss_gradient(model, current, targets)
+    def direction(current: Tensor, _previous: Tensor, lanes: Tensor) -> Tensor:
+        return -loss_gradient(model, current, targets[lanes])
 
     return ascend(model, images, labels, direction, epsilon=epsilon, norm="l2", target=targets)
 

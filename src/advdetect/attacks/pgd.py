@@ -53,8 +53,8 @@ def pgd(
     step_size = checked_step_size(epsilon, norm, steps, step_size, reach=_REACH)
     origin, function = images.detach(), loss_named(loss)
 
-    def direction(current: Tensor, _previous: Tensor) -> Tensor:
-        return input_gradient(model, current, lambda logits: function(logits, labels))
+    def direction(current: Tensor, _previous: Tensor, lanes: Tensor) -> Tensor:
+        return input_gradient(model, current, lambda logits: function(logits, labels[lanes]))
 
     def run() -> Candidate:
         end = ascend(

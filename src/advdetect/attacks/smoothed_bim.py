@@ -75,11 +75,11 @@ def smoothed_bim(
         )
     noise = sigma * generator.normal(draws, *images.shape[1:]).to(images)
 
-    def direction(current: Tensor, _previous: Tensor) -> Tensor:
+    def direction(current: Tensor, _previous: Tensor, lanes: Tensor) -> Tensor:
         # As many rows at a time as the batch has: memory is that of an attack on the model itself.
         together = max(1, len(current) // draws)
         parts = [
-            loss_gradient(Smoothed(model, noise[rows]), current[rows], labels[rows])
+            loss_gradient(Smoothed(model, noise[lanes[rows]]), current[rows], labels[lanes[rows]])
             for rows in batch_slices(len(current), together)
         ]
         return torch.cat(parts)
