@@ -6,7 +6,7 @@ from advdetect.figures.pictures import overlay
 from advdetect.figures.sensitivity import SensitivityExamples, sensitivity_figure
 
 
-def examples(count=2, channels=1, clean_peak=0.0, adversarial_peak=2.0):
+def examples(count=2, channels=1, clean_peak=-0.5, adversarial_peak=1.5):
     generator = np.random.default_rng(0)
     images = generator.random((2, count, channels, 8, 8))
     maps = 2 * generator.random((2, count, channels, 8, 8)) - 1
@@ -39,7 +39,7 @@ def test_each_map_is_drawn_over_its_image(channels):
         np.testing.assert_allclose(of_it, overlay(given.adversarial[row], weight))
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts[1:3] == ["original", "adversarial"]
-    assert [text.split("\n")[-1] for text in texts[4:7:2]] == ["0.0", "2.0"]
+    assert [text.split("\n")[-1] for text in texts[4:7:2]] == ["up to 10^−0.5", "up to 10^1.5"]
 
 
 def test_a_larger_original_saturates_and_does_not_overflow():

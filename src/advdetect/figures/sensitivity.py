@@ -65,7 +65,7 @@ def sensitivity_figure(
     Above, the original, the adversarial image and their difference, magnified as in the gallery.
     Below, the map of the original in its own scale, in that of the adversarial's, and the map of
     the adversarial image, each over its image in grey. For colour images the largest of a pixel's
-    channels is drawn. The numbers above the maps are log10 of their peaks.
+    channels is drawn. The largest value of each map is above it.
 
     Args:
         attacks: The examples; attacks with no example are left out.
@@ -107,10 +107,14 @@ def _maps(examples: SensitivityExamples, row: int) -> list[Picture]:
     # Saturated where the original's is the larger one; peaks are hundreds of decades apart.
     same = np.minimum(own * 10.0 ** min(peak - peak_of_it, 300.0), 1.0)
     return [
-        Picture(overlay(clean, own), f"FIS of original\n{peak:.1f}"),
+        Picture(overlay(clean, own), f"FIS of original\n{_power(peak)}"),
         Picture(overlay(clean, same), "the same, in scale\nof the adversarial's"),
-        Picture(overlay(adversarial, of_it), f"FIS of adversarial\n{peak_of_it:.1f}"),
+        Picture(overlay(adversarial, of_it), f"FIS of adversarial\n{_power(peak_of_it)}"),
     ]
+
+
+def _power(log10: float) -> str:
+    return f"up to 10^{log10:.1f}".replace("-", "−")
 
 
 def _per_pixel(sensitivity: NDArray[np.floating]) -> NDArray[np.floating]:
