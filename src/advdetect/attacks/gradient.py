@@ -193,7 +193,7 @@ def ascend(
     """
     step_size = checked_step_size(epsilon, norm, steps, step_size)
     origin = images.detach()
-    begin = (origin if start is None else start).clone()
+    begin = origin if start is None else start
 
     def step(state: State) -> State:
         heading = direction(state["adversarial"], state["heading"], state["lane"])

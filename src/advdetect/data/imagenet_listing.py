@@ -13,6 +13,7 @@ from advdetect.data.listing import (
     is_image,
     list_classes,
     read_classes,
+    read_lines,
     unique_names,
 )
 from advdetect.errors import AdvdetectError, explain_unreadable
@@ -101,10 +102,7 @@ def _labels(
             f"{', '.join(LABEL_FILES)} there, or name a file with dataset.labels_file."
         )
     path = root / name
-    with explain_unreadable(path):
-        text = path.read_text(encoding="utf-8-sig")
-        lines = [re.split(r"[,\t ]+", line.strip()) for line in text.splitlines()]
-    lines = [line for line in lines if line != [""]]
+    lines = [re.split(r"[,\t ]+", line) for line in read_lines(path)]
     if name == _GROUND_TRUTH:
         wordnets = {str(number): pair[0] for number, pair in _devkit_classes(root / _META).items()}
         return [wordnets.get(label, label) for label in _in_order(path, lines, images)]

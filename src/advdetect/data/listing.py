@@ -163,10 +163,8 @@ def read_classes(path: Path) -> dict[str, str]:
     Raises:
         AdvdetectError: The file is missing or damaged, or names a class twice or none.
     """
-    with explain_unreadable(path):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
     classes: dict[str, str] = {}
-    for line in filter(None, map(str.strip, lines)):
+    for line in read_lines(path):
         mark = "\t" if "\t" in line or not WORDNET.match(line) else " "
         folder, _, name = (part.strip() for part in line.partition(mark))
         if folder in classes:
@@ -175,6 +173,17 @@ def read_classes(path: Path) -> dict[str, str]:
     if not classes:
         raise AdvdetectError(f"{path} names no class: it must hold the folder of one in each line.")
     return classes
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return what a text file of the user's has in its lines, but for empty ones.
+
+    Raises:
+        AdvdetectError: The file is missing or damaged.
+    """
+    with explain_unreadable(path):
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # perhaps from a spreadsheet
+    return [line.strip() for line in lines if line.strip()]
 
 
 def unique_names(classes: Mapping[str, str]) -> tuple[str, ...]:
