@@ -29,8 +29,9 @@ def sources(**known):
     return Sources(**nothing | known)
 
 
-def norms(attack, l2, success):
-    table = pd.DataFrame({"index": range(len(l2)), "l2": l2, "success": success})
+def norms(attack, l2, success, success_8bit=False):
+    of_images = {"success": success, "success_8bit": success_8bit}
+    table = pd.DataFrame({"index": range(len(l2)), "l2": l2, **of_images})
     return AttackNorms(attack, minimal_norm=True, one_step=True, seeds={0: table})
 
 
@@ -93,21 +94,25 @@ def test_an_unsupervised_detector_is_the_same_in_every_row():
             [("clean", 1), ("noisy", 3), ("adversarial", 5), ("adversarial", 6)],
         ),
         ({"negatives": ["clean"]}, [("clean", 1), ("adversarial", 6)]),
-        ({"bits": "8bit", "positives": "all"}, [("clean", 1), ("adversarial", 7)]),
+        (
+            {"bits": "8bit", "positives": "all"},
+            [("clean", 1), ("adversarial", 7), ("adversarial", 8)],
+        ),
+        ({"bits": "8bit"}, [("clean", 1), ("adversarial", 7)]),
     ],
 )
 def test_a_column_is_a_score_by_itself(reading, expected):
     clean = pd.DataFrame({"index": [1], "kind": ["clean"], "trace": [1.0]})
     attacked = pd.DataFrame(
         {
-            "index": [1, 0, 1, 1],
-            "kind": ["noisy", "adversarial", "adversarial", "adversarial_8bit"],
-            "trace": [3.0, 5.0, 6.0, 7.0],
+            "index": [1, 0, 1, 0, 1],
+            "kind": ["noisy", "adversarial", "adversarial", "adversarial_8bit", "adversarial_8bit"],
+            "trace": [3.0, 5.0, 6.0, 7.0, 8.0],
         }
     )
     known = sources(
         features={("f", "clean"): {0: clean}, ("f", "fgm"): {0: attacked}},
-        norms={"fgm": norms("fgm", [1.0, 1.0], [False, True])},
+        norms={"fgm": norms("fgm", [1.0, 1.0], [False, True], [True, False])},
     )
     for adversarial, sign in (("high", 1), ("low", -1)):
         method = {"feature": "f", "column": "trace", "adversarial": adversarial}

@@ -29,7 +29,7 @@ def read_norms(paths: Sequence[str]) -> list[AttackNorms]:
     left_out: dict[str, dict[int, pd.DataFrame]] = {}
     for path in paths:
         attack = AttackFile(path)
-        columns = ("index", "success", "crafted_success", "l2", "iterations")
+        columns = ("index", "success", "success_8bit", "crafted_success", "l2", "iterations")
         facts, arrays = attack.facts, attack.columns(*columns)
         name = facts["name"]
         steps = arrays.pop("iterations")

@@ -27,9 +27,10 @@ class AttackNorms:
         attack: Name of the attack.
         minimal_norm: Whether it looks for the least perturbation, as against spending a budget.
         one_step: Whether no image took more than one step.
-        seeds: For each seed a table with a row per attacked image: index, success, crafted_success
-            (where it was crafted), l2, the L2 norm of the clipped perturbation in pixel units of
-            [0, 1], and distortion, its root mean square over the numbers of the image.
+        seeds: For each seed a table with a row per attacked image: index, success, success_8bit
+            (of the rounded image), crafted_success (where it was crafted), l2, the L2 norm of the
+            clipped perturbation in pixel units of [0, 1], and distortion, its root mean square over
+            the numbers of the image.
         left_out: For each seed a table of the images that were crafted on another model and that
             the judging one gets wrong when clean: index, success and crafted_success.
     """

@@ -178,7 +178,7 @@ def column_samples(
         rows = rows.dropna(subset="kind")
         if positives == "successful":
             norms = named(sources.norms, attack, "attack").seeds[seed]
-            fooled = norms.loc[norms["success"], "index"]
+            fooled = norms.loc[norms[f"success{suffix}"], "index"]
             rows = rows[(rows["kind"] != "adversarial") | rows["index"].isin(fooled)]
         values = rows[method["column"]]
         rows = rows.assign(score=values if method["adversarial"] == "high" else -values)
