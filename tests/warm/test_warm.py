@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from advdetect.warm.__main__ import LIBRARIES, OF_KIND
+from advdetect.warm.__main__ import LIBRARIES, OF_KIND, WAITED_FOR, _imported
 from advdetect.warm.client import VARIABLE
 from local_run import (
     THREAD_VARIABLES,
@@ -375,6 +375,12 @@ def test_a_job_does_not_wait_until_all_libraries_are_imported(folder, cold):
     assert json.loads(done.stdout)["warm"]
     # Within a step of its preparation or between two.
     assert server.returncode in (-signal.SIGTERM, 0)
+
+
+def test_a_job_waits_for_the_libraries_that_nearly_all_jobs_need():
+    assert LIBRARIES[: len(WAITED_FOR)] == WAITED_FOR
+    assert next(_imported(LIBRARIES, {})) not in WAITED_FOR  # nothing is served before a step ends
+    assert set(WAITED_FOR) <= sys.modules.keys()
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ _SKLEARN = (
     *("sklearn.model_selection", "sklearn.pipeline", "sklearn.svm", "sklearn.naive_bayes"),
     *("sklearn.preprocessing", "joblib"),
 )
-# What the first jobs need comes first.
+#: What nearly every job needs: its fork would import the same at the same time.
+WAITED_FOR = (*_ARRAYS, *_TORCH, *_TABLES, *_SKLEARN)
 LIBRARIES = (
-    *(*_ARRAYS, *_TORCH, *_TABLES, *_SKLEARN, "jinja2", "jsonschema"),
+    *(*WAITED_FOR, "jinja2", "jsonschema"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
     *("seaborn", "tabulate"),
 )
@@ -62,14 +63,18 @@ def main() -> None:
 
 
 def _imported(libraries: Iterable[str], variables: dict[str, str]) -> Iterator[str]:
-    """Import a library at each step; add the environment variables that those of all jobs set."""
+    """Import a library at each step, those that jobs wait for at the first.
+
+    The environment variables that the libraries of all jobs set are added to the variables.
+    """
     before = set(os.environ)
     for library in libraries:
         with suppress(ImportError):  # the job that needs it says so
             importlib.import_module(library)
         if library not in USED_LATER:
             variables.update({name: os.environ[name] for name in set(os.environ) - before})
-        yield library
+        if library not in WAITED_FOR:
+            yield library
     gc.freeze()  # the forks leave these objects alone, so that their memory stays shared
     _use_huge_pages()
 

@@ -1,6 +1,7 @@
 """Does each job in a fork of this process, which has the libraries of all jobs imported.
 
-A job that comes while these are still imported does not wait for them: its fork imports the rest.
+A job that comes while these are still imported waits for those that nearly all jobs need: on two
+cores three processes that import the same take longer. Its fork imports the rest.
 For Linux: forks of processes that have libraries imported are not safe everywhere.
 """
 
