@@ -8,6 +8,7 @@ import yaml
 from step_runs import SEED, detect, judged, run, run_feature
 
 from advdetect.__main__ import main
+from advdetect.protocol import BITS
 
 UNCHANGED = {"_target_": "advdetect.attacks.unchanged.unchanged"}
 FOREST = {"_target_": "advdetect.detectors.random_forest.random_forest"}
@@ -52,7 +53,12 @@ def test_a_feature_that_tells_the_paths_apart_is_found_out(chain, control, tmp_p
         images = attack(chain, tmp_path / "fgsm.safetensors", fgsm, "fgsm")
         run_feature(chain, spec, images, files["fgsm"], name=target)
         detect(
-            {"detectors": [["random_forest", FOREST]], "score": None, "train_fraction": 0.5},
+            {
+                "detectors": [["random_forest", FOREST]],
+                "score": None,
+                "train_fraction": 0.5,
+                "bits": [*BITS],
+            },
             target,
             features=list(files.values()),
             attacks=[images, control],

@@ -7,6 +7,7 @@ from step_runs import write_attack
 
 from advdetect.__main__ import main
 from advdetect.io import read_table, write_table
+from advdetect.protocol import BITS
 
 SPEC = {
     "detectors": [
@@ -20,6 +21,7 @@ SPEC = {
     ],
     "score": None,
     "train_fraction": 0.5,
+    "bits": [*BITS],
 }
 COUNT = 40
 

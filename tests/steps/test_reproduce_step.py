@@ -9,6 +9,7 @@ from step_runs import detect, figure_spec, model_of, run, run_feature, stored_mo
 from advdetect.__main__ import main
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.io import read_table, read_tensors
+from advdetect.protocol import BITS
 
 COLUMN = "log10_one_minus_max_probability"
 THRESHOLD = {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}
@@ -22,7 +23,12 @@ def sources(chain, config, tmp_path_factory):
         output = folder / f"{name}.parquet"
         run_feature(chain, config / "feature/max_probability.yaml", source, output)
     score = {"column": COLUMN, "adversarial": "high"}
-    spec = {"detectors": [["threshold", THRESHOLD]], "score": score, "train_fraction": 0.5}
+    spec = {
+        "detectors": [["threshold", THRESHOLD]],
+        "score": score,
+        "train_fraction": 0.5,
+        "bits": [*BITS],
+    }
     attack = chain / "otcm.safetensors"
     features = [folder / "clean.parquet", folder / "otcm.parquet"]
     detect(spec, "p", features=features, attacks=[attack], output=folder / "scores.parquet")

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from step_runs import SEED, detect, figure_spec, judged, run, run_feature
 
 from advdetect.files.scores import read_cells
+from advdetect.protocol import BITS
 from advdetect.report.findings import control_checks
 
 DETECTORS = ("random_forest", "gaussian", "random_scores", "true_labels")
@@ -37,13 +38,17 @@ def made(chain, config, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def score(chain, config, made):
-    """Score some attacks."""
+def detection(config):
     detectors = [
         (name, yaml.safe_load((config / f"detector/{name}.yaml").read_text())) for name in DETECTORS
     ]
-    spec = {"detectors": detectors, "score": None, "train_fraction": 0.5}
+    return {"detectors": detectors, "score": None, "train_fraction": 0.5, "bits": [*BITS]}
+
+
+@pytest.fixture(scope="module")
+def score(chain, config, made):
+    """Score some attacks."""
+    spec = detection(config)
     files = {"otcm": chain / "otcm.safetensors", NAME: made / f"{NAME}.safetensors"}
 
     def score(output, *attacks):
@@ -87,6 +92,33 @@ def test_only_detectors_trained_on_it_have_no_scores(score, made, capsys):
     )
     others = scores[(scores["trained_on"] == "others") & (scores["tested_on"] == NAME)]
     assert set(others["kind"]) == {"clean", "noisy", "adversarial"}
+
+
+def test_without_rounded_images_all_else_is_the_same(chain, config, made, tmp_path):
+    features = [made / "clean.parquet"]
+    for name, source in (("otcm", chain), (NAME, made)):
+        features.append(tmp_path / f"{name}.parquet")
+        attack = source / f"{name}.safetensors"
+        spec = config / "feature/max_probability.yaml"
+        run_feature(chain, spec, attack, features[-1], "--bits", '["float32"]')
+        values = pd.read_parquet(made / f"{name}.parquet")
+        expected = values[values["kind"].isin(["noisy", "adversarial"])].reset_index(drop=True)
+        pd.testing.assert_frame_equal(pd.read_parquet(features[-1]), expected)
+    spec = {**detection(config), "bits": ["float32"]}
+    attacks = [chain / "otcm.safetensors", made / f"{NAME}.safetensors"]
+    detect(spec, "p", features=features, attacks=attacks, output=tmp_path / "alone.parquet")
+    both = read_cells(made / "both.parquet", bits="float32")
+    pd.testing.assert_frame_equal(
+        read_cells(tmp_path / "alone.parquet"), both.reset_index(drop=True), check_categorical=False
+    )
+    metrics = tmp_path / "metrics.csv"
+    scores = tmp_path / "alone.parquet"
+    run("evaluate", "--name", "p", "--scores", scores, "--replicates", "50", "--output", metrics)
+    arguments = ["--metrics", metrics, "--attacks", *attacks, "--replicates", "50"]
+    run("tables", *arguments, "--output", tmp_path / "tables")
+    written = {path.stem for path in (tmp_path / "tables").glob("detection*.md")}
+    assert {"detection", "detection_all"} < written
+    assert not [name for name in written if name.endswith("8bit")]
 
 
 @pytest.mark.parametrize("attacks", [("otcm", NAME), (NAME,)])

@@ -205,6 +205,15 @@ def test_what_lacks_an_attack_is_left_out_with_a_sentence(composed):
     assert len(experiment.left_out) == len(whole.settings["reproductions"]) + 2
 
 
+def test_what_shows_rounded_images_is_left_out_without_them(composed):
+    experiment = composed(experiment="hsu2018", overrides="evaluation.bits=[float32]")
+    assert "accuracy" not in experiment.settings["reproductions"]
+    assert experiment.left_out == (
+        "reproductions.accuracy, since its images are 8bit, which is not in evaluation.bits "
+        "(float32)",
+    )
+
+
 def test_tables_of_another_data_set_are_left_out(composed):
     experiment = composed(experiment="zhao2019_small", dataset="digits", model="small_cnn")
     assert (

@@ -114,6 +114,10 @@ def test_a_path_with_spaces_survives(composed):
         ({"overrides": "model.training.epochs=0"}, "model.training.epochs: 0 is less than"),
         ({"overrides": "evaluation.train_fraction=1"}, "evaluation.train_fraction: 1 is greater"),
         (
+            {"overrides": "evaluation.bits=[8bit]"},
+            "evaluation.bits: ['8bit'] is not one of [['float32', '8bit'], ['float32']]",
+        ),
+        (
             {"overrides": "evaluation.primary_detector=forest"},
             "Unknown detector: forest. config/detector/ has: gaussian, ",
         ),

@@ -58,7 +58,7 @@ def test_models_are_built_from_the_specification_that_they_were_trained_from(pip
         ("attack", ["--name", "--seed"]),
         ("fit-feature", ["--seed"]),
         ("feature", ["--name", "--seed"]),
-        ("defend", ["--name"]),
+        ("defend", ["--name", "--bits"]),
         ("fit-detectors", ["--name", "--seed"]),
         ("score", ["--name", "--seed"]),
     ],
@@ -72,6 +72,7 @@ def test_each_step_has_its_options(pipeline_of, step, options):
         # Features that are made from hidden layers are told what to collect of them.
         collected = "_activations_" in json.loads(option(words, "--spec"))
         more = ["--activations"] if collected else []
+        more += ["--bits"] if step == "feature" and file.inputs.get("attack") else []
         more += ["--model-spec"] if "model" in file.inputs else []
         assert found == ["--spec", "--code", *options, *more]
 

@@ -191,6 +191,8 @@ def test_tables_are_those_that_the_step_writes(pipeline_of, names):
         "cross_attack_bu",
     ]
     assert "paired" not in tables(pipeline_of(features=["kd"]), names)
+    unrounded = tables(pipeline_of(features=["kd", "bu"], evaluation={"bits": ["float32"]}), names)
+    assert set(found) - set(unrounded) == {"detection_8bit", "detection_all_8bit"}
 
 
 def test_controls_are_known_by_their_specification(pipeline_of, names):

@@ -60,6 +60,7 @@ AFTER_MODEL = AFTER_ATTACKS | {"model", "clean", "fitted"}
         ({"overrides": "feature.kd.bandwidth=1.0"}, {"fitted", "features", "detectors", "scores"}),
         ({"overrides": "activations.max_width=64"}, {"fitted", "features", "detectors", "scores"}),
         ({"overrides": "evaluation.train_fraction=0.4"}, {"detectors", "scores"}),
+        ({"overrides": "evaluation.bits=[float32]"}, {"features", "detectors", "scores"}),
         ({"code": "attack"}, AFTER_ATTACKS),
         ({"code": "score"}, {"scores"}),
         ({"seeds": [0, 1, 2]}, AFTER_MODEL),

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from advdetect.data.split import Split
 from advdetect.data.subset import hold_out_validation
 from advdetect.identity import canonical_json
-from advdetect.protocol import BITS, POSITIVES, TRAIN, UNCHANGED, UNUSED
+from advdetect.protocol import POSITIVES, TRAIN, UNCHANGED, UNUSED
 from advdetect.steps import options
 from advdetect.steps.prepare_data import SUBSET_KEYS
 from certification import USES
@@ -183,6 +183,7 @@ class Extent:
 
     def _of_run(self, run: Run, factor: str) -> int:
         settings, attacks, detectors = self._pipeline.settings, len(run.attacks), len(run.detectors)
+        evaluation = settings["evaluation"]
         if factor == TEST:
             return self.images(self._pipeline.store.split(run, "test"))
         return {
@@ -191,8 +192,8 @@ class Extent:
             FEATURES: len(run.features),
             SEEDS: len(settings["seeds"]),
             # Of each detector on its own attack, and in one form of the primary one on every pair.
-            INTERVALS: len(BITS) * len(POSITIVES) * detectors * attacks + attacks**2,
-            REPLICATES: settings["evaluation"]["replicates"],
+            INTERVALS: len(evaluation["bits"]) * len(POSITIVES) * detectors * attacks + attacks**2,
+            REPLICATES: evaluation["replicates"],
         }[factor]
 
     def _runs(self, published: Published) -> Sequence[Run]:

@@ -32,7 +32,7 @@ RESERVED = {
     },
 }
 #: The command line's choices after which what the experiment set for its own may not fit any more.
-_CHOICES = {*OVERRIDES, *GROUPS.values(), "runs"}
+_CHOICES = {*OVERRIDES, *GROUPS.values(), "runs", "evaluation.bits"}
 
 
 def settle(
@@ -225,6 +225,7 @@ def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> 
     yield from unknown_names(spec, _known(replace(experiment, runs=named)))
     yield from unknown_columns(columns_of_table(spec), named)
     yield from check_reported(spec, references / spec["reported"], named[0].reported_as)
+    yield from _missing_forms(spec["readings"], experiment)
 
 
 def _problems_of_figure(
@@ -232,6 +233,7 @@ def _problems_of_figure(
 ) -> Iterable[str]:
     """Yield what keeps a paper's figure from being drawn, a sentence each."""
     yield from unknown_used(used_names(spec, kinds), _known(experiment))
+    yield from _missing_forms([spec], experiment)
     yield from unknown_columns(columns_of_figure(spec), experiment.runs)
     there = [run.name for run in experiment.runs if run.name]
     if "runs" in spec and not set(there) & set(spec["runs"]):  # a small experiment has fewer
@@ -239,6 +241,14 @@ def _problems_of_figure(
             f"none of the runs {', '.join(spec['runs'])} is among those of this experiment "
             f"({', '.join(there) or 'none has a name'})"
         )
+
+
+def _missing_forms(wanted: Iterable[Spec], experiment: Experiment) -> Iterable[str]:
+    """Yield which form of the images a table or a figure shows that is not computed."""
+    there = experiment.settings["evaluation"]["bits"]
+    for form in dict.fromkeys(spec["bits"] for spec in wanted if "bits" in spec):
+        if form not in there:
+            yield f"its images are {form}, which is not in evaluation.bits ({', '.join(there)})"
 
 
 def _known(experiment: Experiment) -> dict[str, Iterable[str]]:

@@ -158,8 +158,8 @@ class Contents:
     @cached_property
     def _tables(self) -> list[str]:
         """Names of the files of our own tables, without suffix."""
-        variants = ["", "_all", "_8bit", "_all_8bit", "_average_precision"]
-        variants += ["_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
+        variants = [*("", "_all"), *(["_8bit", "_all_8bit"] if self._has_rounded else [])]
+        variants += ["_average_precision", "_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
         return [
             *(f"detection{variant}" for variant in variants),
             *(f"cross_attack_{feature}" for feature in self._features),
@@ -184,7 +184,12 @@ class Contents:
 
     @property
     def _defense_tables(self) -> list[str]:
-        return [DEFENSES, f"{DEFENSES}_8bit"] if self._experiment.names("defenses") else []
+        rounded = [f"{DEFENSES}_8bit"] if self._has_rounded else []
+        return [DEFENSES, *rounded] if self._experiment.names("defenses") else []
+
+    @property
+    def _has_rounded(self) -> bool:
+        return "8bit" in self._evaluation["bits"]
 
     def _table_files(self, names: Iterable[str], *others: str) -> list[str]:
         tables = [f"{self.folder}/tables/{name}.{suffix}" for name in names for suffix in FORMATS]

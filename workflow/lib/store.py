@@ -187,6 +187,7 @@ class Store:
             inputs = {**self._judged(run, seed), "attack": images, "fitted": fitted}
         job = f"features/{folder}/{feature}"
         keyed = {"name": feature, "seed": seed, **self._collected(spec)}
+        keyed |= self._bits if inputs.get("attack") else {}
         return self._of_run(
             "feature", job, spec, inputs, run, seed, keyed, TABLE, feature=feature, attack=source
         )
@@ -206,7 +207,7 @@ class Store:
             ],
             "fitted": [self.fitted(run, seed, spec["_fitted_by_"])],
         }
-        job, keyed = f"defenses/{name}", {"name": name}
+        job, keyed = f"defenses/{name}", {"name": name, **self._bits}
         return self._of_run("defend", job, spec, inputs, run, seed, keyed, TABLE, defense=name)
 
     @once
@@ -236,7 +237,13 @@ class Store:
             "detectors": list(run.detectors.items()),
             "score": run.features[feature].get("_score_"),
             "train_fraction": self._experiment.settings["evaluation"]["train_fraction"],
+            **self._bits,
         }
+
+    @property
+    def _bits(self) -> dict[str, list[str]]:
+        """The forms of the images of attacks."""
+        return {"bits": self._experiment.settings["evaluation"]["bits"]}
 
     def of_examples(self, step: str, run: Run, seed: int, attack: str) -> StoreFile:
         """What is computed of a few images of an attack: ``sensitivity`` or ``eigenvalue-path``."""

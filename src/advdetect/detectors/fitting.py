@@ -64,6 +64,7 @@ def fit_detectors(
     detectors: Mapping[str, Detector],
     fitting: Collection[int],
     control: AttackedImages | None = None,
+    bits: Collection[str] = tuple(BITS),
 ) -> Iterator[FittedDetector]:
     """Fit each detector on each training set, one after the other.
 
@@ -88,6 +89,7 @@ def fit_detectors(
         detectors: The detectors.
         fitting: Source images to fit on.
         control: The images of `protocol.UNCHANGED`, if there are any.
+        bits: Names in `BITS`, the forms of the images.
 
     Raises:
         AdvdetectError: A detector cannot be fitted, or returned a score that is not a number.
@@ -96,19 +98,19 @@ def fit_detectors(
     own = clean_rows(clean, fitting)
     for name, detector in detectors.items():
         if detector.unsupervised:
-            yield _fit_on_clean(name, detector, own, attacks, fitting, columns)
+            yield _fit_on_clean(name, detector, own, attacks, fitting, columns, bits)
     supervised = {
         name: detector for name, detector in detectors.items() if not detector.unsupervised
     }
-    for bits, positives in itertools.product(BITS, POSITIVES) if supervised else ():
-        sets = _training_sets(clean, attacks, fitting, bits, positives)
-        if control and (bits, positives) == MAIN_FORM:
-            unchanged = _training_sets(clean, {UNCHANGED: control}, fitting, bits, positives)
+    for form in itertools.product(bits, POSITIVES) if supervised else ():
+        sets = _training_sets(clean, attacks, fitting, *form)
+        if control and form == MAIN_FORM:
+            unchanged = _training_sets(clean, {UNCHANGED: control}, fitting, *form)
             sets = itertools.chain(sets, unchanged)
         for training in sets:
             for name, detector in supervised.items():
                 if not (training.trained_on == UNCHANGED and detector.sees_labels):
-                    yield _fit(name, detector, training, columns, bits, positives)
+                    yield _fit(name, detector, training, columns, *form)
 
 
 def _training_sets(
@@ -173,19 +175,20 @@ def _fit_on_clean(
     attacks: Mapping[str, AttackedImages],
     fitting: Collection[int],
     columns: Collection[str],
+    bits: Collection[str],
 ) -> FittedDetector:
     with explain_failure(f"The detector {name}, fitted on {CLEAN} images,"):
         estimator = detector.fit(own, columns)
     thresholds: dict[tuple[str, float], float] = {}
-    for bits in BITS:
+    for form in bits:
         noisy = [
-            clean_rows(attack.features[f"noisy{BITS[bits]}"], fitting)
+            clean_rows(attack.features[f"noisy{BITS[form]}"], fitting)
             for attack in attacks.values()
-            if not without_values(attack, bits)
+            if not without_values(attack, form)
         ]
         negatives = concatenate([own, *noisy])
         scores = checked(name, CLEAN, lambda: detector.scores(estimator, negatives, columns))  # noqa: B023
-        thresholds |= _thresholds(scores, bits)
+        thresholds |= _thresholds(scores, form)
     return FittedDetector(name, CLEAN, "", "", "", estimator=estimator, thresholds=thresholds)
 
 

@@ -29,6 +29,7 @@ def score_attacks(
     fitted: Iterable[FittedDetector],
     testing: Collection[int],
     control: AttackedImages | None = None,
+    bits: Collection[str] = tuple(BITS),
 ) -> Iterator[ScorePart]:
     """Score the testing part of the attacks with each fitted detector, one after the other.
 
@@ -44,6 +45,7 @@ def score_attacks(
             `fitting.fit_detectors` yields them.
         testing: Source images to score; disjoint from those that were fitted on.
         control: As it was given to `fitting.fit_detectors`.
+        bits: As they were given to it.
 
     Raises:
         AdvdetectError: A detector returned a score that is not a number.
@@ -55,20 +57,20 @@ def score_attacks(
     while following and not following.bits:
         of_clean.append(following)
         following = next(remaining, None)
-    for bits, positives in itertools.product(BITS, POSITIVES):
-        tested = _Tested.make(clean, attacks, testing, bits, positives)
+    for form in itertools.product(bits, POSITIVES):
+        tested = _Tested.make(clean, attacks, testing, *form)
         unchanged = None
-        if control and (bits, positives) == MAIN_FORM:
-            unchanged = _Tested.make(clean, {UNCHANGED: control}, testing, bits, positives)
-        while following and (following.bits, following.positives) == (bits, positives):
+        if control and form == MAIN_FORM:
+            unchanged = _Tested.make(clean, {UNCHANGED: control}, testing, *form)
+        while following and (following.bits, following.positives) == form:
             images = tested.only(following.left_out) if following.left_out else tested
             if unchanged and following.trained_on == UNCHANGED:
                 images = unchanged
-            yield _score(following, detectors, images, columns, bits, positives)
+            yield _score(following, detectors, images, columns, *form)
             following = next(remaining, None)
         for detector in of_clean:
             for images in filter(None, (tested, unchanged)):
-                yield _score(detector, detectors, images, columns, bits, positives)
+                yield _score(detector, detectors, images, columns, *form)
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def render_report(context: ReportContext) -> str:
             *(tables[name] for name in ("attacks", "least_perturbation") if name in tables),
             *([context.substitutes] if context.substitutes else []),
         ],
-        detection_tables=[tables[name] for name in DETECTION_TABLES],
+        detection_tables=[tables[name] for name in DETECTION_TABLES if name in tables],
         detector_table=tables["detectors"],
         other_tables=[tables[f"detection_{metric}"] for metric in METRICS[1:]],
         cross_attack_tables=[

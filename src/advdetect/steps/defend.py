@@ -17,7 +17,7 @@ from advdetect.inference import batch_slices, to_float
 from advdetect.io import read_provenance, read_table, read_tensors, write_table
 from advdetect.models.guard import unchanged
 from advdetect.progress import report
-from advdetect.protocol import CLEAN, HELD_OUT
+from advdetect.protocol import BITS, CLEAN, HELD_OUT
 from advdetect.requirements.memory import FORWARD
 from advdetect.steps import options
 from advdetect.steps.batches import images_at_a_time
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "config/defense/magnet.yaml")
     options.add_runtime(parser)
+    options.add_bits(parser)
     parser.add_argument("--name", required=True, help="name of the defence")
     add_judged(parser)
     parser.add_argument(
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.code,
         inputs={**judged(arguments), **files},
         outputs=[arguments.output],
-        keyed={"name": arguments.name},
+        keyed={"name": arguments.name, "bits": arguments.bits},
         device=device.type,
         threads=arguments.threads,
     )
@@ -122,8 +123,8 @@ def run(arguments: argparse.Namespace) -> None:
     for path in arguments.attacks:
         attack = AttackFile(path)
         names.append(attack.name)
-        kinds = changed_images(attack, data)
-        for suffix in ("", "_8bit"):
+        kinds = changed_images(attack, data, arguments.bits)
+        for suffix in (BITS[form] for form in arguments.bits):
             name = f"adversarial{suffix}"
             success = attack.column(f"success{suffix}")[attack.column(f"changed{suffix}")]
             if len(success):

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that both steps have."""
     options.add_spec(
         parser,
-        "{detectors: [[name, config/detector/*.yaml], …], score: …, train_fraction: 0.5}",
+        "{detectors: [[name, config/detector/*.yaml], …], score: …, train_fraction: 0.5, "
+        "bits: [float32, 8bit]}",
     )
     options.add_seed(parser)
     parser.add_argument(
@@ -57,6 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"files from attack; that of the attack {UNCHANGED} is the control",
     )
     parser.add_argument("--name", required=True, help="name of the feature, for random numbers")
+
+
+def read_spec(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the specification of what is fitted and scored.
+
+    Raises:
+        AdvdetectError: A name in it is unknown or missing.
+    """
+    spec = options.read_spec(arguments)
+    options.check_names(spec, ("detectors", "score", "train_fraction", "bits"), all_needed=True)
+    return spec
 
 
 def make_detectors(spec: Mapping[str, Any], seed: int, feature: str) -> dict[str, Detector]:
@@ -86,20 +98,23 @@ def packages(spec: Mapping[str, Any]) -> list[str]:
     return sorted(named)
 
 
-def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> Inputs:
+def read_inputs(
+    features: Sequence[str], attacks: Sequence[str], seed: int, bits: Sequence[str]
+) -> Inputs:
     """Read features and which attacks succeed, and check that they belong together.
 
     Args:
         features: Files of the clean images and of each attack's.
         attacks: Files of the attacks.
         seed: The run's seed.
+        bits: Names in `protocol.BITS`, the forms of the images.
 
     Raises:
         AdvdetectError: An attack has features and no file or the other way round, two files are
             of the same attack, or a file is of another seed or of other images.
     """
     facts = {path: read_provenance(path) for path in (*features, *attacks)}
-    tables = _read_features([(path, facts[path]["attack"]) for path in features])
+    tables = _read_features([(path, facts[path]["attack"]) for path in features], bits)
     for path, known in facts.items():
         if (own := known.get("seed", seed)) != seed:
             raise AdvdetectError(f"{path} is of seed {own}, not of seed {seed}.")
@@ -116,7 +131,7 @@ def read_inputs(features: Sequence[str], attacks: Sequence[str], seed: int) -> I
     attacked = {
         name: AttackedImages(
             tables[name],
-            _read_success(path, name, tables[name]),
+            _read_success(path, name, tables[name], bits),
             frozenset(facts[path].get(ORIGINS, ())),
         )
         for path, name in names.items()
@@ -145,10 +160,13 @@ def _check_attacks(names: Mapping[str, str], tables: Iterable[str]) -> None:
             raise AdvdetectError(f"--attacks lacks the file of the attack {name}.")
 
 
-def _read_success(path: str, name: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    arrays = read_arrays(path, ["index", *(f"success{suffix}" for suffix in BITS.values())])
+def _read_success(
+    path: str, name: str, tables: Mapping[str, pd.DataFrame], bits: Sequence[str]
+) -> pd.DataFrame:
+    columns = {form: f"success{BITS[form]}" for form in bits}
+    arrays = read_arrays(path, ["index", *columns.values()])
     success = pd.DataFrame(
-        {bits: arrays[f"success{suffix}"] for bits, suffix in BITS.items()}, index=arrays["index"]
+        {form: arrays[column] for form, column in columns.items()}, index=arrays["index"]
     )
     if not all(table.index.isin(success.index).all() for table in tables.values()):
         raise AdvdetectError(
@@ -158,11 +176,14 @@ def _read_success(path: str, name: str, tables: Mapping[str, pd.DataFrame]) -> p
     return success
 
 
-def _read_features(files: Sequence[tuple[str, str]]) -> dict[str, dict[str, pd.DataFrame]]:
+def _read_features(
+    files: Sequence[tuple[str, str]], bits: Sequence[str]
+) -> dict[str, dict[str, pd.DataFrame]]:
     """Read features, several of an attack side by side.
 
     Args:
         files: Each with the attack (or ``clean``) that it is of.
+        bits: The forms of the images.
 
     Returns:
         For each attack (or ``clean``) a table per kind, its rows indexed by source image.
@@ -180,14 +201,14 @@ def _read_features(files: Sequence[tuple[str, str]]) -> dict[str, dict[str, pd.D
                 f"{', '.join(first)}."
             )
     return {
-        attack: _by_kind(table.reindex(columns=next(iter(columns.values()))), attack)
+        attack: _by_kind(table.reindex(columns=next(iter(columns.values()))), attack, bits)
         for attack, table in joined.items()
     }
 
 
-def _by_kind(table: pd.DataFrame, attack: str) -> dict[str, pd.DataFrame]:
+def _by_kind(table: pd.DataFrame, attack: str, bits: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return the rows of each kind of image, none of those that there are none of."""
-    kinds = [f"{kind}{suffix}" for kind in KINDS if kind != CLEAN for suffix in BITS.values()]
+    kinds = [f"{kind}{BITS[form]}" for kind in KINDS if kind != CLEAN for form in bits]
     of = table.index.get_level_values("kind")
     return {
         kind: table[of == kind].droplevel("kind")

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attack",
         help="with --test: of the noisy and the adversarial images of this attack instead",
     )
+    options.add_bits(parser)
     options.add_activations(parser)
     options.add_fitted(parser)
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         keyed={
             "name": arguments.name,
             "seed": arguments.seed,
+            **({"bits": arguments.bits} if arguments.attack else {}),
             **options.keyed_settings(settings),
         },
         device=device.type,
@@ -142,7 +144,7 @@ def _read_images(
     if arguments.test:
         if not arguments.clean:
             raise AdvdetectError("--test needs --clean, the file from classify.")
-        return images_to_test(arguments.test, arguments.clean, arguments.attack)
+        return images_to_test(arguments.test, arguments.clean, arguments.attack, arguments.bits)
     if arguments.attack:
         raise AdvdetectError("--attack goes with --test, the test split, not with --train.")
     if HELD_OUT not in fitted:

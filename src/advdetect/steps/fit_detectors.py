@@ -12,7 +12,7 @@ from advdetect.files.detector import FittedDetector, write_detectors
 from advdetect.io import write_table
 from advdetect.progress import report
 from advdetect.seeding import derive_seed
-from advdetect.steps import detection, options
+from advdetect.steps import detection
 
 THRESHOLDS = ["detector", "trained_on", "left_out", "bits", "positives", "false_positive_rate"]
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the features, fit and write."""
-    spec = options.read_spec(arguments)
+    spec = detection.read_spec(arguments)
     facts = provenance.describe(
         "fit-detectors",
         spec,
@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         outputs=[arguments.output, arguments.split, arguments.thresholds],
         keyed={"name": arguments.name, "seed": arguments.seed},
     )
-    inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
+    bits = spec["bits"]
+    inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed, bits)
     facts |= detection.tested(inputs)
     detectors = detection.make_detectors(spec, arguments.seed, arguments.name)
     index = np.asarray(inputs.clean.index)
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     unfitted: dict[str, str] = {}
     with write_detectors(arguments.output, facts, detection.packages(spec)) as append:
         for fitted in fit_detectors(
-            inputs.clean, inputs.attacks, detectors, fitting, inputs.control
+            inputs.clean, inputs.attacks, detectors, fitting, inputs.control, bits
         ):
             append(fitted)
             thresholds += _threshold_rows(fitted)

@@ -3,7 +3,7 @@
 They are read, or drawn, when they are needed, some rows at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from advdetect.errors import AdvdetectError
 from advdetect.files.attack import AttackFile
 from advdetect.inference import round_to_8_bits, to_float
 from advdetect.io import read_arrays
-from advdetect.protocol import CLEAN, UNCHANGED
+from advdetect.protocol import BITS, CLEAN, UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,16 @@ class Kind:
     images: Callable[[slice], Tensor]
 
 
-def images_to_test(path: str, clean: str, attack: str | None) -> tuple[str, dict[str, Kind]]:
+def images_to_test(
+    path: str, clean: str, attack: str | None, bits: Iterable[str]
+) -> tuple[str, dict[str, Kind]]:
     """Return the images of each kind of an attack, or the clean ones that the model gets right.
 
     Args:
         path: The test split.
         clean: Which of its images the model gets right, from classify.
         attack: The attack's file, if any.
+        bits: As of `changed_images`.
 
     Returns:
         The attack's name or `CLEAN`, and the images by kind.
@@ -48,8 +51,9 @@ def images_to_test(path: str, clean: str, attack: str | None) -> tuple[str, dict
     if not attack:
         return CLEAN, {CLEAN: split_images(data, read_correct(clean))}
     file = AttackFile(attack)
-    images = unchanged_images if file.name == UNCHANGED else changed_images
-    return file.name, images(file, data)
+    if file.name == UNCHANGED:
+        return file.name, unchanged_images(file, data)
+    return file.name, changed_images(file, data, bits)
 
 
 def read_correct(path: str) -> Tensor:
@@ -62,7 +66,9 @@ def split_images(data: ImageSplit, index: Tensor) -> Kind:
     return Kind(index, lambda rows: to_float(data.images[index[rows]]))
 
 
-def changed_images(attack: AttackFile, data: ImageSplit) -> dict[str, Kind]:
+def changed_images(
+    attack: AttackFile, data: ImageSplit, bits: Iterable[str] = tuple(BITS)
+) -> dict[str, Kind]:
     """Return an attack's noisy and adversarial images, as they are and rounded to 8 bits.
 
     An image that the attack left as it was, as a minimal-norm attack does where it fails, is the
@@ -72,13 +78,14 @@ def changed_images(attack: AttackFile, data: ImageSplit) -> dict[str, Kind]:
     Args:
         attack: The attack's file.
         data: The split that it attacks; the noisy images are drawn from its images.
+        bits: Names in `protocol.BITS`, the forms that are wanted.
 
     Raises:
         AdvdetectError: Its images are not of this split.
     """
     check_split(attack, data)
     kinds = {}
-    for suffix in ("", "_8bit"):
+    for suffix in (BITS[form] for form in bits):
         changed = torch.from_numpy(attack.column(f"changed{suffix}")).nonzero().flatten()
         index = torch.from_numpy(attack.column("index"))[changed]
         for name, images in (

@@ -10,7 +10,7 @@ from advdetect.files.detector import read_detectors
 from advdetect.files.scores import write_scores
 from advdetect.io import read_provenance, read_table
 from advdetect.progress import report
-from advdetect.steps import detection, options
+from advdetect.steps import detection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the features and the detectors, score and write."""
-    spec = options.read_spec(arguments)
+    spec = detection.read_spec(arguments)
     roles = ("detectors", "split", "features", "attacks")
     facts = provenance.describe(
         "score",
@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
         outputs=[arguments.output],
         keyed={"name": arguments.name, "seed": arguments.seed},
     )
-    inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed)
+    bits = spec["bits"]
+    inputs = detection.read_inputs(arguments.features, arguments.attacks, arguments.seed, bits)
     facts |= detection.tested(inputs)
     own = {name: facts[name] for name in ("name", "spec", "attacks", "control")}
     for path in (arguments.detectors, arguments.split):
@@ -43,7 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
     testing = set(split.loc[~split["fitting"], "index"].tolist())
     fitted = read_detectors(arguments.detectors, detection.packages(spec))
     count = 0
-    parts = score_attacks(inputs.clean, inputs.attacks, detectors, fitted, testing, inputs.control)
+    parts = score_attacks(
+        inputs.clean, inputs.attacks, detectors, fitted, testing, inputs.control, bits
+    )
     with write_scores(arguments.output, facts) as append:
         for part in parts:
             append(part)

@@ -17,6 +17,7 @@ from advdetect.evaluation.perturbation import least_perturbations
 from advdetect.evaluation.substitutes import imitations
 from advdetect.files.attack import PASSES, AttackFile
 from advdetect.files.texts import csv_of, write_text
+from advdetect.io import read_provenance
 from advdetect.many_classes import CHOSEN, described
 from advdetect.papers.readings import reported_defenses
 from advdetect.progress import report
@@ -162,7 +163,10 @@ def _defense_tables(arguments: argparse.Namespace) -> dict[str, Table]:
     known = {label: values for label, values in theirs.items() if values is not None}
     reported = stack_runs(known, pd.DataFrame.copy) if known else None
     tables = {}
+    there = read_provenance(arguments.defenses[0])["bits"]
     for name, bits in DEFENSE_TABLES.items():
+        if bits not in there:
+            continue
         accuracies = partial(
             defense_accuracies,
             bits=bits,

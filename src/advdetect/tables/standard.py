@@ -48,14 +48,15 @@ def standard_tables(
 
     Returns:
         By file name without suffix: ``detection`` (successful adversarials, float32 images), the
-        same with ``_all`` (failed ones included) and ``_8bit`` (rounded images) and with the other
-        metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>``; with its metrics
-        ``control``, with an attack of the minimal-norm kind ``least_perturbation``, and with more
-        than one feature ``paired``.
+        same with ``_all`` (failed ones included), ``_8bit`` (rounded images, where they have
+        metrics) and with the other metrics, ``detectors``, ``attacks``, ``cross_attack_<feature>``;
+        with its metrics ``control``, with an attack of the minimal-norm kind
+        ``least_perturbation``, and with more than one feature ``paired``.
     """
     tables = {
         name: detection_table(metrics, detector=detector, bits=bits, positives=positives)
         for name, (bits, positives) in DETECTION_TABLES.items()
+        if (metrics["bits"] == bits).any()
     }
     main = {"bits": "float32", "positives": "successful"}
     tables |= {
