@@ -1,13 +1,13 @@
 """Killed runs and damaged files: nothing half-done is taken for whole, nothing whole is redone."""
 
 import re
+import shutil
 
 import pytest
 from snakemake_project import (
     ATTACKED,
     Project,
     halted_run,
-    new_project,
     unlock,
 )
 
@@ -23,13 +23,17 @@ def wanted(first_run) -> str:
 
 @pytest.fixture(scope="module")
 def interrupted(
-    tmp_path_factory, repository, wanted
+    tmp_path_factory, first_run, wanted
 ) -> tuple[Project, dict[str, tuple[bytes, int]]]:
-    """A run from scratch, killed in the middle, and the files that it had finished by then.
+    """A run that had data and model, killed in the middle, and the files that there were by then.
 
     It was asked for what follows from one attack and one feature.
     """
-    project = new_project(repository, tmp_path_factory.mktemp("interrupted") / "project")
+    project = first_run[0].copy(tmp_path_factory.mktemp("interrupted") / "project")
+    for name, path in project.files().items():
+        if name not in ("train", "test", "model", "model.json", "clean"):
+            path.unlink()
+    shutil.rmtree(project.results)
     with halted_run(project, f"{NAME}.parquet", [wanted]):
         pass  # its end kills everything
     # What is unfinished is no result; the other core may have been at an attack.
@@ -60,7 +64,7 @@ def test_unlocking_and_the_same_command_complete_a_killed_run(interrupted, first
     unlock(project)
     project.run(wanted)
     assert project.plan(wanted) == set()
-    # Both ran from scratch, in different folders and in a different order of jobs.
+    # Both ran in different folders and in a different order of jobs.
     contents, whole = project.contents(), first_run[0].contents()
     assert wanted.removeprefix("results/") in contents
     assert contents == {name: whole[name] for name in contents}

@@ -89,6 +89,7 @@ attacks: [invert]
 features: [brightness]
 detectors: [linear, threshold, true_labels]
 evaluation: {replicates: 100, primary_detector: linear, main_feature: brightness}
+figures: [roc, gallery]
 """,
 }
 
@@ -163,8 +164,7 @@ AFTER_ATTACK = {
     "metrics_brightness",
     "paired",
     "tables",
-    *(f"figure_{name}" for name in ("roc", "roc_low", "cross_attack", "gallery")),
-    "figure_scores_brightness",
+    *("figure_roc", "figure_gallery"),
     "manifest",
     "report",
 }

@@ -22,6 +22,7 @@ from advdetect.io import read_provenance
 
 pytestmark = pytest.mark.integration
 
+FIGURES = ["roc", "cross_attack", "gallery", "training"]
 SHARED = {
     "defaults": [{"override /dataset": "digits"}, {"override /model": "small_cnn"}],
     "device": "cpu",
@@ -31,12 +32,12 @@ SHARED = {
     "detector": {"random_forest": {"trees": 5}},
     "evaluation": {"replicates": 100, "main_feature": "kd"},
 }
-FIGURES = ("roc", "cross_attack", "gallery", "training")
 EPOCHS = "model.training.epochs=3"
 MODELS = SHARED | {
     "name": "models",
     "runs": [{"model": "small_cnn", "overrides": [EPOCHS]}, {"model": "wide"}],
     "attacks": ["fgsm", "otcm@wide", "mine", "harmless", "untouched"],
+    "figures": [*FIGURES, "certified_accuracy"],
     "dataset": {"train_count": 300, "test_count": 120},
     "attack": {"fgsm": {"epsilon": 0.4}},
     "certification": {
@@ -56,7 +57,7 @@ DATASETS = SHARED | {
         {"dataset": "image_folder", "overrides": FOLDER.split()},
     ],
     "attacks": ["fgsm"],
-    "figures": [*FIGURES],
+    "figures": FIGURES,
 }
 
 
@@ -123,8 +124,9 @@ def test_two_models_are_shown(models):
     check_runs(models, ("small_cnn", "wide"))
 
 
+@pytest.mark.long
 def test_two_data_sets_are_shown(datasets):
-    """That each has the cells that it has alone, the steps' tests show."""
+    """That each has the cells that it has alone, the steps' tests show; two models are shown so."""
     check_runs(datasets, ("digits", "image_folder"))
 
 
