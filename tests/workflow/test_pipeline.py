@@ -72,7 +72,8 @@ def test_each_step_has_its_options(pipeline_of, step, options):
         # Features that are made from hidden layers are told what to collect of them.
         collected = "_activations_" in json.loads(option(words, "--spec"))
         more = ["--activations"] if collected else []
-        more += ["--bits"] if step == "feature" and file.inputs.get("attack") else []
+        has_forms = file.names.get("attack") not in ("clean", "held_out", "unchanged")
+        more += ["--bits"] if step == "feature" and has_forms else []
         more += ["--model-spec"] if "model" in file.inputs else []
         assert found == ["--spec", "--code", *options, *more]
 

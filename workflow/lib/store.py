@@ -187,7 +187,7 @@ class Store:
             inputs = {**self._judged(run, seed), "attack": images, "fitted": fitted}
         job = f"features/{folder}/{feature}"
         keyed = {"name": feature, "seed": seed, **self._collected(spec)}
-        keyed |= self._bits if inputs.get("attack") else {}
+        keyed |= self._bits if source in run.attacks else {}
         return self._of_run(
             "feature", job, spec, inputs, run, seed, keyed, TABLE, feature=feature, attack=source
         )

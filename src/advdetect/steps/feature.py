@@ -13,12 +13,12 @@ from advdetect.device import prepare_torch
 from advdetect.errors import AdvdetectError, explain_failure
 from advdetect.files.feature import checked, write_feature
 from advdetect.inference import batch_slices
-from advdetect.io import read_tensors
+from advdetect.io import read_provenance, read_tensors
 from advdetect.many_classes import CHOSEN, choices
 from advdetect.models.activations import activations
 from advdetect.models.guard import unchanged
 from advdetect.progress import report, track
-from advdetect.protocol import HELD_OUT
+from advdetect.protocol import HELD_OUT, UNCHANGED
 from advdetect.randomness import SampleGenerator
 from advdetect.seeding import derive_seed
 from advdetect.steps import options
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         keyed={
             "name": arguments.name,
             "seed": arguments.seed,
-            **({"bits": arguments.bits} if arguments.attack else {}),
+            **({"bits": arguments.bits} if _has_forms(arguments.attack) else {}),
             **options.keyed_settings(settings),
         },
         device=device.type,
@@ -97,6 +97,11 @@ def run(arguments: argparse.Namespace) -> None:
         facts[CHOSEN] = chosen
     write_feature(arguments.output, values, facts)
     report(f"feature {arguments.name} seed {arguments.seed}: {arguments.output}")
+
+
+def _has_forms(attack: str | None) -> bool:
+    """Return whether the images are an attack's, and not those of the control, of one form."""
+    return attack is not None and read_provenance(attack).get("name") != UNCHANGED
 
 
 def _images_at_a_time(
