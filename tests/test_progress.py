@@ -41,6 +41,30 @@ def test_lines_are_ten_seconds_apart(clock, capsys):
     assert lines[-1] == "feature mine: 96 of 100 batches, about 12 s left"
 
 
+def test_a_unit_that_takes_long_shows_that_it_is_worked_on(clock, capsys):
+    with Progress("attack mine", 8, "image") as shown:
+        for _ in range(2):
+            for _ in range(9):
+                clock[0] += 7
+                shown.tick("forward passes")
+            shown.advance(4, "50.0 % fooled")
+    assert capsys.readouterr().err.splitlines() == [
+        "attack mine: 0 of 8 images, 5 forward passes since",  # after 35 seconds
+        "attack mine: 4 of 8 images, 50.0 % fooled, about 63 s left",
+        "attack mine: 4 of 8 images, 5 forward passes since",
+    ]
+
+
+def test_a_terminal_shows_that_a_unit_is_worked_on(monkeypatch, clock, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Progress("attack mine", 10, "image") as shown:
+        for _ in range(3):
+            clock[0] += 2
+            shown.tick("forward passes")
+        shown.advance(10)
+    assert "3 forward passes since" in capsys.readouterr().err
+
+
 def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with Progress("attack mine", 10, "image", done=5) as shown:

@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
+#: How long nothing is said at most while one unit is worked on: in a log file, and on a terminal.
+SECONDS_OF_SILENCE = (30.0, 1.0)
 
 
 class Progress:
@@ -26,7 +28,8 @@ class Progress:
     def __init__(self, description: str, total: int, unit: str, done: int = 0) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._before = self._done = done
-        self._started = self._shown = time.monotonic()
+        self._steps = 0
+        self._started = self._shown = self._ticked = time.monotonic()
         self._bar: tqdm | None = None
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=done, desc=description, unit=unit)
@@ -51,6 +54,7 @@ class Progress:
             status: What else is to be shown, for example ``98.0 % fooled``.
         """
         self._done += count
+        self._steps = 0
         if self._bar is not None:
             self._bar.set_postfix_str(status, refresh=False)
             self._bar.update(count)
@@ -59,9 +63,30 @@ class Progress:
         if now - self._shown >= SECONDS_BETWEEN_LINES and self._done < self._total:
             self._shown = now
             each = (now - self._started) / (self._done - self._before)
-            parts = [f"{self._description}: {self._done} of {self._total} {_plural(self._unit)}"]
-            parts += [status] if status else []
-            report(", ".join([*parts, f"about {each * (self._total - self._done):.0f} s left"]))
+            parts = [status] if status else []
+            self._say(*parts, f"about {each * (self._total - self._done):.0f} s left")
+
+    def tick(self, what: str) -> None:
+        """Count a step within the units that come next, and say now and then how many there were.
+
+        Args:
+            what: What a step is, in the plural, for example ``forward passes``.
+        """
+        self._steps += 1
+        now = time.monotonic()
+        is_shown = self._bar is not None
+        if now - max(self._shown, self._ticked) < SECONDS_OF_SILENCE[is_shown]:
+            return
+        self._ticked = now
+        status = f"{self._steps:,} {what} since"
+        if self._bar is not None:
+            self._bar.set_postfix_str(status)
+        else:
+            self._say(status)
+
+    def _say(self, *parts: str) -> None:
+        far = f"{self._description}: {self._done} of {self._total} {_plural(self._unit)}"
+        report(", ".join([far, *parts]))
 
 
 def track(items: Iterable[Item], total: int, description: str, unit: str) -> Iterator[Item]:

@@ -223,3 +223,13 @@ def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config
     rows = read_table(output).groupby("kind")["index"].apply(list)
     assert set(rows.index) == {"noisy", "adversarial", "noisy_8bit", "adversarial_8bit"}
     assert all(indices == changed for indices in rows)
+
+
+def test_an_attack_shows_that_it_is_at_work(attack, monkeypatch, capsys):
+    """Also one of the user's own: what passes through the model is counted."""
+    monkeypatch.setattr("advdetect.progress.SECONDS_OF_SILENCE", (0.0, 0.0))
+    target = "advdetect.attacks.fgsm.fgsm"
+    file = attack(target, epsilon=0.1)
+    count = len(load_file(file)["index"])
+    lines = capsys.readouterr().err.splitlines()
+    assert f"attack attack: 0 of {count} images, 1 forward passes since" in lines

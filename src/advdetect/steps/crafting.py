@@ -1,12 +1,12 @@
 """Crafting the images of an attack piece by piece, alone or together with the values of a sweep."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from advdetect.attacks.passes import Passes, counted_passes
 from advdetect.attacks.result import AttackResult, checked
@@ -92,7 +92,11 @@ def craft(attack: Attack, victims: Victims, batch_size: int) -> None:
     if before:
         report(f"attack {attack.name}: {before} of {count} images were finished before")
     who = f"attack {attack.name}"
-    with choices(who) as chosen, Progress(who, count, "image", before) as progress:
+    with (
+        choices(who) as chosen,
+        Progress(who, count, "image", before) as progress,
+        _signs_of_life(victims.model, progress),
+    ):
         wait = False  # at first for nobody: what others are at comes last, mostly done by then
         while work:
             claimed_by_others = []
@@ -107,6 +111,17 @@ def craft(attack: Attack, victims: Victims, batch_size: int) -> None:
                         _craft_rows(attack, victims, lost, batch_size, chosen)
                 progress.advance(len(rows), _success_so_far(writer))
             work, wait = claimed_by_others, True
+
+
+@contextmanager
+def _signs_of_life(model: nn.Module, progress: Progress) -> Iterator[None]:
+    """Count what passes through the model: on photos a piece may take an hour."""
+    # Not the method itself: with a copy of the model its owner would be copied.
+    hook = model.register_forward_hook(lambda *_: progress.tick("forward passes"))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _undone(writer: AttackWriter, rows: range) -> list[range]:
