@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from advdetect.attacks.passes import counted_passes
 from advdetect.errors import AdvdetectError
+from advdetect.fisher import leading_spectrum
+from advdetect.fisher.eigensolvers import leading_eigenpairs
+from advdetect.fisher.gram_operator import GramOperator
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.fisher.leading_spectrum import leading_input_spectrum, leading_weight_spectrum
 from advdetect.fisher.weight_spectrum import weight_fisher_spectrum
@@ -35,6 +38,59 @@ def test_many_classes_in_120_passes_and_to_a_percent(which: str) -> None:
         found = 10 ** leading(which, model, x, 20)
     assert passes.forward + passes.backward <= 120
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
+
+
+class Diagonal:
+    """N matrices that are diagonal."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        return self.values * vectors
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def select(self, lanes: Tensor) -> "Diagonal":
+        return Diagonal(self.values[lanes])
+
+
+def test_none_of_the_largest_is_missing() -> None:
+    """Of eigenvalues that fall as those of photos do, from 100 first vectors."""
+    expected = 10 ** (-0.6 * torch.arange(1, 201, dtype=torch.float64).sqrt())
+    start = torch.randn(100, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def are_right(tolerance: float) -> Tensor:
+        found = leading_eigenpairs(
+            Diagonal(expected.expand(100, -1)),
+            start,
+            20,
+            iterations=leading_spectrum._PRODUCTS,
+            tolerance=tolerance,
+        )
+        return ((found.value / expected[:20] - 1).abs() <= 0.01).all(dim=1)
+
+    assert are_right(leading_spectrum._TOLERANCE).all()
+    assert not are_right(0.01).all()
+
+
+def test_values_are_made_anew_only_where_rounding_may_hide_them(monkeypatch) -> None:
+    made, projected = [], GramOperator.projected
+
+    def counted(operator: GramOperator, vectors: Tensor) -> Tensor:
+        made.append(len(vectors))
+        return projected(operator, vectors)
+
+    monkeypatch.setattr(GramOperator, "projected", counted)
+    model = mlp(60, 60, classes=400)
+    leading("input", model, images(3), 20)
+    assert made == []
+    with torch.no_grad():
+        model[-1].bias.copy_(torch.arange(0, -400, -1))
+    found = leading("input", model, images(3), 20)
+    assert made == [3]
+    torch.testing.assert_close(found, exact("input", model, images(3))[:, :20], rtol=0, atol=5e-3)
 
 
 @of_both

@@ -97,6 +97,10 @@ def leading_eigenpairs(
     The best approximation from span{v, Gv, G²v, …}: exact, but for rounding, after rank(G) + 1
     products, and usually long before. All basis vectors are kept: (N, iterations + 1, K) float64.
 
+    Each value is relatively as near to an eigenvalue as the tolerance says, but one may be missing:
+    that in whose direction the first vector hardly points appears some products after the others.
+    With a small tolerance it does so before these are done.
+
     Args:
         operator: The matrices G.
         start: (N, K) first vectors, of any length.
