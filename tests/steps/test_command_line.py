@@ -191,6 +191,21 @@ def test_activations_that_are_no_mapping_are_refused(arguments, capsys):
     assert "[1] is no JSON object" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("feature", "--bits"),
+        ("feature", "--activations"),
+        ("attack", "--sweep"),
+        ("tables", "--reproductions"),
+    ],
+)
+def test_what_is_no_json_is_said(capsys, words):
+    with pytest.raises(SystemExit):
+        main([*words, "[1"])
+    assert f"argument {words[1]}: [1 is no JSON (Expecting " in capsys.readouterr().err
+
+
 def test_activations_for_a_feature_that_gets_none_are_refused(arguments, capsys):
     error = fails(capsys, *arguments["feature"], "--activations", "{}")
     assert error.startswith("--activations: leave it out, as the feature does not say")

@@ -1,7 +1,6 @@
 """Attack the clean-correct test images and verify every success from the stored file."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sweep",
-        type=json.loads,
+        type=options.json_value,
         default={},
         metavar="JSON",
         help="values of the swept parameters by name of the attack, as in "

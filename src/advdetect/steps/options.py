@@ -266,6 +266,14 @@ def bind_target(
     return partial(function, **values)
 
 
+def json_value(text: str) -> Any:
+    """Read JSON from the command line."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no JSON ({one_line(error)})") from error
+
+
 def positive_number(text: str) -> float:
     """Read a number above 0 from the command line."""
     value = float(text)
@@ -284,7 +292,7 @@ def positive_integer(text: str) -> int:
 
 def _mapping(text: str) -> dict[str, Any]:
     """Read a JSON object from the command line."""
-    value = json.loads(text)
+    value = json_value(text)
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text} is no JSON object")
     return value
@@ -292,7 +300,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 def _bits(text: str) -> list[str]:
     """Read a JSON list of forms of images from the command line."""
-    value = json.loads(text)
+    value = json_value(text)
     if not isinstance(value, list) or not value or not all(form in [*BITS] for form in value):
         raise argparse.ArgumentTypeError(f"{text} is no JSON list of {', '.join(BITS)}")
     return value

@@ -1,7 +1,6 @@
 """Detection and cross-attack tables, as CSV, Markdown and LaTeX."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -65,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reproductions",
-        type=json.loads,
+        type=options.json_value,
         default=[],
         metavar="JSON",
         help="the papers' tables of defences, whose values stand beside ours",
