@@ -108,6 +108,16 @@ def test_images_are_flagged_or_mended(defended, chain):
     assert (clean["good"] == (~clean["flagged"] & (clean["reformed_class"] == truth))).all()
 
 
+def test_rounded_images_may_be_left_out(defended, tmp_path):
+    folder, arguments, features = defended
+    output = tmp_path / "mid.parquet"
+    run(*arguments[:-1], output, "--features", *features, "--bits", '["float32"]')
+    both = pd.read_parquet(folder / "mid.parquet")
+    expected = both[both["kind"] != "adversarial_8bit"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(output), expected)
+    assert read_provenance(output)["bits"] == ["float32"]
+
+
 def test_an_attack_that_changed_nothing_has_no_value(defended, attack, tmp_path):
     _, arguments, features = defended
     unchanged, output = attack("step_methods.stay"), tmp_path / "mid.parquet"
