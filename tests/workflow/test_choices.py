@@ -206,9 +206,17 @@ def test_what_lacks_an_attack_is_left_out_with_a_sentence(composed):
 
 
 def test_what_shows_rounded_images_is_left_out_without_them(composed):
-    experiment = composed(experiment="hsu2018", overrides="evaluation.bits=[float32]")
-    assert "accuracy" not in experiment.settings["reproductions"]
-    assert experiment.left_out == (
+    chosen = {"experiment": "hsu2018", "overrides": "evaluation.bits=[float32]"}
+    whole, experiment = composed(experiment="hsu2018"), composed(**chosen)
+    name = "coupled pair, images rounded to 8 bits"
+    readings = [
+        spec.settings["reproductions"]["accuracy"]["readings"] for spec in (whole, experiment)
+    ]
+    assert [each for each in readings[0] if each["name"] != name] == readings[1]
+    assert experiment.left_out == (f"of reproductions.accuracy the reading {name}",)
+    reading = {"readings": [each for each in readings[0] if each["name"] == name]}
+    alone = composed(**chosen, reproductions={"accuracy": reading})
+    assert alone.left_out == (
         "reproductions.accuracy, since its images are 8bit, which is not in evaluation.bits "
         "(float32)",
     )

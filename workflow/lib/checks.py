@@ -9,6 +9,7 @@ from advdetect.naming import family
 from columns import check_columns, columns_of_figure, columns_of_table, unknown_columns
 from experiment import ConfigurationError, Experiment, Run, Spec
 from figures import used_names
+from forms import missing_forms, without_missing
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
 from needs import check_labels_only, check_needs, check_without_training_images
 from reproductions import check_reported, runs_of, unknown_names
@@ -40,9 +41,9 @@ def settle(
 ) -> Experiment:
     """Check all references; leave out what the command line's choices have left without a base.
 
-    A defence whose features were not chosen, and a paper's table or
-    figure that the choices lack something of, are left out with a sentence. What was named on the
-    command line itself, or in YAML without any choice on the command line, is refused instead.
+    A defence whose features were not chosen, and a paper's table, reading or figure that the
+    choices lack something of, are left out with a sentence. What was named on the command line
+    itself, or in YAML without any choice on the command line, is refused instead.
 
     Args:
         experiment: The experiment as composed.
@@ -84,6 +85,9 @@ def settle(
             _check_names(f"figure.{name}.detector", [kind["detector"]], there)
     _check_paper_figures(settings["paper_figures"], kinds)
     _check_reported_files(settings["reproductions"], references)
+    if "evaluation.bits" in explicit:
+        settings["reproductions"], gone = without_missing(settings["reproductions"], experiment)
+        left_out += gone
     for key, problems_of in (
         ("reproductions", lambda spec: _problems_of_table(spec, experiment, references)),
         ("paper_figures", lambda spec: _problems_of_figure(spec, experiment, kinds)),
@@ -225,7 +229,7 @@ def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> 
     yield from unknown_names(spec, _known(replace(experiment, runs=named)))
     yield from unknown_columns(columns_of_table(spec), named)
     yield from check_reported(spec, references / spec["reported"], named[0].reported_as)
-    yield from _missing_forms(spec["readings"], experiment)
+    yield from missing_forms(spec["readings"], experiment)
 
 
 def _problems_of_figure(
@@ -233,7 +237,7 @@ def _problems_of_figure(
 ) -> Iterable[str]:
     """Yield what keeps a paper's figure from being drawn, a sentence each."""
     yield from unknown_used(used_names(spec, kinds), _known(experiment))
-    yield from _missing_forms([spec], experiment)
+    yield from missing_forms([spec], experiment)
     yield from unknown_columns(columns_of_figure(spec), experiment.runs)
     there = [run.name for run in experiment.runs if run.name]
     if "runs" in spec and not set(there) & set(spec["runs"]):  # a small experiment has fewer
@@ -241,14 +245,6 @@ def _problems_of_figure(
             f"none of the runs {', '.join(spec['runs'])} is among those of this experiment "
             f"({', '.join(there) or 'none has a name'})"
         )
-
-
-def _missing_forms(wanted: Iterable[Spec], experiment: Experiment) -> Iterable[str]:
-    """Yield which form of the images a table or a figure shows that is not computed."""
-    there = experiment.settings["evaluation"]["bits"]
-    for form in dict.fromkeys(spec["bits"] for spec in wanted if "bits" in spec):
-        if form not in there:
-            yield f"its images are {form}, which is not in evaluation.bits ({', '.join(there)})"
 
 
 def _known(experiment: Experiment) -> dict[str, Iterable[str]]:
