@@ -26,7 +26,7 @@ from advdetect.randomness import SampleGenerator
 _PRODUCTS = 46
 
 #: ‖Gv − λv‖ / λ at which an image is done. At one of 0.01 the values are good to a percent, but one
-#: of 24 photos lacked one of its 20 largest (docs/decisions.md).
+#: of 40 photos lacked one of its 20 largest (docs/decisions.md).
 _TOLERANCE = 1e-4
 
 #: So many roundings of the largest eigenvalue are no part of the smallest that anybody sees.
