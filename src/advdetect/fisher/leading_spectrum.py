@@ -29,7 +29,7 @@ _PRODUCTS = 46
 #: of 40 photos lacked one of its 20 largest (docs/decisions.md).
 _TOLERANCE = 1e-4
 
-#: The iteration's own values are taken where the smallest is above so many roundings of the largest.
+#: The iteration's own values are taken where the smallest is above so many roundings of the first.
 _ROUNDINGS = 1000
 
 
