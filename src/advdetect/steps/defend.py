@@ -22,7 +22,13 @@ from advdetect.requirements.memory import FORWARD
 from advdetect.steps import options
 from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_judged, given_model, judged
-from advdetect.steps.images import Kind, changed_images, read_correct, split_images
+from advdetect.steps.images import (
+    Kind,
+    add_bits,
+    changed_images,
+    read_correct,
+    split_images,
+)
 
 # For each source and kind, for each feature its columns.
 Columns = dict[tuple[str, str], dict[str, dict[str, Tensor]]]
@@ -32,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this step."""
     options.add_spec(parser, "config/defense/magnet.yaml")
     options.add_runtime(parser)
-    options.add_bits(parser)
+    add_bits(parser)
     parser.add_argument("--name", required=True, help="name of the defence")
     add_judged(parser)
     parser.add_argument(

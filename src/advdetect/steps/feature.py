@@ -24,7 +24,7 @@ from advdetect.seeding import derive_seed
 from advdetect.steps import options
 from advdetect.steps.batches import images_at_a_time
 from advdetect.steps.classifier import add_model, given_model
-from advdetect.steps.images import Kind, images_to_test, split_images
+from advdetect.steps.images import Kind, add_bits, images_to_test, split_images
 
 #: (N,) values by column of a batch of images, with their random streams.
 Feature = Callable[[Tensor, SampleGenerator], dict[str, Tensor]]
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attack",
         help="with --test: of the noisy and the adversarial images of this attack instead",
     )
-    options.add_bits(parser)
+    add_bits(parser)
     options.add_activations(parser)
     options.add_fitted(parser)
     parser.add_argument("--output", required=True, help="file to write: one row per image and kind")

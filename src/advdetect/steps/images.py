@@ -3,6 +3,7 @@
 They are read, or drawn, when they are needed, some rows at a time.
 """
 
+import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from advdetect.files.attack import AttackFile
 from advdetect.inference import round_to_8_bits, to_float
 from advdetect.io import read_arrays
 from advdetect.protocol import BITS, CLEAN, UNCHANGED
+from advdetect.steps import options
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class Kind:
 
     index: Tensor
     images: Callable[[slice], Tensor]
+
+
+def add_bits(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bits``."""
+    parser.add_argument(
+        "--bits",
+        type=_bits,
+        default=list(BITS),
+        metavar="JSON",
+        help="the forms of an attack's images: as they are, float32, and rounded to 8 bits, 8bit "
+        "(default both)",
+    )
 
 
 def images_to_test(
@@ -158,3 +172,11 @@ def _noisy(attack: AttackFile, data: ImageSplit, chosen: Tensor) -> Callable[[sl
 
 def _rounded(images: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
     return lambda rows: round_to_8_bits(images(rows))
+
+
+def _bits(text: str) -> list[str]:
+    """Read a JSON list of forms of images from the command line."""
+    value = options.json_value(text)
+    if not isinstance(value, list) or not value or not all(form in [*BITS] for form in value):
+        raise argparse.ArgumentTypeError(f"{text} is no JSON list of {', '.join(BITS)}")
+    return value

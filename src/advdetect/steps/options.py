@@ -11,7 +11,6 @@ from typing import Any
 
 from advdetect.errors import AdvdetectError, one_line
 from advdetect.imports import locate
-from advdetect.protocol import BITS
 from advdetect.yaml_text import read_yaml, read_yaml_file
 
 PRIVATE = "_"
@@ -63,18 +62,6 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=2.0,
         help="GB (10^9 bytes) that the images of a batch may take (default 2)",
-    )
-
-
-def add_bits(parser: argparse.ArgumentParser) -> None:
-    """Add ``--bits``."""
-    parser.add_argument(
-        "--bits",
-        type=_bits,
-        default=list(BITS),
-        metavar="JSON",
-        help="the forms of an attack's images: as they are, float32, and rounded to 8 bits, 8bit "
-        "(default both)",
     )
 
 
@@ -295,12 +282,4 @@ def _mapping(text: str) -> dict[str, Any]:
     value = json_value(text)
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text} is no JSON object")
-    return value
-
-
-def _bits(text: str) -> list[str]:
-    """Read a JSON list of forms of images from the command line."""
-    value = json_value(text)
-    if not isinstance(value, list) or not value or not all(form in [*BITS] for form in value):
-        raise argparse.ArgumentTypeError(f"{text} is no JSON list of {', '.join(BITS)}")
     return value
