@@ -53,8 +53,7 @@ def leading_input_spectrum(
     """
     check_eval_mode(model)
     operator = GramOperator(JacobianFactor(model, images), in_classes=True)
-    first = generator.normal(operator.rank).to(images.device)
-    return _leading(operator, first, count, images.dtype)
+    return _leading(operator, images, count, generator)
 
 
 def leading_weight_spectrum(
@@ -80,30 +79,22 @@ def leading_weight_spectrum(
     """
     check_eval_mode(model)
     operator = WeightOperator(model, images)
-    first = generator.normal(operator.rank).to(images.device)
-    return _leading(operator, first, count, images.dtype)
+    return _leading(operator, images, count, generator)
 
 
 def _leading(
-    operator: GramOperator | WeightOperator, first: Tensor, count: int, dtype: torch.dtype
+    operator: GramOperator | WeightOperator, images: Tensor, count: int, generator: SampleGenerator
 ) -> Tensor:
-    """Return (N, min(count, R)) log10 eigenvalues, descending, from (N, R) first vectors.
-
-    Args:
-        operator: The matrices.
-        first: The vectors.
-        count: How many eigenvalues.
-        dtype: In which products are computed.
-    """
+    """Return (N, min(count, R)) log10 eigenvalues of the matrices of N images, descending."""
     count = min(count, operator.rank)
     found = leading_eigenpairs(
         operator,
-        operator.checked(first),
+        operator.checked(generator.normal(operator.rank).to(images.device)),
         count,
         iterations=min(max(_PRODUCTS, 2 * count + 8), operator.rank),
         tolerance=_TOLERANCE,
     )
-    values, rounding = found.value, torch.finfo(dtype).eps
+    values, rounding = found.value, torch.finfo(images.dtype).eps
     lost = (values[:, -1] < _ROUNDINGS * rounding * values[:, 0]).nonzero().flatten()
     if len(lost):
         matrix = operator.select(lost).projected(found.vector[lost])
