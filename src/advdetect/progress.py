@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
-#: How long nothing is said at most while one unit is worked on: in a log file, and on a terminal.
-SECONDS_OF_SILENCE = (30.0, 1.0)
+#: How long nothing is said at most while one unit is worked on, in a log file and on a terminal.
+SECONDS_OF_SILENCE = 30.0
+SECONDS_ON_A_TERMINAL = 1.0
 
 
 class Progress:
@@ -74,8 +75,8 @@ class Progress:
         """
         self._steps += 1
         now = time.monotonic()
-        is_shown = self._bar is not None
-        if now - max(self._shown, self._ticked) < SECONDS_OF_SILENCE[is_shown]:
+        silence = SECONDS_OF_SILENCE if self._bar is None else SECONDS_ON_A_TERMINAL
+        if now - max(self._shown, self._ticked) < silence:
             return
         self._ticked = now
         status = f"{self._steps:,} {what} since"

@@ -227,7 +227,7 @@ def test_features_leave_out_what_the_attack_did_not_change(attack, chain, config
 
 def test_an_attack_shows_that_it_is_at_work(attack, monkeypatch, capsys):
     """Also one of the user's own: what passes through the model is counted."""
-    monkeypatch.setattr("advdetect.progress.SECONDS_OF_SILENCE", (0.0, 0.0))
+    monkeypatch.setattr("advdetect.progress.SECONDS_OF_SILENCE", 0.0)
     target = "advdetect.attacks.fgsm.fgsm"
     file = attack(target, epsilon=0.1)
     count = len(load_file(file)["index"])

@@ -158,7 +158,8 @@ class Contents:
     @cached_property
     def _tables(self) -> list[str]:
         """Names of the files of our own tables, without suffix."""
-        variants = [*("", "_all"), *(["_8bit", "_all_8bit"] if self._has_rounded else [])]
+        rounded = ["_8bit", "_all_8bit"] if self._has_rounded else []
+        variants = ["", "_all", *rounded]
         variants += ["_average_precision", "_tpr_at_fpr_0.01", "_tpr_at_fpr_0.05"]
         return [
             *(f"detection{variant}" for variant in variants),
