@@ -4,12 +4,7 @@ import re
 import shutil
 
 import pytest
-from snakemake_project import (
-    ATTACKED,
-    Project,
-    halted_run,
-    unlock,
-)
+from snakemake_project import ATTACKED, Project, halted_run, unlock
 
 pytestmark = pytest.mark.integration
 

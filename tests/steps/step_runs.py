@@ -16,6 +16,7 @@ from advdetect.attacks.noise import noise_streams, noisy_twins
 from advdetect.files.attack import FIELDS, AttackWriter
 from advdetect.io import read_provenance
 from advdetect.models.store import read_model
+from advdetect.protocol import BITS
 
 SEED = "4"
 MODEL_SPEC = Path(__file__).parents[2] / "config/model/small_cnn.yaml"
@@ -27,6 +28,11 @@ def figure_spec(config: Path, kind: str, **parameters: object) -> str:
     spec = yaml.safe_load((config / "figure" / f"{kind}.yaml").read_text())
     own = {name: parameters[name] for name in parameters.keys() & spec.keys()}
     return json.dumps(spec | own | {"_schema_": {}})
+
+
+def detection_spec(detectors: list, score: dict | None = None) -> dict:
+    """Return the specification of detectors as the workflow gives it, of images in all forms."""
+    return {"detectors": detectors, "score": score, "train_fraction": 0.5, "bits": [*BITS]}
 
 
 def detect(spec: dict, name: str, *, features: list, attacks: list, output: Path) -> None:

@@ -4,20 +4,14 @@ import json
 import shutil
 
 import pytest
-from step_runs import SEED, detect, judged, run, run_feature
+from step_runs import SEED, detect, detection_spec, judged, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.io import read_provenance
-from advdetect.protocol import BITS
 
 THRESHOLD = {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}
 SCORE = {"column": "log10_one_minus_max_probability", "adversarial": "high"}
-SPEC = {
-    "detectors": [["threshold", THRESHOLD]],
-    "score": SCORE,
-    "train_fraction": 0.5,
-    "bits": [*BITS],
-}
+SPEC = detection_spec([["threshold", THRESHOLD]], score=SCORE)
 
 
 @pytest.fixture

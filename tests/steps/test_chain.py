@@ -7,12 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from step_runs import SEED, detect, figure_spec, judged, model_of, run, run_feature, stored_model
+from step_runs import (
+    SEED,
+    detect,
+    detection_spec,
+    figure_spec,
+    judged,
+    model_of,
+    run,
+    run_feature,
+    stored_model,
+)
 
 from advdetect.files.scores import read_cells
 from advdetect.files.texts import read_json, write_json
 from advdetect.io import read_provenance, write_table
-from advdetect.protocol import BITS
 from advdetect.usage import Usage, read_usage
 
 DETECTORS = [
@@ -59,7 +68,7 @@ def features(chain, config):
 
 @pytest.fixture(scope="module")
 def scores(chain, features):
-    spec = {"detectors": DETECTORS, "score": SCORE, "train_fraction": 0.5, "bits": [*BITS]}
+    spec = detection_spec(DETECTORS, score=SCORE)
     output = chain / "scores.parquet"
     detect(spec, "kd", features=features, attacks=[chain / "otcm.safetensors"], output=output)
     return output
@@ -179,7 +188,7 @@ def test_failures_of_a_minimal_norm_attack_are_no_adversarials(chain, config, tm
         features.append(tmp_path / f"{len(features)}.parquet")
         run_feature(chain, config / "feature/max_probability.yaml", source, features[-1])
     score = {"column": pd.read_parquet(features[0]).columns[-1], "adversarial": "low"}
-    spec = {"detectors": DETECTORS, "score": score, "train_fraction": 0.5, "bits": [*BITS]}
+    spec = detection_spec(DETECTORS, score=score)
     output = tmp_path / "scores.parquet"
     detect(spec, "p", features=features, attacks=[attacked], output=output)
     file, scores = load_file(attacked), read_cells(output)

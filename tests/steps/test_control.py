@@ -5,10 +5,9 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from step_runs import SEED, detect, judged, run, run_feature
+from step_runs import SEED, detect, detection_spec, judged, run, run_feature
 
 from advdetect.__main__ import main
-from advdetect.protocol import BITS
 
 UNCHANGED = {"_target_": "advdetect.attacks.unchanged.unchanged"}
 FOREST = {"_target_": "advdetect.detectors.random_forest.random_forest"}
@@ -53,12 +52,7 @@ def test_a_feature_that_tells_the_paths_apart_is_found_out(chain, control, tmp_p
         images = attack(chain, tmp_path / "fgsm.safetensors", fgsm, "fgsm")
         run_feature(chain, spec, images, files["fgsm"], name=target)
         detect(
-            {
-                "detectors": [["random_forest", FOREST]],
-                "score": None,
-                "train_fraction": 0.5,
-                "bits": [*BITS],
-            },
+            detection_spec([["random_forest", FOREST]]),
             target,
             features=list(files.values()),
             attacks=[images, control],

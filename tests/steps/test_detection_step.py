@@ -3,14 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from step_runs import write_attack
+from step_runs import detection_spec, write_attack
 
 from advdetect.__main__ import main
 from advdetect.io import read_table, write_table
-from advdetect.protocol import BITS
 
-SPEC = {
-    "detectors": [
+SPEC = detection_spec(
+    [
         [
             "naive_bayes",
             {
@@ -18,11 +17,8 @@ SPEC = {
                 "variance_smoothing": 1e-9,
             },
         ]
-    ],
-    "score": None,
-    "train_fraction": 0.5,
-    "bits": [*BITS],
-}
+    ]
+)
 COUNT = 40
 
 

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from step_runs import detect, figure_spec, model_of, run, run_feature, stored_model
+from step_runs import detect, detection_spec, figure_spec, model_of, run, run_feature, stored_model
 
 from advdetect.__main__ import main
 from advdetect.fisher.input import input_fisher_spectrum
 from advdetect.io import read_table, read_tensors
-from advdetect.protocol import BITS
 
 COLUMN = "log10_one_minus_max_probability"
 THRESHOLD = {"_target_": "advdetect.detectors.threshold.threshold", "_needs_score_": True}
@@ -23,12 +22,7 @@ def sources(chain, config, tmp_path_factory):
         output = folder / f"{name}.parquet"
         run_feature(chain, config / "feature/max_probability.yaml", source, output)
     score = {"column": COLUMN, "adversarial": "high"}
-    spec = {
-        "detectors": [["threshold", THRESHOLD]],
-        "score": score,
-        "train_fraction": 0.5,
-        "bits": [*BITS],
-    }
+    spec = detection_spec([["threshold", THRESHOLD]], score=score)
     attack = chain / "otcm.safetensors"
     features = [folder / "clean.parquet", folder / "otcm.parquet"]
     detect(spec, "p", features=features, attacks=[attack], output=folder / "scores.parquet")

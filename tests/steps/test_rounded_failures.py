@@ -6,10 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from step_runs import SEED, detect, figure_spec, judged, run, run_feature
+from step_runs import SEED, detect, detection_spec, figure_spec, judged, run, run_feature
 
 from advdetect.files.scores import read_cells
-from advdetect.protocol import BITS
 from advdetect.report.findings import control_checks
 
 DETECTORS = ("random_forest", "gaussian", "random_scores", "true_labels")
@@ -42,7 +41,7 @@ def detection(config):
     detectors = [
         (name, yaml.safe_load((config / f"detector/{name}.yaml").read_text())) for name in DETECTORS
     ]
-    return {"detectors": detectors, "score": None, "train_fraction": 0.5, "bits": [*BITS]}
+    return detection_spec(detectors)
 
 
 @pytest.fixture(scope="module")

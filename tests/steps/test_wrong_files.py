@@ -5,19 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from step_runs import SEED, figure_spec, judged, model_of, run, run_feature
+from step_runs import SEED, detection_spec, figure_spec, judged, model_of, run, run_feature
 
 from advdetect.__main__ import main
 from advdetect.io import read_provenance, write_table
-from advdetect.protocol import BITS
 
 CONTROL = {"_target_": "advdetect.detectors.controls.true_labels", "_sees_labels_": True}
-DETECTION = {
-    "detectors": [["true_labels", CONTROL | {"_control_": True}]],
-    "score": None,
-    "train_fraction": 0.5,
-    "bits": [*BITS],
-}
+DETECTION = detection_spec([["true_labels", CONTROL | {"_control_": True}]])
 #: Steps that are tried with every kind of file; the others with one of each format.
 WHOLE = ("transfer", "score", "tables", "figure roc", "figure cross_attack")
 
