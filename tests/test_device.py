@@ -31,3 +31,17 @@ def test_memory_of_a_freed_tensor_is_taken_for_the_next():
     )
     # Ten tensors of 40 MB, whose pages the system would clear anew: 400 MB, if not in huge pages.
     assert int(done.stdout) < 4_000_000
+
+
+def test_repeatable_arithmetic_fills_no_new_tensors():
+    lines = [
+        "import torch",
+        "from advdetect.device import prepare_torch",
+        "prepare_torch('cpu', 1)",
+        "assert torch.are_deterministic_algorithms_enabled()",
+        "print(torch.utils.deterministic.fill_uninitialized_memory)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

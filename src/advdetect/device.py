@@ -29,6 +29,9 @@ def prepare_torch(device: str, threads: int) -> torch.device:
     # Not use_deterministic_algorithms, which would import the compiler: 0.9 s a job. A warning, as
     # a user's model may need an operation that has no deterministic form on CUDA.
     torch.set_deterministic_debug_mode("warn")
+    # It would fill all new tensors, so that an operation that reads them before they are written is
+    # seen: a tenth of the time of Fisher features of photos (docs/decisions.md).
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
