@@ -108,9 +108,21 @@ def write_model(
     target: str,
     arguments: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    *,
+    channels_last: bool = False,
 ) -> None:
-    """Write the weights, and what is needed to build the model again, to one file."""
-    recipe = {"target": target, "arguments": dict(arguments)}
+    """Write the weights, and what is needed to build the model again, to one file.
+
+    Args:
+        path: The file.
+        model: The model.
+        target: Import path of what it was made by.
+        arguments: What that was called with.
+        provenance: What else the file says of itself.
+        channels_last: Whether it may have the channels of its weights innermost, see
+            `advdetect.models.layout`.
+    """
+    recipe = {"target": target, "arguments": dict(arguments), "channels_last": channels_last}
     # Cloned, since safetensors refuses tensors that share memory (tied weights).
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     write_tensors(path, state, {**provenance, "model": recipe})
@@ -120,7 +132,8 @@ def read_model(path: str | Path, spec: Mapping[str, Any], device: torch.device) 
     """Read a model that `write_model` wrote: on the device, in eval mode, weights frozen.
 
     It is built from the specification. What the file says of itself is compared with that and never
-    called, so a file from someone else cannot run anything.
+    called, so a file from someone else cannot run anything. On a CPU a model that may have the
+    channels of its weights innermost has them so.
 
     Args:
         path: The file.
@@ -140,6 +153,8 @@ def read_model(path: str | Path, spec: Mapping[str, Any], device: torch.device) 
         raise AdvdetectError(
             f"{path} does not fit {spec['_target_']} any more ({one_line(error)})."
         ) from error
+    if provenance["model"].get("channels_last") and device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
     return model.to(device).requires_grad_(False)
 
 

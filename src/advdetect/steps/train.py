@@ -18,6 +18,7 @@ from advdetect.identity import digest, run_of
 from advdetect.inference import to_float
 from advdetect.io import read_provenance
 from advdetect.models.guard import TRIED, check_answers, check_weights
+from advdetect.models.layout import suits_channels_last
 from advdetect.models.published import named_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments, write_model
 from advdetect.models.weights import load_weights, read_weights
@@ -167,7 +168,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_weights(model)
     check_answers(model, few, classes)
     facts["class_names"] = training.class_names
-    write_model(arguments.output, model, spec["_target_"], model_arguments, facts)
+    write_model(
+        *(arguments.output, model, spec["_target_"], model_arguments, facts),
+        channels_last=suits_channels_last(model, few),
+    )
     summary = {
         **{name: facts[name] for name in ("run", "seed", "key", "inputs")},
         "train_accuracy": None,

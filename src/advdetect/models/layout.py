@@ -1,0 +1,45 @@
+"""How the weights of convolutions lie in memory: with the channels innermost, or as PyTorch has it.
+
+Processors compute most networks faster with the channels innermost (docs/decisions.md). What a
+layer returns lies as its weights do, which a model may refuse, such as one that flattens it by
+``view``.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from advdetect.models.guard import labels_only
+
+# How far logits may differ, in parts of the largest: sums are added up in another order. In the
+# gradient, of which this is the length, a few units near zero may be on the other side.
+_ROUNDING, _OF_GRADIENT = 1e-4, 0.01
+
+
+def suits_channels_last(model: nn.Module, images: Tensor) -> bool:
+    """Return whether a model has the same logits and gradients with the channels innermost.
+
+    Args:
+        model: In eval mode; it is left as it is.
+        images: (N, C, H, W) float in [0, 1] on the model's device, N at least 1.
+    """
+    if labels_only(model) or not any(weights.ndim == 4 for weights in model.parameters()):
+        return False
+    try:
+        other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            logits = model(images)
+            difference = (other(images) - logits).abs().max()
+        slope, found = (_gradient(each, images[:1]) for each in (model, other))
+        same = difference <= _ROUNDING * logits.abs().max()
+        return bool(same and (found - slope).norm() <= _OF_GRADIENT * slope.norm())
+    except Exception:  # whatever a user's model does with strides
+        return False
+
+
+def _gradient(model: nn.Module, image: Tensor) -> Tensor:
+    with torch.enable_grad():
+        image = image.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model(image).square().sum(), image)
+    return gradient
