@@ -96,6 +96,7 @@ class KilledError(Exception):
         {"optimizer": "sgd", "schedule": "cosine"},
         MIXED,
         {"optimizer": "sgd", "momentum": 0.5} | MIXED,
+        {"optimizer": "muon", "channels_last": True},
     ],
 )
 def test_a_killed_training_goes_on_with_the_same_bits(split, settings, tmp_path):

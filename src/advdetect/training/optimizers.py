@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from advdetect.errors import AdvdetectError
+from advdetect.training.muon import Muon
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "sgd", "muon")
 SCHEDULES = ("one_cycle", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -25,10 +26,11 @@ def make_optimizer(
     """Return an optimizer of some weights.
 
     Args:
-        name: ``adamw``, whose weight decay is decoupled from the gradient, or ``sgd``.
+        name: ``adamw``, whose weight decay is decoupled from the gradient, ``sgd`` or ``muon``, see
+            `Muon`.
         parameters: The weights.
         learning_rate: The highest of the schedule.
-        momentum: Of ``sgd``, in [0, 1); AdamW has its own.
+        momentum: Of ``sgd`` and ``muon``, in [0, 1); AdamW has its own.
         weight_decay: Factor of the weights in each step.
         fused: Whether AdamW's step is one kernel.
 
@@ -40,6 +42,8 @@ def make_optimizer(
         return torch.optim.SGD(
             parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
         )
+    if name == "muon":
+        return Muon(parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
@@ -65,7 +69,7 @@ def make_schedule(
         optimizer,
         max_lr=learning_rate,
         total_steps=steps,
-        cycle_momentum=isinstance(optimizer, torch.optim.AdamW),  # that of SGD is a setting
+        cycle_momentum=isinstance(optimizer, torch.optim.AdamW),  # that of others is a setting
     )
 
 
