@@ -46,7 +46,7 @@ def test_methods_take_what_the_model_sees(pipeline, monkeypatch):
     assert wanted == {"fgsm": 100, "deepfool": 100, "max_probability": 1500, "fisher_input": 1500}
     assert all(trial.is_whole and trial.seconds >= 0 for trial in trials)
     run, extent = pipeline.experiment.runs[0], Extent(pipeline)
-    model, images = model_of(pipeline, extent, run), _images(pipeline, extent, run)[:FEW]
+    model, images = model_of(pipeline, extent, run, CPU), _images(pipeline, extent, run)[:FEW]
     labels = model(images).argmax(dim=1)
     with counted_passes(model) as passes:
         deepfool(model, images, labels, generator=SampleGenerator(0, range(FEW)))
@@ -89,11 +89,11 @@ def test_published_weights_are_those_of_their_name(repository, tmp_path, monkeyp
     overrides = [*CONFIG["overrides"], *(f"{key}={value}" for key, value in model.items())]
     pipeline = Pipeline(repository, CONFIG | {"overrides": overrides})
     run, extent = pipeline.experiment.runs[0], Extent(pipeline)
-    drawn = model_of(pipeline, extent, run)
+    drawn = model_of(pipeline, extent, run, CPU)
     torch.save({name: value + 1 for name, value in drawn.state_dict().items()}, "published.pt")
     monkeypatch.setattr("trial.named_weights", lambda *_: Path("published.pt"))
     named = replace(run, model={**run.model, "weights": "pretrained"})
-    loaded = model_of(pipeline, extent, named).state_dict()
+    loaded = model_of(pipeline, extent, named, CPU).state_dict()
     for name, value in drawn.state_dict().items():
         assert torch.equal(loaded[name], value + 1)
 

@@ -83,14 +83,14 @@ def try_learning(
         count = epochs * extent.product(store.model(run, seed), (TRAINING,))
         trials.append(_trial(run, "train", run.model_name, learning, count, seconds))
     for run in pipeline.experiment.runs:
-        model = model_of(pipeline, extent, run) if run.fitted_features else None
+        model = model_of(pipeline, extent, run, device) if run.fitted_features else None
         for name, spec in run.fitted_features.items():
             if model is None:
                 left.append(f"fit {name}")
                 continue
             count = extent.product(store.fitted(run, seed, name), (EPOCHS, TRAINING))
             try:
-                learning = _fit(pipeline, extent, run, spec, model.to(device))
+                learning = _fit(pipeline, extent, run, spec, model)
                 trials.append(_trial(run, "fit", name, learning, count, seconds))
             except AdvdetectError:
                 left.append(f"fit {name}")

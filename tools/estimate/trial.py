@@ -23,6 +23,7 @@ from advdetect.data.split import ImageSplit, Split
 from advdetect.inference import to_float
 from advdetect.memory import measured_row
 from advdetect.models.activations import activations
+from advdetect.models.layout import suits_channels_last
 from advdetect.models.published import named_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments
 from advdetect.models.weights import load_weights
@@ -101,7 +102,8 @@ def try_methods(
     extent, trials, left = Extent(pipeline), [], []
     seeds = len(pipeline.settings["seeds"])
     for run in pipeline.experiment.runs:
-        model, images = model_of(pipeline, extent, run), _images(pipeline, extent, run)
+        model = model_of(pipeline, extent, run, device)
+        shown = _images(pipeline, extent, run).to(device)
         count = seeds * extent.images(pipeline.store.split(run, "test"))
         tried = [("attack", name, spec, count) for name, spec in run.attacks.items()]
         of_features = count * (_OF_CLEAN + _OF_ATTACK * len(run.attacks))
@@ -110,11 +112,10 @@ def try_methods(
             on = model
             if CRAFTED_ON in spec:
                 source = pipeline.experiment.source(run, spec[CRAFTED_ON])
-                on = model_of(pipeline, extent, source)
+                on = model_of(pipeline, extent, source, device)
             if on is None or {FILE, BEST_OF, "_fit_", "_fitted_by_"} & spec.keys():
                 left.append(f"{stage} {name}")
                 continue
-            on, shown = on.to(device), images.to(device)
             for some, times in ((shown[:FEW], 1), (shown[:FEW], MORE / FEW), (shown, 1)):
                 call = _call(stage, spec, pipeline.settings["activations"], on, some)
                 passes, took, is_whole = timed(call, on, seconds)
@@ -146,12 +147,14 @@ def _images(pipeline: Pipeline, extent: Extent, run: Run) -> Tensor:
     return to_float(some_of(extent.source(pipeline.store.split(run, "test")), MORE).images)
 
 
-def model_of(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
-    """Return the model of a run; None where it has to be fitted before it answers at all."""
+def model_of(
+    pipeline: Pipeline, extent: Extent, run: Run, device: torch.device
+) -> nn.Module | None:
+    """Return the model of a run, as a step reads it; None where it has to be fitted first."""
     file = pipeline.store.model(run, pipeline.settings["seeds"][0])
-    path, cpu = Path(pipeline.results, "store", file.path), torch.device("cpu")
+    path = Path(pipeline.results, "store", file.path)
     if path.is_file():
-        return read_model(path, built_from(file), cpu)
+        return read_model(path, built_from(file), device)
     if run.model.get(FITTED):
         return None
     model, arguments = drawn_model(pipeline, extent, run)
@@ -163,7 +166,9 @@ def model_of(pipeline: Pipeline, extent: Extent, run: Run) -> nn.Module | None:
             weights = named_weights(weights, run.model, arguments, classes, root)
         where = run.model.get("weights_key"), run.model.get("weights_prefix")
         load_weights(model, weights, *where)
-    return model.requires_grad_(False)
+    if device.type == "cpu" and suits_channels_last(model, _images(pipeline, extent, run)[:FEW]):
+        model.to(memory_format=torch.channels_last)
+    return model.to(device).requires_grad_(False)
 
 
 def drawn_model(
