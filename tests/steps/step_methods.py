@@ -178,6 +178,18 @@ class ThreeLogits(nn.Module):
         return images.flatten(1)[:, :3] * self.weight
 
 
+class FlattenedByView(nn.Module):
+    """A network that relies on the strides of what its convolution returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+        self.top = nn.Linear(256, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.top(self.convolution(images).view(len(images), -1))
+
+
 # What the attacks below were called with and took, and the call at which they are interrupted.
 toggle = SimpleNamespace(calls=[], stop_at=None, tallies=[])
 

@@ -171,6 +171,32 @@ def test_unused_images_belong_to_the_trainings_that_say_so(chain, config, unused
     assert "--unused: give it where" in capsys.readouterr().err
 
 
+def test_channels_are_innermost_only_where_the_model_allows_it(chain, tmp_path, capsys):
+    assert read_provenance(chain / "model.safetensors")["model"]["channels_last"]
+    path = tmp_path / "model.safetensors"
+    loop = {"epochs": 1, "batch_size": 64, "learning_rate": 0.01, "weight_decay": 0.0}
+
+    def trained(**more):
+        spec = {
+            "_target_": "step_methods.FlattenedByView",
+            "arguments": {},
+            "training": loop | more,
+        }
+        return main(
+            [
+                *("train", "--spec", json.dumps(spec), "--seed", SEED, "--device", "cpu"),
+                *("--train", str(chain / "train.safetensors"), "--output", str(path)),
+                *("--history", str(tmp_path / "model.json")),
+            ]
+        )
+
+    assert trained(channels_last=True) == 1
+    assert "model.training.channels_last: FlattenedByView does not work" in capsys.readouterr().err
+    assert not path.exists()
+    assert trained() == 0
+    assert not read_provenance(path)["model"]["channels_last"]
+
+
 FINE_TUNING = """training:
   epochs: 1
   batch_size: 64

@@ -24,7 +24,7 @@ def suits_channels_last(model: nn.Module, images: Tensor) -> bool:
         model: In eval mode; it is left as it is.
         images: (N, C, H, W) float in [0, 1] on the model's device, N at least 1.
     """
-    if labels_only(model) or not any(weights.ndim == 4 for weights in model.parameters()):
+    if labels_only(model):
         return False
     try:
         other = copy.deepcopy(model).to(memory_format=torch.channels_last)

@@ -136,6 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         _check_trainable(model, spec)
         check_answers(model, few, classes)  # of what is wrong already training is spared
+        _check_layout(model, few, own)
         others: dict[str, Any] = {}
         if weights:
             others[own[FROM_WEIGHTS]] = read_weights(weights, model.state_dict(), *within)
@@ -226,6 +227,15 @@ def _fit(model: nn.Module, training: ImageSplit, seed: int) -> None:
         fit: Any = model.fit
         fit(training.images, training.labels, seed=seed)
     model.eval()
+
+
+def _check_layout(model: nn.Module, images: Tensor, training: Mapping[str, Any]) -> None:
+    if training.get("channels_last") and not suits_channels_last(model, images):
+        raise AdvdetectError(
+            f"model.training.channels_last: {type(model).__name__} does not work with the channels "
+            f"of its weights innermost, as where it flattens by view: use flatten or reshape in "
+            f"its forward, or set it to false."
+        )
 
 
 def _check_trainable(model: nn.Module, spec: Mapping[str, Any]) -> None:
