@@ -13,9 +13,9 @@ from advdetect.inference import check_classes, check_finite
 
 #: Images that a model is tried on.
 TRIED = 16
-# How far answers may differ that ought to be the same, in parts of the largest logit: a row of a
-# product of matrices depends in its last digits on how many rows there are, on a GPU in more.
-_ROUNDING = {"cpu": 1e-4, "cuda": 1e-2}
+#: How far answers may differ that ought to be the same, in parts of the largest logit: a row of a
+#: product of matrices depends in its last digits on how many rows there are, on a GPU in more.
+ROUNDING = {"cpu": 1e-4, "cuda": 1e-2}
 # How far the sums of rows of probabilities may differ, in parts of them: 16-bit floats.
 _SUMS = 1e-2
 
@@ -109,7 +109,7 @@ def check_answers(model: nn.Module, images: Tensor, classes: int) -> None:
             f"{_the(model)} returns probabilities: it must return logits, what goes into the "
             f"softmax (or sigmoid); leave its last layer out."
         )
-    tolerance = _ROUNDING[images.device.type] * logits.abs().max().item()
+    tolerance = ROUNDING[images.device.type] * logits.abs().max().item()
     # On a CPU equal work has equal digits.
     again = (_answers(model, images) - logits).abs().max().item()
     if again > (0.0 if images.device.type == "cpu" else tolerance):

@@ -10,11 +10,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from advdetect.models.guard import labels_only
+from advdetect.models.guard import ROUNDING, labels_only
 
-# How far logits may differ, in parts of the largest: sums are added up in another order. In the
-# gradient, of which this is the length, a few units near zero may be on the other side.
-_ROUNDING, _OF_GRADIENT = 1e-4, 0.01
+# How far a gradient may differ, in parts of its length: sums are added up in another order, so that
+# a few units near zero may be on the other side.
+_OF_GRADIENT = 0.01
 
 
 def suits_channels_last(model: nn.Module, images: Tensor) -> bool:
@@ -32,7 +32,7 @@ def suits_channels_last(model: nn.Module, images: Tensor) -> bool:
             logits = model(images)
             difference = (other(images) - logits).abs().max()
         slope, found = (_gradient(each, images[:1]) for each in (model, other))
-        same = difference <= _ROUNDING * logits.abs().max()
+        same = difference <= ROUNDING[images.device.type] * logits.abs().max()
         return bool(same and (found - slope).norm() <= _OF_GRADIENT * slope.norm())
     except Exception:  # whatever a user's model does with strides
         return False
