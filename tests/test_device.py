@@ -24,13 +24,15 @@ print((faults() - before) * resource.getpagesize())
 """
 
 
+def printed(program):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc's malloc")
 def test_memory_of_a_freed_tensor_is_taken_for_the_next():
-    done = subprocess.run(
-        [sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True
-    )
     # Ten tensors of 40 MB, whose pages the system would clear anew: 400 MB, if not in huge pages.
-    assert int(done.stdout) < 4_000_000
+    assert int(printed(COUNT_FAULTS)) < 4_000_000
 
 
 def test_repeatable_arithmetic_fills_no_new_tensors():
@@ -41,7 +43,4 @@ def test_repeatable_arithmetic_fills_no_new_tensors():
         "assert torch.are_deterministic_algorithms_enabled()",
         "print(torch.utils.deterministic.fill_uninitialized_memory)",
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "False"
+    assert printed("\n".join(lines)) == "False"

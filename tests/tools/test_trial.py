@@ -46,7 +46,7 @@ def test_methods_take_what_the_model_sees(pipeline, monkeypatch):
     assert wanted == {"fgsm": 100, "deepfool": 100, "max_probability": 1500, "fisher_input": 1500}
     assert all(trial.is_whole and trial.seconds >= 0 for trial in trials)
     run, extent = pipeline.experiment.runs[0], Extent(pipeline)
-    model, images = model_of(pipeline, extent, run, CPU), _images(pipeline, extent, run)[:FEW]
+    model, images = model_of(pipeline, extent, run, CPU), _images(pipeline, extent, run, FEW)
     labels = model(images).argmax(dim=1)
     with counted_passes(model) as passes:
         deepfool(model, images, labels, generator=SampleGenerator(0, range(FEW)))

@@ -23,7 +23,7 @@ from advdetect.data.split import ImageSplit, Split
 from advdetect.inference import to_float
 from advdetect.memory import measured_row
 from advdetect.models.activations import activations
-from advdetect.models.layout import suits_channels_last
+from advdetect.models.layout import placed, suits_channels_last
 from advdetect.models.published import named_weights
 from advdetect.models.store import build_model, read_model, resolve_arguments
 from advdetect.models.weights import load_weights
@@ -103,7 +103,7 @@ def try_methods(
     seeds = len(pipeline.settings["seeds"])
     for run in pipeline.experiment.runs:
         model = model_of(pipeline, extent, run, device)
-        shown = _images(pipeline, extent, run).to(device)
+        shown = _images(pipeline, extent, run, MORE).to(device)
         count = seeds * extent.images(pipeline.store.split(run, "test"))
         tried = [("attack", name, spec, count) for name, spec in run.attacks.items()]
         of_features = count * (_OF_CLEAN + _OF_ATTACK * len(run.attacks))
@@ -143,8 +143,8 @@ def some_of(split: Split, count: int) -> ImageSplit:
     return with_images(split.take(rows), torch.get_num_threads(), Path(tempfile.gettempdir()))
 
 
-def _images(pipeline: Pipeline, extent: Extent, run: Run) -> Tensor:
-    return to_float(some_of(extent.source(pipeline.store.split(run, "test")), MORE).images)
+def _images(pipeline: Pipeline, extent: Extent, run: Run, count: int) -> Tensor:
+    return to_float(some_of(extent.source(pipeline.store.split(run, "test")), count).images)
 
 
 def model_of(
@@ -166,9 +166,8 @@ def model_of(
             weights = named_weights(weights, run.model, arguments, classes, root)
         where = run.model.get("weights_key"), run.model.get("weights_prefix")
         load_weights(model, weights, *where)
-    if device.type == "cpu" and suits_channels_last(model, _images(pipeline, extent, run)[:FEW]):
-        model.to(memory_format=torch.channels_last)
-    return model.to(device).requires_grad_(False)
+    innermost = suits_channels_last(model, _images(pipeline, extent, run, FEW))
+    return placed(model, device, channels_last=innermost).requires_grad_(False)
 
 
 def drawn_model(

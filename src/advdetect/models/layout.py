@@ -38,6 +38,13 @@ def suits_channels_last(model: nn.Module, images: Tensor) -> bool:
         return False
 
 
+def placed(model: nn.Module, device: torch.device, *, channels_last: bool) -> nn.Module:
+    """Return a model on a device, on a CPU with the channels innermost if it may; it is changed."""
+    if channels_last and device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
 def _gradient(model: nn.Module, image: Tensor) -> Tensor:
     with torch.enable_grad():
         image = image.clone().requires_grad_()

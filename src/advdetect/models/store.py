@@ -16,6 +16,7 @@ from advdetect.imports import locate
 from advdetect.inference import batch_slices, to_float
 from advdetect.io import read_tensors, write_tensors
 from advdetect.models.guard import guard
+from advdetect.models.layout import placed
 from advdetect.requirements.subsets import check_training_images
 from advdetect.requirements.training import FROM_THE_DATA, moments_from_the_data
 
@@ -153,9 +154,8 @@ def read_model(path: str | Path, spec: Mapping[str, Any], device: torch.device) 
         raise AdvdetectError(
             f"{path} does not fit {spec['_target_']} any more ({one_line(error)})."
         ) from error
-    if provenance["model"].get("channels_last") and device.type == "cpu":
-        model.to(memory_format=torch.channels_last)
-    return model.to(device).requires_grad_(False)
+    innermost = bool(provenance["model"].get("channels_last"))
+    return placed(model, device, channels_last=innermost).requires_grad_(False)
 
 
 def _known_arguments(path: str | Path, spec: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
