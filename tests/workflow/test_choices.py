@@ -195,7 +195,7 @@ def test_what_lacks_an_attack_is_left_out_with_a_sentence(composed):
     attacks = ["fgm_least", "ossa_least", "nearest_classes_l2"]
     experiment = composed(experiment="zhao2019_small", attacks=attacks)
     assert whole.left_out == ()
-    assert list(experiment.settings["reproductions"]) == []
+    assert list(experiment.settings["reproductions"]) == ["table2"]
     assert list(experiment.settings["paper_figures"]) == ["figure1", "figure3", "figure4_right"]
     there = "(fgm_least; ossa_least; nearest_classes_l2)"
     assert (
@@ -213,13 +213,25 @@ def test_what_shows_rounded_images_is_left_out_without_them(composed):
         spec.settings["reproductions"]["accuracy"]["readings"] for spec in (whole, experiment)
     ]
     assert [each for each in readings[0] if each["name"] != name] == readings[1]
-    assert experiment.left_out == (f"of reproductions.accuracy the reading {name}",)
+    reason = "its images are 8bit, which is not in evaluation.bits (float32)"
+    assert experiment.left_out == (f"of reproductions.accuracy the reading {name}, since {reason}",)
     reading = {"readings": [each for each in readings[0] if each["name"] == name]}
     alone = composed(**chosen, reproductions={"accuracy": reading})
-    assert alone.left_out == (
-        "reproductions.accuracy, since its images are 8bit, which is not in evaluation.bits "
-        "(float32)",
-    )
+    assert alone.left_out == (f"reproductions.accuracy, since {reason}",)
+
+
+def test_a_table_keeps_the_readings_whose_attacks_were_chosen(composed):
+    whole = composed(experiment="zhao2019_small").settings["reproductions"]["table4"]
+    least = whole["readings"][0]
+    experiment = composed(experiment="zhao2019_small", attacks=[*least["attacks"].values()])
+    assert experiment.settings["reproductions"]["table4"] == whole | {"readings": [least]}
+    others = [reading["name"] for reading in whole["readings"][1:]]
+    assert len(others) > 1
+    said = [each for each in experiment.left_out if "reproductions.table4" in each]
+    assert [each.partition(", since")[0] for each in said] == [
+        f"of reproductions.table4 the reading {name}" for name in others
+    ]
+    assert "since the attack fgm,epsilon=2 is not among those of this experiment" in said[0]
 
 
 def test_tables_of_another_data_set_are_left_out(composed):

@@ -3,17 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from advdetect.naming import family
-from columns import check_columns, columns_of_figure, columns_of_table, unknown_columns
+from columns import check_columns
 from experiment import ConfigurationError, Experiment, Run, Spec
-from figures import used_names
-from forms import missing_forms, without_missing
 from methods import FIGURE, GROUPS, SCHEMA, TRAINING, hydra_value, unknown, validate
 from needs import check_labels_only, check_needs, check_without_training_images
-from reproductions import check_reported, runs_of, unknown_names
-from reproductions import unknown as unknown_used
+from papers import what_can_be_made
 from trainings import is_trained
 from yaml_files import OVERRIDES
 
@@ -76,7 +72,7 @@ def settle(
         check_columns(run)
         check_needs(run, experiment.settings)
         check_labels_only(experiment, run)
-    settings = dict(experiment.settings)
+    settings = experiment.settings
     if not explicit & _CHOICES or "units.runs" in explicit:
         _check_names("units.runs", settings["units"]["runs"], [run.name for run in experiment.runs])
     for name, kind in experiment.figures.items():
@@ -85,24 +81,16 @@ def settle(
             _check_names(f"figure.{name}.detector", [kind["detector"]], there)
     _check_paper_figures(settings["paper_figures"], kinds)
     _check_reported_files(settings["reproductions"], references)
-    if "evaluation.bits" in explicit:
-        settings["reproductions"], gone = without_missing(settings["reproductions"], experiment)
-        left_out += gone
-    for key, problems_of in (
-        ("reproductions", lambda spec: _problems_of_table(spec, experiment, references)),
-        ("paper_figures", lambda spec: _problems_of_figure(spec, experiment, kinds)),
-    ):
-        kept = {}
-        for name, spec in settings[key].items():
-            problem = next(iter(problems_of(spec)), None)
-            if problem and (not explicit & _CHOICES or f"{key}.{name}" in explicit):
-                raise ConfigurationError(f"{key}.{name}: {problem}.")
-            if problem:
-                left_out.append(f"{key}.{name}, since {problem}")
-            else:
-                kept[name] = spec
-        settings[key] = kept
-    return replace(experiment, settings=settings, left_out=tuple(dict.fromkeys(left_out)))
+    made, gone = what_can_be_made(
+        experiment,
+        lambda part: bool(explicit & _CHOICES) and part not in explicit,
+        kinds,
+        references,
+    )
+    left_out += gone
+    return replace(
+        experiment, settings=experiment.settings | made, left_out=tuple(dict.fromkeys(left_out))
+    )
 
 
 def preferences(
@@ -215,44 +203,6 @@ def _check_reported_files(tables: Mapping[str, Spec], references: Path) -> None:
                 f"reproductions.{name}.reported: {spec['reported']} is not among config/reference/ "
                 f"({there})."
             )
-
-
-def _problems_of_table(spec: Spec, experiment: Experiment, references: Path) -> Iterable[str]:
-    """Yield what keeps a paper's table from being made, a sentence each."""
-    runs = {run.name: run for run in experiment.runs}
-    labels = runs_of(spec)
-    if missing := [label for label in labels or () if label not in runs]:
-        there = ", ".join(filter(None, runs)) or "none has a name"
-        yield f"the run {missing[0]} is not among those of this experiment ({there})"
-        return
-    named = experiment.runs if labels is None else tuple(runs[label] for label in labels)
-    yield from unknown_names(spec, _known(replace(experiment, runs=named)))
-    yield from unknown_columns(columns_of_table(spec), named)
-    yield from check_reported(spec, references / spec["reported"], named[0].reported_as)
-    yield from missing_forms(spec["readings"], experiment)
-
-
-def _problems_of_figure(
-    spec: Spec, experiment: Experiment, kinds: Mapping[str, Spec]
-) -> Iterable[str]:
-    """Yield what keeps a paper's figure from being drawn, a sentence each."""
-    yield from unknown_used(used_names(spec, kinds), _known(experiment))
-    yield from missing_forms([spec], experiment)
-    yield from unknown_columns(columns_of_figure(spec), experiment.runs)
-    there = [run.name for run in experiment.runs if run.name]
-    if "runs" in spec and not set(there) & set(spec["runs"]):  # a small experiment has fewer
-        yield (
-            f"none of the runs {', '.join(spec['runs'])} is among those of this experiment "
-            f"({', '.join(there) or 'none has a name'})"
-        )
-
-
-def _known(experiment: Experiment) -> dict[str, Iterable[str]]:
-    known: dict[str, dict[str, Any]] = {}
-    for run in experiment.runs:
-        for group, names in run.known_names().items():
-            known.setdefault(group, {}).update(dict.fromkeys(names))
-    return {group: list(names) for group, names in known.items()}
 
 
 def _check_paper_figures(named: Mapping[str, Spec], kinds: Mapping[str, Spec]) -> None:
