@@ -1,28 +1,14 @@
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
+from explicit_matrices import Explicit
 from torch import Tensor
 
 from advdetect.errors import AdvdetectError
 from advdetect.fisher.eigensolvers import lanczos, power_iteration
 
 each_solver = pytest.mark.parametrize("solve", [lanczos, power_iteration])
-
-
-@dataclass
-class Explicit:
-    matrices: Tensor
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        return (self.matrices @ vectors[:, :, None]).squeeze(2)
-
-    def __len__(self) -> int:
-        return len(self.matrices)
-
-    def select(self, lanes: Tensor) -> "Explicit":
-        return Explicit(self.matrices[lanes])
 
 
 def with_eigenvalues(*spectra: list[float]) -> tuple[Explicit, Tensor]:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from explicit_matrices import Explicit
 from fisher_models import build, images, mlp
 from torch import Tensor, nn
 
@@ -40,22 +41,6 @@ def test_many_classes_in_120_passes_and_to_a_percent(which: str) -> None:
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
 
 
-class Diagonal:
-    """N matrices that are diagonal."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        return self.values * vectors
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def select(self, lanes: Tensor) -> "Diagonal":
-        return Diagonal(self.values[lanes])
-
-
 def test_none_of_the_largest_is_missing() -> None:
     """Of eigenvalues that fall as those of photos do, from 100 first vectors."""
     expected = 10 ** (-0.6 * torch.arange(1, 201, dtype=torch.float64).sqrt())
@@ -63,7 +48,7 @@ def test_none_of_the_largest_is_missing() -> None:
 
     def are_right(tolerance: float) -> Tensor:
         found = leading_eigenpairs(
-            Diagonal(expected.expand(100, -1)),
+            Explicit(expected.diag().expand(100, -1, -1)),
             start,
             20,
             iterations=leading_spectrum._PRODUCTS,
