@@ -148,6 +148,21 @@ def test_an_attack_that_changes_nothing_has_no_values(attack, feature, capsys):
     assert list(table) == ["index", "kind"]
 
 
+def test_progress_says_of_which_images(feature, fit, capsys, monkeypatch):
+    """A run has several jobs at a time, of each feature and attack, and shows all their lines."""
+    monkeypatch.setattr("advdetect.progress.SECONDS_BETWEEN_LINES", 0)
+    for source, kinds in KINDS.items():
+        feature(SUMS, source, "--batch-size", 7, name="sums")
+        of = [f"{source}, {kind}" for kind in kinds] if source != "clean" else ["clean"]
+        lines = capsys.readouterr().err.splitlines()
+        assert {line.partition(":")[0] for line in lines if " batches" in line} == {
+            f"feature sums of {images}" for images in of
+        }
+    fit("--batch-size", 7)
+    said = "fit-feature step_methods.keep_activations, activations: 1 of 43 batches"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("width", [20, 64, 100_000])
 def test_no_hidden_layer_is_wider_than_is_allowed(feature, fit, width):
     """But for the penultimate one, which is kept whole like the logits."""

@@ -85,7 +85,9 @@ def run(arguments: argparse.Namespace) -> None:
     size = _images_at_a_time(arguments, spec, model, kinds, device)
     with choices(f"feature {arguments.name}") as chosen:
         for name, kind in kinds.items():
-            columns = _columns(arguments, feature, name, kind, size, device)
+            of = name if name == facts["attack"] else f"{facts['attack']}, {name}"
+            job = f"feature {arguments.name} of {of}"
+            columns = _columns(arguments, feature, name, kind, size, device, job)
             if columns:
                 values[name] = kind.index, columns
             else:
@@ -125,6 +127,7 @@ def _columns(
     kind: Kind,
     size: int,
     device: torch.device,
+    job: str,
 ) -> dict[str, Tensor]:
     """Compute the columns of the images of a kind batch by batch; none of no images."""
     # Each kind has its own streams, the same for every attack that the image is in.
@@ -133,7 +136,7 @@ def _columns(
     batches = list(batch_slices(len(kind.index), size))
     parts = [
         feature(kind.images(rows).to(device), streams[rows])
-        for rows in track(batches, len(batches), f"feature {arguments.name} {name}", "batch")
+        for rows in track(batches, len(batches), job, "batch")
     ]
     return (
         {column: torch.cat([part[column] for part in parts]) for column in parts[0]}

@@ -55,26 +55,27 @@ def run(arguments: argparse.Namespace) -> None:
     model, data = given_model(arguments, device), read_split(arguments.train)
     check_training_images(len(data), "a feature is fitted on some", "leave it out")
     image = to_float(data.images[:1]).to(device)
-    size = images_at_a_time(arguments, f"fit-feature {spec['_fit_']}", model, image, FORWARD)
+    job = f"fit-feature {spec['_fit_']}"
+    size = images_at_a_time(arguments, job, model, image, FORWARD)
     unfinished = Unfinished(arguments.output, facts)
     given: dict[str, Any] = {}
     if settings is None:
         given = {
             "batch_size": size,
             "seed": derive_seed(arguments.seed, "fit", spec.get("_fit_", "")),
-            "after_epoch": _EpochReport(),
+            "after_epoch": _EpochReport(job),
             "unfinished": unfinished,
         }
     fit = options.bind_target(spec, "_fit_", positional=3 if settings is None else 2, given=given)
     inputs: tuple[Any, ...] = (model, data.images)
     if settings is not None:
-        inputs = (_collect(model, data.images, size, device, settings),)
+        inputs = (_collect(model, data.images, size, device, settings, job),)
     who = f"The fit {spec['_fit_']}"
     with unchanged(model, who), explain_failure(who):
         fitted = fit(*inputs, data.labels, **given)
     write_tensors(arguments.output, _checked(fitted, who), facts)
     unfinished.remove()
-    report(f"fit-feature {spec['_fit_']} seed {arguments.seed}: {len(data)} training images")
+    report(f"{job} seed {arguments.seed}: {len(data)} training images")
 
 
 def _collect(
@@ -83,11 +84,12 @@ def _collect(
     batch_size: int,
     device: torch.device,
     settings: Mapping[str, Any],
+    job: str,
 ) -> dict[str, Tensor]:
     """Return the activations of (N, C, H, W) uint8 images by layer, on the CPU."""
     batches = list(batch_slices(len(images), batch_size))
     parts = []
-    for rows in track(batches, len(batches), "activations of training images", "batch"):
+    for rows in track(batches, len(batches), f"{job}, activations", "batch"):
         # Converted batch by batch: a whole split of floats would be four times the memory.
         found = activations(model, to_float(images[rows]).to(device), **settings)
         parts.append({layer: values.cpu() for layer, values in found.items()})
@@ -114,11 +116,12 @@ def _checked(fitted: Any, who: str) -> Mapping[str, Tensor]:
 class _EpochReport:
     """Says now and then how far the training of a model is."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: str) -> None:
+        self._job = job
         self._shown = time.monotonic()
 
     def __call__(self, number: int, epoch: int, error: float) -> None:
         now = time.monotonic()
         if now - self._shown >= SECONDS_BETWEEN_LINES:
             self._shown = now
-            report(f"model {number}, epoch {epoch}: training error {error:.5f}")
+            report(f"{self._job}: model {number}, epoch {epoch}, training error {error:.5f}")
