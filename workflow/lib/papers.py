@@ -36,30 +36,30 @@ def what_can_be_made(
     figures: dict[str, Spec] = {}
     left_out: list[str] = []
 
-    def may_be_left_out(part: str, problem: str) -> None:
-        if not may_lack(part):
+    def lacks(part: str, problems: Iterable[str]) -> str | None:
+        problem = next(iter(problems), None)
+        if problem and not may_lack(part):
             raise ConfigurationError(f"{part}: {problem}.")
+        return problem
 
     for name, spec in experiment.settings["reproductions"].items():
         part = f"reproductions.{name}"
         readings, lacking = [], {}
         for reading in spec["readings"]:
             alone = spec | {"readings": [reading]}
-            if problem := next(iter(_problems_of_table(alone, experiment, references)), None):
-                may_be_left_out(part, problem)
+            if problem := lacks(part, _problems_of_table(alone, experiment, references)):
                 lacking[reading["name"]] = problem
             else:
                 readings.append(reading)
         if readings:
             tables[name] = spec | {"readings": readings}
-            part_of = f"of {part} the reading "
-            left_out += [f"{part_of}{reading}, since {why}" for reading, why in lacking.items()]
+            of = f"of {part} the reading"
+            left_out += [f"{of} {reading}, since {problem}" for reading, problem in lacking.items()]
         else:
             left_out.append(f"{part}, since {next(iter(lacking.values()))}")
     for name, spec in experiment.settings["paper_figures"].items():
         part = f"paper_figures.{name}"
-        if problem := next(iter(_problems_of_figure(spec, experiment, kinds)), None):
-            may_be_left_out(part, problem)
+        if problem := lacks(part, _problems_of_figure(spec, experiment, kinds)):
             left_out.append(f"{part}, since {problem}")
         else:
             figures[name] = spec
