@@ -50,7 +50,7 @@ def test_who_runs_it_says_once_what_was_chosen(capsys: pytest.CaptureFixture[str
         for _ in range(2):
             by_classes("rows", "auto", 1000, few=1, many=2)
         by_classes("rows", "auto", 10, few=1, many=2)
-    assert chosen == {"rows": 2, "classes": 1000}
+    assert chosen == {"rows": 2, "number_of_classes": 1000}
     assert capsys.readouterr().err.splitlines() == [
         "attack mine: rows auto is 2, since the model has 1,000 classes"
     ]
@@ -65,7 +65,7 @@ def test_deepfool_walks_to_ten_of_many_classes(classes: int, walked_to: int) -> 
     with counted_passes(model) as passes, choices("attack deepfool") as chosen:
         result = deepfool(model, images, labels, generator=streams(), iterations=3)
     assert passes.backward == result.iterations.sum() * walked_to
-    assert chosen == ({} if walked_to == 19 else {"classes": classes, "candidates": 10})
+    assert chosen == ({} if walked_to == 19 else {"number_of_classes": classes, "candidates": 10})
     said = deepfool(model, images, labels, generator=streams(), iterations=3, candidates=walked_to)
     assert torch.equal(result.adversarial, said.adversarial)
 
@@ -112,7 +112,10 @@ def test_a_table_says_below_what_the_attacks_that_it_shows_chose() -> None:
     row |= {"interval": "bootstrap", "n_positive": 3, "n_negative": 3}
     cells = pd.DataFrame([{"feature": "kd", "attack": "deepfool", **row}])
     table = Table("mine", "Mine.", "feature", "attack", cells)
-    chosen = {"deepfool": described({"classes": 1000, "candidates": 10}), "ossa": "not shown"}
+    chosen = {
+        "deepfool": described({"number_of_classes": 1000, "candidates": 10}),
+        "ossa": "not shown",
+    }
     said = "DeepFool: candidates 10, of 1,000 classes."
     for render in (to_markdown, to_latex, to_text):
         assert said not in render(table)

@@ -23,6 +23,7 @@ MANY_CLASSES = 20
 EIGENVALUE_CLASSES = 120
 #: In the provenance of a file: what was chosen for its many classes, by the names of the settings.
 CHOSEN = "chosen_for_many_classes"
+_COUNT = "number_of_classes"
 
 _running: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("running", default=None)
 
@@ -54,7 +55,7 @@ def by_classes(
         who, chosen = running
         if setting not in chosen:
             report(f"{who}: {setting} auto is {many}, since the model has {classes:,} classes")
-        chosen |= {"classes": classes, setting: many}
+        chosen |= {_COUNT: classes, setting: many}
     return many
 
 
@@ -79,8 +80,8 @@ def weight_fisher_form(approximation: str, block: str, classes: int) -> str:
 
 def described(chosen: Mapping[str, Any]) -> str:
     """Say what was chosen: ``candidates 10, of 1,000 classes``."""
-    settings = ", ".join(f"{name} {value}" for name, value in chosen.items() if name != "classes")
-    return f"{settings}, of {chosen['classes']:,} classes"
+    settings = ", ".join(f"{name} {value}" for name, value in chosen.items() if name != _COUNT)
+    return f"{settings}, of {chosen[_COUNT]:,} classes"
 
 
 @contextmanager
@@ -91,8 +92,8 @@ def choices(who: str) -> Iterator[dict[str, Any]]:
         who: What runs, for example ``attack deepfool``.
 
     Yields:
-        The number of classes as ``classes``, and what was chosen by setting; empty where nothing
-        was.
+        The number of classes as ``number_of_classes``, and what was chosen by setting; empty where
+        nothing was.
     """
     chosen: dict[str, Any] = {}
     token = _running.set((who, chosen))

@@ -46,7 +46,7 @@ def test_many_classes_are_found_by_lanczos_which_is_said() -> None:
     exact = fisher_input(model, x, generator=streams, method="exact")
     with choices("feature fisher_input") as chosen:
         found = fisher_input(model, x, generator=streams)
-    assert chosen == {"classes": 130, "method": "lanczos"}
+    assert chosen == {"number_of_classes": 130, "method": "lanczos"}
     assert list(found) == list(exact)
     for name, value in found.items():
         assert not torch.equal(value, exact[name])

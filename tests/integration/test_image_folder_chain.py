@@ -1,17 +1,20 @@
-"""A folder of images through the whole chain, two seeds."""
+"""A folder of images, of some of many classes, through the whole chain, two seeds."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from image_files import draw, write_stripes
+from image_files import CLASSES, draw, write_stripes
 from PIL import Image
 from safetensors.torch import load_file
 from snakemake_project import Project, new_project
 
 # An image folder is also the second data set of test_several_runs.
 pytestmark = [pytest.mark.integration, pytest.mark.long]
+
+OTHERS = 27  # classes without an image to test
 
 EXPERIMENT = """
 # @package _global_
@@ -20,10 +23,10 @@ defaults:
   - override /model: small_cnn
 name: stripes
 seeds: [0, 1]
-dataset: {root: my images, image_size: 8}
+dataset: {root: my images, image_size: 8, class_file: classes.txt}
 model: {training: {epochs: 8, batch_size: 16}}
 attacks: [fgsm]
-features: [max_probability]
+features: [max_probability, fisher_weights]
 detectors: [threshold, random_scores, true_labels]
 evaluation: {replicates: 100, primary_detector: threshold, main_feature: max_probability}
 attack:
@@ -37,6 +40,10 @@ def stripes(tmp_path_factory, repository) -> Project:
     project = replace(new_project(repository, folder), experiment="stripes")
     project.write("config/experiment/stripes.yaml", EXPERIMENT)
     write_stripes(folder / "my images")
+    others = [f"other {number:02}" for number in range(1, OTHERS + 1)]
+    (folder / "my images" / "classes.txt").write_text("\n".join([*CLASSES, *others]))
+    for name in others:
+        shutil.copytree(folder / "my images" / "test" / "plain", folder / "my images/train" / name)
     project.run()
     return project
 
@@ -61,6 +68,9 @@ def test_the_chain_ends_with_the_mean_over_seeds(stripes):
     assert cell["0"] != cell["1"]
     page = (stripes.results / "report.html").read_text()
     assert "2 seeds" in page
+    # What is too dear for thirty classes is said of the feature and of the maps.
+    for said in ("approximation top_k, of 30 classes", "classes two, of 30 classes"):
+        assert said in page
 
 
 def test_a_second_run_does_nothing(stripes):

@@ -14,6 +14,7 @@ from advdetect.files.attack import AttackFile
 from advdetect.fisher.top_eigenpair import top_eigenpair
 from advdetect.inference import to_float
 from advdetect.io import write_table
+from advdetect.many_classes import CHOSEN, choices
 from advdetect.progress import report
 from advdetect.randomness import SampleGenerator
 from advdetect.selection import evenly_spread
@@ -65,21 +66,24 @@ def run(arguments: argparse.Namespace) -> None:
     clean = to_float(read_split(arguments.test).images[index])
     step = adversarial_images(attack, chosen) - clean
     parts = []
-    for share in np.linspace(0, spec["length"], spec["points"]):
-        images = (clean + float(share) * step).clamp(0, 1)
-        with torch.no_grad():
-            prediction = model(images.to(device)).argmax(dim=1).cpu()
-        streams = SampleGenerator(0, index)  # of start vectors, which leave no trace
-        pair = top_eigenpair(model, images.to(device), method="auto", generator=streams)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "index": index.numpy(),
-                    "l2": (images - clean).double().flatten(1).norm(dim=1).numpy(),
-                    "log10_eigenvalue": pair.log10_value.cpu().numpy(),
-                    "fooled": (prediction != label).numpy(),
-                }
+    with choices(f"eigenvalue-path {attack.name}") as made:
+        for share in np.linspace(0, spec["length"], spec["points"]):
+            images = (clean + float(share) * step).clamp(0, 1)
+            with torch.no_grad():
+                prediction = model(images.to(device)).argmax(dim=1).cpu()
+            streams = SampleGenerator(0, index)  # of start vectors, which leave no trace
+            pair = top_eigenpair(model, images.to(device), method="auto", generator=streams)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "index": index.numpy(),
+                        "l2": (images - clean).double().flatten(1).norm(dim=1).numpy(),
+                        "log10_eigenvalue": pair.log10_value.cpu().numpy(),
+                        "fooled": (prediction != label).numpy(),
+                    }
+                )
             )
-        )
+    if made:
+        facts[CHOSEN] = made
     write_table(arguments.output, pd.concat(parts, ignore_index=True), facts)
     report(f"eigenvalue-path {attack.name}: {len(chosen)} images, {spec['points']} points")

@@ -15,7 +15,7 @@ from advdetect.progress import report
 from advdetect.steps import options
 
 _SUFFIXES = (".safetensors", ".parquet")
-_LISTED = ("step", "key", "seed", "run", "name", CHOSEN)
+_LISTED = ("step", "key", "seed", "run", "name", "attack", CHOSEN)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

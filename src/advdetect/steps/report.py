@@ -100,7 +100,8 @@ def _context(arguments: argparse.Namespace) -> ReportContext:
             )
         ],
         timings=stage_timings(timing_files(Path(arguments.manifest).parent)),
-        provenance=provenance_groups(arguments.attacks) | _chosen(arguments.manifest),
+        provenance=provenance_groups(arguments.attacks)
+        | chosen_for_many_classes(arguments.manifest),
         defense_tables=[
             stored_defense_table(read_frame(path), DEFENSE_TABLES[Path(path).stem])
             for path in arguments.defense_tables
@@ -218,10 +219,16 @@ def _reproduction(path: Path, titles: Mapping[str, str]) -> list[Table]:
     return reproduction_tables(path.stem, titles[path.stem], read_comparison(str(path)))
 
 
-def _chosen(manifest: str) -> dict[str, dict[str, str]]:
-    """Return what attacks and features chose for many classes, as the manifest has it."""
-    files = read_json(manifest)["files"].values()
-    chosen = {f"{f['step']} {f['name']}": described(f[CHOSEN]) for f in files if CHOSEN in f}
+def chosen_for_many_classes(manifest: str) -> dict[str, dict[str, str]]:
+    """Return what was chosen for many classes, by what chose it, as the manifest has it.
+
+    That is an attack or a feature, or what figures show of an attack and has no name of its own.
+    """
+    chosen = {
+        f"{facts['step']} {facts.get('name') or facts['attack']}": described(facts[CHOSEN])
+        for facts in read_json(manifest)["files"].values()
+        if CHOSEN in facts
+    }
     return {"chosen for many classes": chosen} if chosen else {}
 
 
