@@ -44,19 +44,21 @@ def what_can_be_made(
 
     for name, spec in experiment.settings["reproductions"].items():
         part = f"reproductions.{name}"
-        readings, lacking = [], {}
+        if not lacks(part, _problems_of_table(spec, experiment, references)):
+            tables[name] = spec
+            continue
+        readings, problems = [], []
         for reading in spec["readings"]:
             alone = spec | {"readings": [reading]}
             if problem := lacks(part, _problems_of_table(alone, experiment, references)):
-                lacking[reading["name"]] = problem
+                problems.append((reading["name"], problem))
             else:
                 readings.append(reading)
         if readings:
             tables[name] = spec | {"readings": readings}
-            of = f"of {part} the reading"
-            left_out += [f"{of} {reading}, since {problem}" for reading, problem in lacking.items()]
+            left_out += [f"of {part} the reading {own}, since {why}" for own, why in problems]
         else:
-            left_out.append(f"{part}, since {next(iter(lacking.values()))}")
+            left_out.append(f"{part}, since {problems[0][1]}")
     for name, spec in experiment.settings["paper_figures"].items():
         part = f"paper_figures.{name}"
         if problem := lacks(part, _problems_of_figure(spec, experiment, kinds)):
